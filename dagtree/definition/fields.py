@@ -1,0 +1,160 @@
+"""Which names a state or a recipe declares, and how values are bound to them.
+
+There are three ways to declare properties, and they add up along the bases of a class: a list of names in
+``PROPERTIES``, annotated fields (with defaults, if they have any), and an own ``__init__`` that sets the
+attributes that are declared.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import inspect
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MethodType
+from typing import Any, ClassVar, get_origin
+
+from ..errors import PropertyError
+
+__all__ = ["Fields", "bind", "choices", "fields_of", "snapshot", "suggestion", "unbound"]
+
+ATOMIC = frozenset({type(None), bool, int, float, complex, str, bytes})
+
+
+@dataclass(frozen=True)
+class Fields:
+    """What a class declares: properties in order, their defaults, and (for a state) its content."""
+
+    names: tuple[str, ...]
+    defaults: dict[str, object] = field(default_factory=dict)
+    content: tuple[str, ...] = ()
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        return tuple(name for name in self.names if name not in self.defaults)
+
+
+def choices(names: Iterable[str]) -> str:
+    """Names for an error message: ``epochs, lr``."""
+    return ", ".join(names) or "none"
+
+
+def suggestion(name: str, names: Iterable[str]) -> str:
+    """`` Did you mean `epochs`?``, or nothing when nothing is close."""
+    close = difflib.get_close_matches(name, list(names), n=1)
+    return f" Did you mean `{close[0]}`?" if close else ""
+
+
+def snapshot(value: object) -> Any:
+    """The value as it is now: a copy, unless it can't change."""
+    return value if type(value) in ATOMIC else copy.deepcopy(value)
+
+
+def unbound(method: Any) -> Any:
+    """The plain function behind a method that a script hung on a class with ``types.MethodType``."""
+    return method.__func__ if isinstance(method, MethodType) else method
+
+
+def fields_of(cls: type, base: type, reserved: frozenset[str] = frozenset()) -> Fields:
+    """What ``cls`` declares, its bases below ``base`` included.
+
+    Raises PropertyError when a declaration can't be meant: a bare string for a list, a name that is no
+    identifier, starts with ``_``, is one of ``reserved``, or is declared both as a property and as content.
+    """
+    names: dict[str, None] = {}
+    content: dict[str, None] = {}
+    defaults: dict[str, object] = {}
+    for owner in reversed(cls.__mro__):
+        declared = vars(owner)
+        for name in _listed(cls, declared, "PROPERTIES"):
+            names[name] = None
+        for name in _listed(cls, declared, "NONHASHED_ATTRIBUTES"):
+            content[name] = None
+        if not issubclass(owner, base) or owner is base:
+            continue
+        for name, annotation in inspect.get_annotations(owner).items():
+            if not name.startswith("_") and not _is_classvar(annotation):
+                names[name] = None
+        for name in names:
+            if name in declared and not _is_behaviour(declared[name]):
+                defaults[name] = declared[name]
+    for name in (*names, *content):
+        _check_name(cls, name, reserved)
+    both = [name for name in names if name in content]
+    if both:
+        raise PropertyError(
+            f"{cls.__name__} declares `{both[0]}` twice: as a property (what a node is) and in "
+            f"NONHASHED_ATTRIBUTES "
+            f"(what it holds). Keep one."
+        )
+    return Fields(tuple(names), defaults, tuple(content))
+
+
+def bind(
+    cls: type, declared: Fields, positional: tuple[object, ...], named: Mapping[str, object]
+) -> dict[str, object]:
+    """Values by name, as an ``__init__`` with these fields would bind them.
+
+    Raises PropertyError for a name that is unknown, given twice or missing.
+    """
+    names = declared.names
+    if len(positional) > len(names):
+        raise PropertyError(
+            f"{cls.__name__} takes {len(names)} propert{'y' if len(names) == 1 else 'ies'} "
+            f"({choices(names)}), "
+            f"but {len(positional)} values were given."
+        )
+    values: dict[str, object] = dict(zip(names, positional, strict=False))
+    for name, value in named.items():
+        if name not in names:
+            raise PropertyError(
+                f"{cls.__name__} has no property `{name}`. It has: {choices(names)}.{suggestion(name, names)}"
+                + ("" if names else " Declare it in PROPERTIES or as an annotated field.")
+            )
+        if name in values:
+            raise PropertyError(f"{cls.__name__} got two values for `{name}`.")
+        values[name] = value
+    if len(values) < len(names):
+        missing = [name for name in declared.required if name not in values]
+        if missing:
+            raise PropertyError(
+                f"{cls.__name__} needs a value for: {choices(missing)}. It has: {choices(names)}."
+            )
+        for name, default in declared.defaults.items():
+            if name not in values:
+                values[name] = snapshot(default)
+    return values
+
+
+def _listed(cls: type, declared: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    listed = declared.get(where, ())
+    if isinstance(listed, str) or not all(isinstance(name, str) for name in listed):
+        raise PropertyError(f'{cls.__name__}.{where} must be a list of names, like ["lr"]; it is {listed!r}.')
+    return tuple(listed)
+
+
+def _check_name(cls: type, name: str, reserved: frozenset[str]) -> None:
+    if not name.isidentifier():
+        raise PropertyError(
+            f"{cls.__name__} declares {name!r}, which is not a name that Python allows for an attribute."
+        )
+    if name.startswith("_"):
+        raise PropertyError(
+            f"{cls.__name__} declares `{name}`, but names that start with _ are scratch and never kept."
+        )
+    if name in reserved:
+        raise PropertyError(
+            f"{cls.__name__} declares `{name}`, a name that dagtree uses itself. Choose another."
+        )
+
+
+def _is_classvar(annotation: object) -> bool:
+    if isinstance(annotation, str):
+        return annotation.replace("typing.", "").replace("t.", "").startswith("ClassVar")
+    return annotation is ClassVar or get_origin(annotation) is ClassVar
+
+
+def _is_behaviour(value: object) -> bool:
+    """A property or slot descriptor under a declared name is code, not a default."""
+    return isinstance(value, property) or inspect.isdatadescriptor(value)

@@ -1,0 +1,252 @@
+"""Recipe, an edge that makes a new state, and Function, which reads one."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, dataclass_transform, overload
+from weakref import WeakKeyDictionary
+
+from ..errors import DefinitionError, PropertyError
+from .fields import Fields, bind, choices, fields_of, snapshot, unbound
+from .state import ExperimentState
+
+if TYPE_CHECKING:
+    from .tree import ExperimentStatePromise
+
+__all__ = ["Function", "Recipe", "Shape", "call_run", "function", "properties_of", "recipe_with", "shape_of"]
+
+RESERVED = frozenset({"run", "steps", "version", "depends_on", "ignores", "extends", "PROPERTIES"})
+NOT_IDENTITY = frozenset(
+    {"experiment_object"}
+)  # dagger's scripts hang the experiment on a recipe while they define it
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the signature of a ``run`` says: how many states it takes, and whether it has moments."""
+
+    least: int
+    most: float
+    has_moments: bool
+
+    def __str__(self) -> str:
+        if self.least == self.most:
+            return f"{self.least} state{'' if self.least == 1 else 's'}"
+        return (
+            f"{self.least} or more states"
+            if self.most == float("inf")
+            else f"{self.least} to {int(self.most)} states"
+        )
+
+
+@dataclass_transform()
+class Recipe:
+    """How a state becomes a new one. Subclass it, declare its properties, and write ``run``.
+
+    Properties are annotated fields (``lr: float = 0.1``), names in ``PROPERTIES``, or both; they make up the
+    recipe's identity together with its code, and ``run`` sees exactly them: other attributes don't travel to
+    where it runs.
+
+    ``run(self, state)`` gets its own copy of the parent's state, changes it, and returns it. A recipe of
+    several parents gets them in order; its copy of the first becomes the child. A ``run`` that yields has
+    moments: each ``yield`` is a safe point whose state can be a parent (``promise.at(k)``), and a mapping
+    that it yields (``{"loss": 0.3}``) is recorded as metrics. Before ``run``, the generators of random, numpy
+    and torch are seeded from the node's key.
+    """
+
+    PROPERTIES: ClassVar[Sequence[str]] = ()
+    _fields: ClassVar[Fields] = Fields(())
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        cls._fields = fields_of(cls, Recipe, RESERVED)
+
+    if not TYPE_CHECKING:
+
+        def __init__(self, *positional: object, **named: object) -> None:
+            cls = type(self)
+            if cls.__init__ is Recipe.__init__ or positional or named:
+                vars(self).update(bind(cls, cls._fields, positional, named))
+
+        def __getattr__(self, name: str) -> Any:
+            cls = type(self)
+            if name in cls._fields.names:
+                raise AttributeError(f"{cls.__name__}.{name} is a property, but nothing has set it.")
+            hint = (
+                " `run` sees only declared properties: what it needs besides, it makes itself."
+                if name[0] == "_"
+                else ""
+            )
+            raise AttributeError(
+                f"{cls.__name__} has no attribute `{name}`.{hint} Its properties are: "
+                f"{choices(cls._fields.names)}."
+            )
+
+    def __call__(self, *parents: ExperimentStatePromise) -> ExperimentStatePromise:
+        """The promise of the state that this recipe makes from the given ones; defines it, computes nothing.
+
+        Takes promises, or nodes of a restored graph, of one experiment. Raises DefinitionError for anything
+        else, PropertyError when a property is missing or undeclared, UnsupportedValueError when one can't be
+        identity.
+        """
+        promises = [self._promise_of(parent) for parent in parents]
+        if not promises:
+            raise DefinitionError(
+                f"{type(self).__name__}()() needs the promise of a state: {type(self).__name__}(…)(promise)."
+            )
+        return promises[0].tree.grow(self, promises)
+
+    def run(self, *states: Any) -> Any:
+        """Change the state and return it, or yield at every moment. Written by the subclass."""
+        raise DefinitionError(
+            f"{type(self).__name__} has no `run`. Write: def run(self, state): …; return state"
+        )
+
+    def steps(self, iterable: Iterable[Item]) -> Iterator[Item]:
+        """The items of ``iterable``, one for each moment: ``for epoch in self.steps(range(n)): …; yield
+        metrics``.
+        """
+        return iter(iterable)
+
+    def _promise_of(self, parent: object) -> ExperimentStatePromise:
+        to_promise = getattr(type(parent), "to_promise", None)
+        if to_promise is None:
+            raise DefinitionError(
+                f"{type(self).__name__}()(…) takes promises of states, from spawn_new_tree or another "
+                f"recipe; it was given "
+                f"{_short(parent)}."
+            )
+        return cast("ExperimentStatePromise", to_promise(parent))
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={vars(self)[name]!r}" for name in self._fields.names if name in vars(self))
+        return f"{type(self).__name__}({shown})"
+
+
+class Function:
+    """Reads a state and adds no node: an evaluation, a print, a plot.
+
+    ``accuracy(promise)`` asks for it at that node and returns the promise, so that calls chain. What it
+    returns (numbers, strings, lists, dicts) is recorded at the node. It runs at every ``Experiment.run``,
+    also on cached nodes; with ``cached=True`` once for each node and each version of its code. It gets its
+    own copy of the state. Given a state instead of a promise, it is called at once and its value returned.
+    """
+
+    def __init__(self, op: Callable[..., Any], *, cached: bool = False) -> None:
+        if not callable(op):
+            raise DefinitionError(
+                f"A function is made from something that can be called with a state, not from {_short(op)}."
+            )
+        self.op = op
+        self.cached = cached
+        self.__name__: str = getattr(op, "__name__", type(op).__name__)
+        self.__doc__ = getattr(op, "__doc__", None)
+        self.__wrapped__ = op
+
+    @overload
+    def __call__(self, target: ExperimentStatePromise) -> ExperimentStatePromise: ...
+    @overload
+    def __call__(self, target: ExperimentState) -> Any: ...
+    @overload
+    def __call__(self, target: Any) -> Any: ...
+
+    def __call__(self, target: Any) -> Any:
+        if isinstance(target, ExperimentState):
+            return self.op(target)
+        to_promise = getattr(type(target), "to_promise", None)
+        if to_promise is None:
+            raise DefinitionError(
+                f"{self.__name__}(…) takes the promise of a state, or a state; it was given {_short(target)}."
+            )
+        promise = to_promise(target)
+        promise.tree.ask(self, promise)
+        return promise
+
+    def __repr__(self) -> str:
+        return f"<function {self.__name__}{' (cached)' if self.cached else ''}>"
+
+
+@overload
+def function(op: Callable[..., Any]) -> Function: ...
+@overload
+def function(*, cached: bool = False) -> Callable[[Callable[..., Any]], Function]: ...
+
+
+def function(op: Callable[..., Any] | None = None, *, cached: bool = False) -> Any:
+    """Make a Function: ``@dagtree.function`` or ``@dagtree.function(cached=True)``."""
+    if op is None:
+        return lambda op: Function(op, cached=cached)
+    return Function(op, cached=cached)
+
+
+def properties_of(recipe: Recipe) -> dict[str, Any]:
+    """The recipe's properties as they are now, copied where they could change.
+
+    Raises PropertyError when one is missing, or when the recipe carries an attribute that no key would cover.
+    """
+    names = recipe._fields.names
+    attributes = vars(recipe)
+    try:
+        values = {name: snapshot(attributes[name]) for name in names}
+    except KeyError:
+        missing = [name for name in names if name not in attributes]
+        computed = {name: getattr(recipe, name) for name in missing if hasattr(type(recipe), name)}
+        if len(computed) < len(missing):
+            unset = [name for name in missing if name not in computed]
+            raise PropertyError(
+                f"{type(recipe).__name__} declares {choices(unset)}, but its __init__ doesn't set "
+                f"{'it' if len(unset) == 1 else 'them'}."
+            ) from None
+        values = {name: snapshot(computed[name] if name in computed else attributes[name]) for name in names}
+    if len(attributes) > len(names):
+        for name in attributes:
+            if name not in values and name[0] != "_" and name not in NOT_IDENTITY:
+                raise PropertyError(
+                    f"{type(recipe).__name__}.{name} is set but not declared, so it would change the result "
+                    f"and not the "
+                    f"key. Add it to PROPERTIES, or call it `_{name}` if `run` doesn't need it. Declared: "
+                    f"{choices(names)}."
+                )
+    return values
+
+
+def recipe_with(cls: type[Recipe], properties: Mapping[str, Any]) -> Recipe:
+    """The recipe as ``run`` sees it: the declared properties and nothing else, as copies."""
+    recipe = cls.__new__(cls)
+    attributes = vars(recipe)
+    for name, value in properties.items():
+        attributes[name] = snapshot(value)
+    return recipe
+
+
+def call_run(recipe: Recipe, states: Sequence[Any]) -> Any:
+    """What ``run`` gives for these states: a state, or a generator of moments."""
+    return unbound(type(recipe).run)(recipe, *states)
+
+
+_shapes: WeakKeyDictionary[Any, Shape] = WeakKeyDictionary()
+
+
+def shape_of(cls: type[Recipe]) -> Shape:
+    """The shape of the class's ``run``. Raises DefinitionError when it has none of its own."""
+    run = unbound(cls.run)
+    shape = _shapes.get(run)
+    if shape is None:
+        if run is Recipe.run:
+            raise DefinitionError(
+                f"{cls.__name__} has no `run`. Write: def run(self, state): …; return state"
+            )
+        parameters = list(inspect.signature(run).parameters.values())[1:]
+        places = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        least = sum(p.default is p.empty for p in places)
+        most = float("inf") if any(p.kind is p.VAR_POSITIONAL for p in parameters) else len(places)
+        shape = _shapes[run] = Shape(max(least, 0), most, inspect.isgeneratorfunction(inspect.unwrap(run)))
+    return shape
+
+
+def _short(value: object) -> str:
+    text = repr(value) if isinstance(value, str | int | float | type(None)) else f"a {type(value).__name__}"
+    return text if len(text) < 80 else text[:77] + "…"

@@ -1,0 +1,401 @@
+"""The tree that a script defines: promises, tags, and the functions asked for. Touches no disk."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..errors import DefinitionError, TreeError
+from ..identity import key as keys
+from ..identity.canonical import canonical_properties
+from ..identity.source import Code, function_code, recipe_code, root_code
+from .fields import ATOMIC, choices, snapshot
+from .recipe import Function, Recipe, properties_of, shape_of
+from .state import ExperimentState, root_properties
+
+if TYPE_CHECKING:
+    from ..experiment import Experiment
+
+__all__ = ["Asked", "ExperimentStatePromise", "Tree", "label_of"]
+
+NO_CODE = Code("", ())
+
+
+class ExperimentStatePromise:
+    """A node that is defined and perhaps not computed yet.
+
+    Two promises with one ``key`` are one object. ``at(k)`` is the state after the k-th moment of the edge
+    that makes this node, ``get()`` computes what is missing and gives the state.
+    """
+
+    __slots__ = (
+        "__weakref__", "_address", "_body", "code", "key", "kind", "links", "moment", "name", "parents",
+        "position", "properties", "recipe", "tags", "tree",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        tree: Tree,
+        kind: str,
+        name: str,
+        key: str,
+        body: bytes,
+        code: Code,
+        properties: Mapping[str, Any],
+        parents: tuple[ExperimentStatePromise, ...] = (),
+        *,
+        recipe: type[Recipe] | None = None,
+        moment: int | None = None,
+        links: tuple[ExperimentStatePromise, ...] = (),
+        address: str = "",
+    ) -> None:
+        self.tree = tree
+        self.kind = kind
+        self.name = name
+        self.key = key
+        self._body = body
+        self._address = address
+        self.code = code
+        self.properties = properties
+        self.parents = parents
+        self.recipe = recipe
+        self.moment = moment
+        self.links = links
+        self.position = -1
+        self.tags: tuple[str, ...] = ()
+
+    @property
+    def experiment(self) -> Experiment:
+        """The experiment that this promise belongs to."""
+        return self.tree.experiment
+
+    @property
+    def is_from_disk(self) -> bool:
+        """Whether only its record is known, so that nobody here could make it."""
+        return not self._body
+
+    @property
+    def address(self) -> str:
+        """What this node is called, whatever its code: the key of the same path without the code on it."""
+        waiting = [self]
+        while waiting:
+            promise = waiting[-1]
+            if not promise._address:
+                unknown = [parent for parent in promise.parents if not parent._address]
+                if unknown:
+                    waiting.extend(unknown)
+                    continue
+                parents = [parent._address for parent in promise.parents]
+                promise._address = keys.address(promise.kind, promise.name, promise._body, parents)
+            waiting.pop()
+        return self._address
+
+    @property
+    def recorded_parents(self) -> tuple[str, ...]:
+        """The keys that its record names: those of its parents; of a moment the end of its edge, then the
+        edge's parents.
+        """
+        keys = [parent.key for parent in self.parents]
+        if self.kind == "moment" and self.parents:
+            keys.extend(parent.key for parent in self.parents[0].parents)
+        return tuple(keys)
+
+    @property
+    def label(self) -> str:
+        """The recipe as one would write it, ``Train(epochs=20, lr=0.1)``; a moment is ``Train(…)@1``."""
+        edge = self.parents[0] if self.kind == "moment" and self.parents else self
+        return label_of(self.name, edge.properties, self.moment)
+
+    def at(self, moment: int) -> ExperimentStatePromise:
+        """The promise of the state after the ``moment``-th ``yield`` (1 is the first) of the recipe that
+        makes this node.
+
+        Raises DefinitionError when the node isn't made by a recipe that yields, or ``moment`` isn't a
+        positive integer.
+        """
+        if self.kind != "recipe":
+            raise DefinitionError(
+                f"{self.label} is a {self.kind}, and only what a recipe with moments makes has an `.at(k)`."
+            )
+        if self.recipe is not None and not shape_of(self.recipe).has_moments:
+            raise DefinitionError(
+                f"{self.name}.run doesn't yield, so it has no moments. Write `yield` "
+                f'(or `yield {{"loss": loss}}`) where a state should be kept.'
+            )
+        if type(moment) is not int or moment < 1:
+            raise DefinitionError(f"Moments are counted from 1: {self.name}(…).at({moment!r}) means none.")
+        return self.tree.moment(self, moment)
+
+    def get(self, scheduler: Any = "single-threaded") -> Any:
+        """The state of this node. Computes it, and whatever it needs that is missing; what is there is read.
+
+        Takes ``scheduler`` as ``Experiment.run`` does. Raises RunError when the node, or one above it, fails.
+        """
+        return self.tree.experiment.get(self, scheduler=scheduler)
+
+    def to_promise(self) -> ExperimentStatePromise:
+        """The promise itself; nodes of a graph have this too, so that both can be parents."""
+        return self
+
+    @property
+    def experiment_object(self) -> Experiment:
+        """dagger's name for ``experiment``."""
+        return self.tree.experiment
+
+    @property
+    def __dagtree_key__(self) -> str:
+        return self.key
+
+    def __deepcopy__(self, memo: dict[int, object]) -> ExperimentStatePromise:
+        return self
+
+    def __copy__(self) -> ExperimentStatePromise:
+        return self
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            f"{self!r} is a promise, and promises don't travel. Give it to the recipe as a parent, or as a "
+            f"property of its "
+            f"own; or take the state with get()."
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        if self.kind == "root" and name in self.properties:
+            return self.properties[name]
+        cls = self.tree.known_state_class
+        hint = f" The state has it: promise.get().{name}" if cls is not None and name in cls._names else ""
+        raise AttributeError(f"A promise has no attribute `{name}`.{hint}")
+
+    def __repr__(self) -> str:
+        return f"<promise {self.key[:8]} {self.label}{' ' + ', '.join(self.tags) if self.tags else ''}>"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A function asked for at a node, under the name by which its result is recorded."""
+
+    function: Function
+    promise: ExperimentStatePromise
+    name: str
+    code: Code
+
+
+class Tree:
+    """What a script has defined so far. Promises are in order of definition; a parent comes before its
+    children.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        state_class: type[ExperimentState] | None,
+        find_state_class: Callable[[], type[ExperimentState]] | None = None,
+    ) -> None:
+        self.experiment = experiment
+        self.known_state_class = state_class
+        self.find_state_class = find_state_class
+        self.root: ExperimentStatePromise | None = None
+        self.arguments: dict[str, Any] | None = None
+        self.promises: dict[str, ExperimentStatePromise] = {}
+        self.functions: dict[tuple[str, str], tuple[Function, ExperimentStatePromise]] = {}
+        self.tags: list[str] = []
+        self.first_position = 0
+        self.revision = 0
+
+    @property
+    def restored(self) -> bool:
+        """Whether this tree began from what is on disk, rather than from a script."""
+        return self.find_state_class is not None
+
+    @property
+    def state_class(self) -> type[ExperimentState]:
+        """The class of the states; of a restored tree, looked for when it is first needed."""
+        if self.known_state_class is None:
+            assert self.find_state_class is not None
+            self.known_state_class = self.find_state_class()
+        return self.known_state_class
+
+    @contextlib.contextmanager
+    def tag(self, tags: Sequence[str]) -> Iterator[None]:
+        before = list(self.tags)
+        for tag in tags:
+            if not isinstance(tag, str) or not tag:
+                raise DefinitionError(f"A tag is a text that isn't empty, not {tag!r}.")
+        self.tags.extend(tags)
+        try:
+            yield
+        finally:
+            self.tags[:] = before
+
+    def spawn(self, arguments: Mapping[str, Any]) -> ExperimentStatePromise:
+        """The root that these arguments make; the same promise for the same arguments, TreeError for a second
+        root.
+        """
+        cls = self.state_class
+        properties = {name: snapshot(value) for name, value in root_properties(cls, arguments).items()}
+        code = root_code(cls)
+        body = canonical_properties(properties)
+        key = keys.node_key("root", cls.__name__, code.digest, body, ())
+        if self.root is not None and self.root.key != key:
+            if self.root.code is code or self.root.code.digest == code.digest:
+                why = f"with other arguments: {_arguments(self.arguments or {})}"
+            else:
+                why = f"and the code of {cls.__name__} has changed since"
+            raise TreeError(
+                f"This experiment has a tree already, {why}. One Experiment holds one tree: make another "
+                f"one, "
+                f'Experiment("…/another directory", {cls.__name__}), for {_arguments(arguments)}.'
+            )
+        root = self._add(
+            lambda: ExperimentStatePromise(self, "root", cls.__name__, key, body, code, properties), key
+        )
+        self.root, self.arguments = root, {name: properties[name] for name in arguments}
+        return root
+
+    def grow(self, recipe: Recipe, parents: Sequence[ExperimentStatePromise]) -> ExperimentStatePromise:
+        """The promise of what ``recipe`` makes of ``parents``."""
+        cls = type(recipe)
+        shape = shape_of(cls)
+        if not shape.least <= len(parents) <= shape.most:
+            raise DefinitionError(
+                f"{cls.__name__}.run takes {shape}, but {cls.__name__}(…)(…) was given {len(parents)}. "
+                f"Several parents are "
+                f"given in order: def run(self, first, second)."
+            )
+        for parent in parents:
+            if parent.tree is not self:
+                raise TreeError(
+                    f"{cls.__name__}(…)(…) was given nodes of two experiments: {self.experiment} and "
+                    f"{parent.tree.experiment}. "
+                    f"A node's parents belong to its own experiment."
+                )
+        properties = properties_of(recipe)
+        links = self._links(cls, properties)
+        body = canonical_properties(properties)
+        code = recipe_code(cls, self.state_class)
+        name = cls.__name__
+        key = keys.node_key("recipe", name, code.digest, body, [parent.key for parent in parents])
+        found = self.promises.get(key)
+        if found is not None and not found.is_from_disk and not self.tags:
+            return found
+        return self._add(
+            lambda: ExperimentStatePromise(
+                self, "recipe", name, key, body, code, properties, tuple(parents), recipe=cls, links=links
+            ),
+            key,
+        )
+
+    def moment(self, edge: ExperimentStatePromise, moment: int) -> ExperimentStatePromise:
+        """The promise of the state after a moment of the edge that makes ``edge``."""
+        body = canonical_properties({"moment": moment})
+        key = keys.node_key("moment", edge.name, "", body, [edge.key])
+        return self._add(
+            lambda: ExperimentStatePromise(
+                self, "moment", edge.name, key, body, NO_CODE, {}, (edge,), recipe=edge.recipe, moment=moment
+            ),
+            key,
+        )
+
+    def adopt(self, make: Callable[[Tree], ExperimentStatePromise], key: str) -> ExperimentStatePromise:
+        """A node that is known from disk only: the promise that ``make`` gives for it, once."""
+        return self._add(lambda: make(self), key, tagged=False)
+
+    def ask(self, function: Function, promise: ExperimentStatePromise) -> None:
+        """Ask for a function at a node. The same name again replaces it, as a notebook cell that is run again
+        does.
+        """
+        if promise.tree is not self:
+            raise TreeError(f"{promise!r} belongs to another experiment: {promise.tree.experiment}.")
+        name = function.__name__
+        if name == "<lambda>":
+            name = f"lambda:{function_code(function.op, self.state_class).digest[:8]}"
+        self.functions[promise.key, name] = (function, promise)
+        self.revision += 1
+
+    def asked(self) -> list[Asked]:
+        """The functions asked for, with their code as it is now, in order."""
+        return [
+            Asked(function, promise, name, function_code(function.op, self.state_class))
+            for (_, name), (function, promise) in self.functions.items()
+        ]
+
+    def leaves(self) -> tuple[ExperimentStatePromise, ...]:
+        inner = {parent.key for promise in self.promises.values() for parent in promise.parents}
+        return tuple(promise for key, promise in self.promises.items() if key not in inner)
+
+    def _add(
+        self, make: Callable[[], ExperimentStatePromise], key: str, tagged: bool = True
+    ) -> ExperimentStatePromise:
+        promise = self.promises.get(key)
+        if promise is None or (promise.is_from_disk and tagged):
+            known, promise = promise, make()
+            if known is not None:
+                # A script defines again what was known from disk only: the promise that others hold learns
+                # how it is made.
+                known.recipe, known.properties, known.parents = (
+                    promise.recipe,
+                    promise.properties,
+                    promise.parents,
+                )
+                known.code, known.links, known._body = promise.code, promise.links, promise._body
+                promise = known
+            else:
+                promise.position = self.first_position + len(self.promises)
+                self.promises[key] = promise
+            self.revision += 1
+        if tagged and self.tags:
+            merged = tuple(dict.fromkeys((*promise.tags, *self.tags)))
+            if merged != promise.tags:
+                promise.tags = merged
+                self.revision += 1
+        return promise
+
+    def _links(self, cls: type, properties: Mapping[str, Any]) -> tuple[ExperimentStatePromise, ...]:
+        """The promises among a recipe's properties: they must be there before it runs."""
+        found: list[ExperimentStatePromise] = []
+        for name, value in properties.items():
+            if type(value) in ATOMIC:
+                continue
+            for promise in _promises_in(value):
+                if promise.tree is not self:
+                    raise TreeError(
+                        f"{cls.__name__}.{name} is a node of another experiment: {promise.tree.experiment}."
+                    )
+                found.append(promise)
+        return tuple(found)
+
+
+def _promises_in(value: Any) -> Iterator[ExperimentStatePromise]:
+    if isinstance(value, ExperimentStatePromise):
+        yield value
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from _promises_in(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _promises_in(inner)
+    elif hasattr(type(value), "to_promise") and hasattr(type(value), "__dagtree_key__"):
+        yield value.to_promise()
+
+
+def label_of(name: str, properties: Mapping[str, Any], moment: int | None = None) -> str:
+    """A recipe as one would write it: ``Train(epochs=20, lr=0.1)``; one of its moments: ``Train(epochs=20,
+    lr=0.1)@3``.
+    """
+    shown = ", ".join(f"{name}={_brief(value)}" for name, value in properties.items())
+    return f"{name}({shown})" if moment is None else f"{name}({shown})@{moment}"
+
+
+def _brief(value: object) -> str:
+    text = (
+        repr(value)
+        if type(value) in ATOMIC or isinstance(value, list | tuple | dict)
+        else type(value).__name__
+    )
+    return text if len(text) <= 40 else text[:39] + "…"
+
+
+def _arguments(arguments: Mapping[str, Any]) -> str:
+    return choices(f"{name}={_brief(value)}" for name, value in arguments.items())
