@@ -1,0 +1,100 @@
+"""Where a node was computed: host, Python, package versions, and the commit of the code."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import platform
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..identity.key import digest
+
+__all__ = ["commit", "device", "environment", "packages"]
+
+GIT_TIMEOUT_S = 5.0
+
+
+def commit(directory: str | os.PathLike[str] | None = None) -> dict[str, Any] | None:
+    """The git commit that ``directory`` (by default that of the running script) is at, and whether it has
+    changes.
+
+    None when that is no git checkout, or there is no git.
+    """
+    if directory is None:
+        script = getattr(sys.modules.get("__main__"), "__file__", None)
+        directory = Path(script).resolve().parent if script else Path.cwd()
+    try:
+        head = _git(directory, "rev-parse", "HEAD")
+        changes = _git(directory, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": head.strip(), "dirty": bool(changes.strip())}
+
+
+def _git(directory: str | os.PathLike[str], *words: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", os.fspath(directory), *words],
+        capture_output=True,
+        text=True,
+        timeout=GIT_TIMEOUT_S,
+        check=True,
+    )
+    return done.stdout
+
+
+@functools.cache
+def packages() -> dict[str, str]:
+    """The versions of all packages that can be imported here, by name.
+
+    Read from the names of their folders: asking ``importlib.metadata`` parses a file for each of them.
+    """
+    found: dict[str, str] = {}
+    for place in sys.path:
+        try:
+            entries = os.listdir(place or ".")
+        except OSError:
+            continue
+        for entry in entries:
+            match = re.fullmatch(r"(.+?)-([^-]+)(-py[\d.]+)?\.(dist-info|egg-info)", entry)
+            if match:
+                found.setdefault(match[1].replace("_", "-").lower(), match[2])
+    return dict(sorted(found.items()))
+
+
+@functools.lru_cache(maxsize=8)
+def _environment(git: str) -> tuple[str, bytes]:
+    facts = {
+        "python": platform.python_version(),
+        "implementation": platform.python_implementation(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "host": socket.gethostname(),
+        "cores": os.cpu_count(),
+        "executable": sys.executable,
+        "packages": packages(),
+        "git": json.loads(git),
+    }
+    content = json.dumps(facts, indent=1, sort_keys=True).encode()
+    return digest(content), content
+
+
+def environment(git: dict[str, Any] | None) -> tuple[str, bytes]:
+    """This process's environment as JSON, and its digest."""
+    return _environment(json.dumps(git))
+
+
+def device() -> str:
+    """The device that this process computes on: ``cpu``, or the name of the current CUDA device once CUDA is
+    in use.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None or not hasattr(torch, "cuda") or not torch.cuda.is_initialized():
+        return "cpu"
+    index = torch.cuda.current_device()
+    return f"cuda:{index} {torch.cuda.get_device_name(index)}"

@@ -1,0 +1,201 @@
+"""Random numbers that depend on the node alone: not on the scheduler, nor on what ran before or beside it.
+
+The generators of ``random``, ``numpy.random`` and ``torch`` are one per process, so two recipes that run in
+threads of one process would draw from each other's. A recipe therefore has the process's generators to
+itself, until it has been seen not to draw from them: recipes of that code then run beside each other. Should
+one draw after all, its result and those of the recipes beside it are thrown away before anybody sees them,
+and computed again alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.abc
+import importlib.util
+import random
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from types import ModuleType
+from typing import Any
+
+__all__ = ["Disturbed", "Generators", "generators", "preserved", "seed_all"]
+
+LATE = ("numpy.random", "torch")
+
+
+class Disturbed(Exception):
+    """Recipes that ran beside each other drew from the same generators; what they made is void."""
+
+
+def seed_all(seed: int) -> None:
+    """Seed every global generator that is loaded; one that is loaded later is seeded then."""
+    random.seed(seed)
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None and hasattr(numpy_random, "seed"):
+        numpy_random.seed(seed & 0xFFFFFFFF)
+    torch = sys.modules.get("torch")
+    if torch is not None and hasattr(torch, "manual_seed"):
+        torch.manual_seed(seed)
+    _late.seed = seed
+    _late.install()
+
+
+def _states() -> tuple[Any, ...]:
+    """The states of the generators, comparable with ``==``."""
+    found: list[Any] = [random.getstate()]
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None and hasattr(numpy_random, "get_state"):
+        name, words, *rest = numpy_random.get_state()
+        found.append((name, words.tobytes(), *rest))
+    torch = sys.modules.get("torch")
+    if torch is not None and hasattr(torch, "get_rng_state"):
+        found.append(torch.get_rng_state().numpy().tobytes())
+        if torch.cuda.is_available() and torch.cuda.is_initialized():
+            found.extend(state.cpu().numpy().tobytes() for state in torch.cuda.get_rng_state_all())
+    return tuple(found)
+
+
+@contextlib.contextmanager
+def preserved() -> Iterator[None]:
+    """Give the caller's generators back as they were: what a script draws must not depend on what was
+    cached.
+    """
+    state = random.getstate()
+    numpy_random = sys.modules.get("numpy.random")
+    numpy_state = numpy_random.get_state() if numpy_random is not None else None
+    torch = sys.modules.get("torch")
+    torch_state = torch.get_rng_state() if torch is not None else None
+    cuda_states = (
+        torch.cuda.get_rng_state_all() if torch is not None and torch.cuda.is_initialized() else None
+    )
+    try:
+        yield
+    finally:
+        random.setstate(state)
+        if numpy_random is not None:
+            numpy_random.set_state(numpy_state)
+        if torch is not None:
+            torch.set_rng_state(torch_state)
+            if cuda_states is not None:
+                torch.cuda.set_rng_state_all(cuda_states)
+
+
+class _Late(importlib.abc.MetaPathFinder):
+    """Seeds numpy or torch when a recipe is the first to import it; numpy would seed itself from the
+    system.
+    """
+
+    def __init__(self) -> None:
+        self.seed = 0
+        self.installed = False
+        self.looking = threading.local()
+
+    def install(self) -> None:
+        missing = not all(name in sys.modules for name in LATE)
+        if missing and not self.installed:
+            sys.meta_path.insert(0, self)
+            self.installed = True
+        elif self.installed and not missing:
+            with contextlib.suppress(ValueError):
+                sys.meta_path.remove(self)
+            self.installed = False
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> Any:
+        if name not in LATE or getattr(self.looking, "now", False):
+            return None
+        self.looking.now = True
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            self.looking.now = False
+        if spec is not None and spec.loader is not None:
+            spec.loader = _SeedingLoader(spec.loader, self)
+        return spec
+
+
+class _SeedingLoader(importlib.abc.Loader):
+    def __init__(self, loader: Any, late: _Late) -> None:
+        self.loader = loader
+        self.late = late
+
+    def create_module(self, spec: Any) -> Any:
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        self.loader.exec_module(module)
+        if module.__spec__ is not None:
+            module.__spec__.loader = self.loader
+        if module.__name__ == "torch":
+            module.manual_seed(self.late.seed)
+        else:
+            module.seed(self.late.seed & 0xFFFFFFFF)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loader, name)
+
+
+_late = _Late()
+
+
+class Generators:
+    """Who may use the process's generators now: one recipe alone, or several that are known not to draw."""
+
+    def __init__(self) -> None:
+        self._free = threading.Condition()
+        self._alone = False
+        self._beside = 0
+        self._seeded: tuple[Any, ...] = ()
+        self._disturbed = 0
+        self._quiet: set[str] = set()
+
+    @contextlib.contextmanager
+    def seeded(self, seed: int, code: str, *, shared: bool) -> Iterator[bool]:
+        """Run the block with all generators seeded. ``shared`` says that other threads of this process may
+        run recipes too.
+
+        Gives whether the block runs beside others, so that what it makes is provisional until the block has
+        ended. Raises Disturbed after the block when a recipe that never drew before did so beside others; run
+        it again then.
+        """
+        if not shared:
+            seed_all(seed)
+            yield False
+            return
+        with self._free:
+            # Asked again whenever somebody ends: the first of many may just have been seen not to draw.
+            self._free.wait_for(lambda: not self._alone and (self._beside == 0 or code in self._quiet))
+            beside = code in self._quiet
+            if beside:
+                self._beside += 1
+            else:
+                self._alone = True
+            if not beside or self._beside == 1:
+                seed_all(seed)
+                self._seeded = _states()
+            disturbed = self._disturbed
+        try:
+            yield beside
+        finally:
+            with self._free:
+                drew = _states() != self._seeded
+                if not beside:
+                    self._alone = False
+                    if not drew:
+                        self._quiet.add(code)
+                else:
+                    self._beside -= 1
+                    if drew:
+                        # Whoever drew, nobody can tell whose numbers these were: void for all that run now.
+                        self._disturbed += 1
+                        self._seeded = _states()
+                        self._quiet.discard(code)
+                void = beside and self._disturbed != disturbed
+                if void:
+                    self._quiet.discard(code)
+                self._free.notify_all()
+            if void:
+                raise Disturbed
+
+
+generators = Generators()

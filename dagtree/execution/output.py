@@ -1,0 +1,119 @@
+"""What a recipe prints: it reaches the terminal as ever, and is kept with the node that printed it."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import io
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO
+
+__all__ = ["captured", "listening", "quiet_line"]
+
+LONGEST_CHARS = 10_000_000
+
+_sink: contextvars.ContextVar[Log | None] = contextvars.ContextVar("dagtree_log", default=None)
+_lock = threading.RLock()
+_listeners = 0
+_before_write: Callable[[], None] | None = None
+
+
+class Log:
+    """The text that one node printed, cut when it grows beyond reason."""
+
+    def __init__(self) -> None:
+        self.parts: list[str] = []
+        self.length = 0
+
+    def add(self, text: str) -> None:
+        if self.length < LONGEST_CHARS:
+            self.parts.append(text[: LONGEST_CHARS - self.length])
+            if self.length + len(text) > LONGEST_CHARS:
+                self.parts.append("\n… the rest was not kept\n")
+        self.length += len(text)
+
+    def text(self) -> str:
+        return "".join(self.parts)
+
+
+class _Tee(io.TextIOBase):
+    """Stands in for stdout or stderr while recipes run; hands all on, and copies what a recipe's own thread
+    writes.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        log = _sink.get()
+        if log is not None:
+            log.add(text)
+            if _before_write is not None:
+                _before_write()
+        return self._stream.write(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # io declares an attribute where a stream has a property
+        return self._stream.encoding
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def listening() -> Iterator[None]:
+    """Route stdout and stderr of this process through dagtree for the length of the block; nests, in any
+    thread.
+    """
+    global _listeners
+    with _lock:
+        _listeners += 1
+        if not isinstance(sys.stdout, _Tee):
+            sys.stdout = _Tee(sys.stdout)
+        if not isinstance(sys.stderr, _Tee):
+            sys.stderr = _Tee(sys.stderr)
+    try:
+        yield
+    finally:
+        with _lock:
+            _listeners -= 1
+            if _listeners == 0:
+                # Somebody else (a notebook, a test) may have put a stream of their own there meanwhile: leave
+                # that.
+                if isinstance(sys.stdout, _Tee):
+                    sys.stdout = sys.stdout._stream
+                if isinstance(sys.stderr, _Tee):
+                    sys.stderr = sys.stderr._stream
+
+
+@contextlib.contextmanager
+def captured() -> Iterator[Log]:
+    """Copy what the block prints in this thread into a Log. Needs ``listening`` around it."""
+    log = Log()
+    token = _sink.set(log)
+    try:
+        yield log
+    finally:
+        _sink.reset(token)
+
+
+def quiet_line(clear: Callable[[], None] | None) -> None:
+    """What to call before a recipe's text reaches the terminal, so that a progress line steps out of its
+    way.
+    """
+    global _before_write
+    _before_write = clear

@@ -1,0 +1,114 @@
+"""Tree + store → the work that is missing.
+
+The plan asks the store once what is there, walks up from the wanted nodes to what can be read, and keeps one
+unit of work for each edge: its final state, its wanted moments, and the functions asked for at them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Set
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..definition.tree import Asked, ExperimentStatePromise
+from ..errors import NotComputedError
+
+__all__ = ["Plan", "Unit", "make_plan"]
+
+
+@dataclass
+class Unit:
+    """The work on one edge. ``takers`` counts the units of this plan that want its final state live."""
+
+    promise: ExperimentStatePromise
+    final: bool = False
+    moments: dict[int, ExperimentStatePromise] = field(default_factory=dict)
+    functions: list[Asked] = field(default_factory=list)
+    after: list[str] = field(default_factory=list)
+    takers: int = 0
+
+    @property
+    def computes(self) -> bool:
+        return self.final or bool(self.moments)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The missing work, parents before children, and what is there already."""
+
+    units: dict[str, Unit]
+    missing: tuple[ExperimentStatePromise, ...]
+    cached: tuple[ExperimentStatePromise, ...]
+
+
+def make_plan(
+    targets: Iterable[ExperimentStatePromise],
+    there: Set[str],
+    asked: Iterable[Asked] = (),
+    results: Callable[[str], Mapping[str, Any]] = lambda key: {},
+) -> Plan:
+    """The plan for ``targets`` when the nodes in ``there`` are done.
+
+    ``results`` gives what functions left at a node, by name, so that cached functions run once for each
+    version of their code. Raises NotComputedError when something missing is known from disk only, so that
+    nobody knows how to make it.
+    """
+    wanted = {promise.key: promise for promise in targets}
+    missing: dict[str, ExperimentStatePromise] = {}
+    stack = [promise for key, promise in wanted.items() if key not in there]
+    while stack:
+        promise = stack.pop()
+        if promise.key in missing:
+            continue
+        missing[promise.key] = promise
+        edge = _edge(promise)
+        _check_known(promise, edge)
+        above = (*edge.parents, *edge.links)
+        stack.extend(parent for parent in above if parent.key not in there and parent.key not in missing)
+
+    units: dict[str, Unit] = {}
+    for promise in missing.values():
+        edge = _edge(promise)
+        unit = units.setdefault(edge.key, Unit(edge))
+        if promise.moment is None:
+            unit.final = True
+        else:
+            unit.moments[promise.moment] = promise
+    for asking in asked:
+        key = asking.promise.key
+        if key not in missing and key not in there:
+            continue
+        if key not in missing and asking.function.cached:
+            earlier = results(asking.promise.key).get(asking.name)
+            if earlier is not None and earlier.get("code") == asking.code.digest:
+                continue
+        edge = _edge(asking.promise)
+        units.setdefault(edge.key, Unit(edge)).functions.append(asking)
+
+    for unit in units.values():
+        if not unit.computes:
+            continue
+        edge = unit.promise
+        for parent in edge.parents:
+            if parent.key in missing:
+                unit.after.append(_edge(parent).key)
+                if parent.moment is None:
+                    units[parent.key].takers += 1
+        unit.after.extend(_edge(link).key for link in edge.links if link.key in missing)
+    ordered = dict(sorted(units.items(), key=lambda item: item[1].promise.position))
+    cached = tuple(promise for key, promise in wanted.items() if key not in missing)
+    return Plan(ordered, tuple(missing.values()), cached)
+
+
+def _edge(promise: ExperimentStatePromise) -> ExperimentStatePromise:
+    """The promise of the edge that a node comes from: a moment is made by the edge that it lies in."""
+    return promise.parents[0] if promise.kind == "moment" and promise.parents else promise
+
+
+def _check_known(promise: ExperimentStatePromise, edge: ExperimentStatePromise) -> None:
+    if edge.is_from_disk:
+        raise NotComputedError(
+            f"{promise.label} [{promise.key[:8]}] is known only from disk, and its state is not there (any "
+            f"more), so nothing "
+            f"here says how to make it. Run the script that defines it, then go on from there."
+        )

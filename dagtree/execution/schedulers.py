@@ -1,0 +1,234 @@
+"""Hands a graph of steps to Dask: in this thread, in threads, in processes, or on a cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import multiprocessing.context
+import os
+import secrets
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from ..errors import DefinitionError
+from .report import failure_of
+from .step import perform
+from .task import Outcome, Step
+
+__all__ = ["Stop", "WorkerDied", "execute", "is_shared", "kind_of"]
+
+NAMES = {
+    "single-threaded": "single-threaded", "sync": "single-threaded", "synchronous": "single-threaded",
+    "threads": "threads", "threading": "threads", "processes": "processes", "multiprocessing": "processes",
+}  # fmt: skip
+Graph = Mapping[str, tuple[Step, Sequence[str]]]
+
+
+class Stop:
+    """Set once, when the run should end in order."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def set(self) -> None:
+        self._event.set()
+
+    def __call__(self) -> bool:
+        return self._event.is_set()
+
+
+def kind_of(scheduler: Any) -> str:
+    """``single-threaded``, ``threads``, ``processes`` or ``cluster``. Raises DefinitionError for what is none
+    of them.
+    """
+    if isinstance(scheduler, str):
+        if scheduler in NAMES:
+            return NAMES[scheduler]
+        if "://" in scheduler or (":" in scheduler and scheduler.rsplit(":", 1)[1].isdigit()):
+            return "cluster"
+    elif hasattr(scheduler, "scheduler_info") and hasattr(scheduler, "get"):
+        if getattr(scheduler, "asynchronous", False):
+            raise DefinitionError(
+                "An asynchronous Client can't be waited for here; give a Client(asynchronous=False), or its "
+                "address."
+            )
+        return "cluster"
+    elif hasattr(scheduler, "scheduler_address"):
+        return "cluster"
+    raise DefinitionError(
+        f"scheduler={scheduler!r} is none that dagtree knows. "
+        'Give "single-threaded", "threads", "processes", a '
+        'distributed.Client or cluster, or a scheduler\'s address like "tcp://host:8786".'
+    )
+
+
+def is_shared(kind: str) -> bool:
+    """Whether several threads of one process may run steps at once."""
+    return kind in ("threads", "cluster")
+
+
+def execute(
+    graph: Graph, scheduler: Any, ended: Callable[[Outcome], None], stop: Stop, workers: int | None
+) -> None:
+    """Run the graph, parents before children; ``ended`` gets each outcome, in this thread, as it arrives.
+
+    Ctrl-C sets ``stop``, lets steps end that can't be interrupted, and goes on as KeyboardInterrupt.
+    """
+    kind = kind_of(scheduler)
+    if kind == "cluster":
+        _on_cluster(graph, scheduler, ended)
+    else:
+        _here(graph, kind, ended, stop, workers)
+
+
+def _tasks(graph: Graph) -> tuple[dict[str, Any], dict[str, str]]:
+    """Dask's low-level graph, and the names of its tasks (``Train-3f2a91…``) by the keys of the steps."""
+    from dask._task_spec import Task, TaskRef
+
+    # A cluster takes a task of a name that it still remembers for done: this run's names must not be the last
+    # one's.
+    run = secrets.token_hex(4)
+    names = {key: f"{step.node.name}-{key}-{run}" for key, (step, _) in graph.items()}
+    tasks = {
+        names[key]: Task(names[key], perform, step, *(TaskRef(names[parent]) for parent in parents))
+        for key, (step, parents) in graph.items()
+    }
+    return tasks, names
+
+
+def _here(graph: Graph, kind: str, ended: Callable[[Outcome], None], stop: Stop, workers: int | None) -> None:
+    from dask.callbacks import Callback
+
+    tasks, names = _tasks(graph)
+    steps = {name: graph[key][0] for key, name in names.items()}
+    under_way: dict[str, Step] = {}
+
+    def sent(key: Any, *rest: Any) -> None:
+        under_way[key] = steps[key]
+
+    def arrived(key: Any, outcome: Any, *rest: Any) -> None:
+        under_way.pop(key, None)
+        ended(outcome)
+
+    keys = list(names.values())
+    with Callback(pretask=sent, posttask=arrived):
+        if kind == "single-threaded":
+            from dask.local import get_sync
+
+            get_sync(tasks, keys)
+            return
+        count = workers or os.cpu_count() or 1
+        pool: Executor
+        if kind == "threads":
+            import dask.threaded
+
+            with _stopping(ThreadPoolExecutor(count, thread_name_prefix="dagtree"), stop) as pool:
+                dask.threaded.get(tasks, keys, pool=pool)
+        else:
+            import dask.multiprocessing
+
+            process_pool = ProcessPoolExecutor(
+                count, mp_context=_Spawn(), initializer=_begin_worker, initargs=(list(sys.path),)
+            )
+            try:
+                with _stopping(process_pool, stop) as pool:
+                    dask.multiprocessing.get(tasks, keys, pool=pool, optimize_graph=False, chunksize=1)
+            except BrokenProcessPool:
+                for step in under_way.values():
+                    ended(_died(step))
+                raise WorkerDied from None
+
+
+class WorkerDied(Exception):
+    """A worker process is gone, and its pool with it; what was under way has failed, the rest has not
+    begun.
+    """
+
+
+def _died(step: Step) -> Outcome:
+    """The outcome of a step whose process didn't live to tell it."""
+    error = RuntimeError(
+        "its worker process died while this was under way: killed by a signal, out of memory, or crashed in "
+        "native code. "
+        "Others that were under way at that moment are counted as failed too; the next run tries them again."
+    )
+    failure = failure_of(error, step.node.key, step.label())
+    outcome = Outcome(step.node.key, failures=[failure])
+    outcome.statuses = {node.key: "failed" for node in step.nodes()}
+    return outcome
+
+
+@contextlib.contextmanager
+def _stopping(pool: Executor, stop: Stop) -> Iterator[Executor]:
+    """Close the pool at the end; on Ctrl-C, ask the steps to stop and start no other."""
+    try:
+        yield pool
+    except BaseException:
+        stop.set()
+        if isinstance(pool, ProcessPoolExecutor):
+            # What such a process has finished is on disk; what it was at will be made again.
+            for process in list((pool._processes or {}).values()):
+                process.terminate()
+        pool.shutdown(wait=True, cancel_futures=True)
+        raise
+    pool.shutdown(wait=True)
+
+
+def _begin_worker(path: list[str]) -> None:
+    """Ctrl-C in a terminal reaches all processes of a run; the driver alone decides what it means."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.path[:] = path
+
+
+class _SpawnProcess(multiprocessing.context.SpawnProcess):
+    """A fresh process that doesn't run the user's script again: its code travels by value, so it isn't needed
+    there.
+    """
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:
+        main = sys.modules["__main__"]
+        hidden = {name: vars(main)[name] for name in ("__file__", "__spec__") if name in vars(main)}
+        with _hiding:
+            for name in hidden:
+                delattr(main, name)
+            main.__spec__ = None
+            try:
+                return multiprocessing.context.SpawnProcess._Popen(process_obj)
+            finally:
+                for name, value in hidden.items():
+                    setattr(main, name, value)
+
+
+_hiding = threading.Lock()
+
+
+class _Spawn(multiprocessing.context.SpawnContext):
+    Process = _SpawnProcess
+
+
+def _on_cluster(graph: Graph, scheduler: Any, ended: Callable[[Outcome], None]) -> None:
+    from distributed import Client, as_completed
+
+    tasks, names = _tasks(graph)
+    own = None
+    client = scheduler
+    if not isinstance(scheduler, Client):
+        client = own = Client(scheduler, set_as_default=False)
+    try:
+        futures = client.get(tasks, list(names.values()), sync=False)
+        try:
+            for future in as_completed(futures, loop=client.loop):
+                outcome = future.result()
+                ended(outcome)
+        finally:
+            for future in futures:
+                future.release()
+    finally:
+        if own is not None:
+            own.close()

@@ -1,0 +1,339 @@
+"""One step: what a worker does for one edge. Never raises, but for Ctrl-C: what went wrong is part of the
+outcome.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Generator, Mapping
+from types import GeneratorType
+from typing import Any
+
+from ..definition.recipe import call_run, recipe_with
+from ..definition.state import ExperimentState, content_of, first_state, state_with
+from ..errors import DamagedError, NotComputedError, RecipeError
+from ..identity.key import digest, seed_of
+from ..storage.describe import describe, plain
+from ..storage.payload import Payload
+from ..storage.record import Record
+from .environment import device
+from .generators import Disturbed, generators
+from .handle import Handle, StateReference
+from .output import captured, listening
+from .report import failure_of
+from .task import LinkedNode, NodeFacts, Outcome, Step
+
+__all__ = ["perform"]
+
+
+def perform(step: Step, *inputs: Outcome) -> Outcome:
+    """Do a step whose inputs are the outcomes of the steps that make its parents."""
+    outcome = Outcome(step.node.key)
+    nodes = step.nodes()
+    statuses: dict[str, str] = {}
+    handles: dict[str, Handle] = {}
+    for done in inputs:
+        statuses.update(done.statuses)
+        handles.update(done.handles)
+    if nodes:
+        needed = [statuses.get(key, "done") for key in (*step.node.parents, *step.links)]
+        if any(status != "done" for status in needed):
+            blocked = "blocked" if "blocked" in needed else "planned" if "planned" in needed else "skipped"
+            outcome.statuses = {node.key: blocked for node in nodes}
+            return outcome
+    if step.context.stopping():
+        outcome.statuses = {node.key: "planned" for node in nodes}
+        return outcome
+    step.context.started(step)
+    work = _Work(step, outcome, handles)
+    try:
+        # In the driver's own process the run listens already, around all of its steps.
+        with listening() if step.context.is_abroad else contextlib.nullcontext():
+            if nodes:
+                work.compute()
+            work.call_functions()
+    except DamagedError as error:
+        outcome.damaged.append((error.key, str(error)))
+        for node in nodes:
+            outcome.statuses.setdefault(node.key, "blocked")
+    except NotComputedError as error:
+        # A parent that the plan found is gone: somebody removed it meanwhile. It counts as damaged: made
+        # again.
+        outcome.damaged.append((error.key, str(error)))
+        for node in nodes:
+            outcome.statuses.setdefault(node.key, "blocked")
+    return outcome
+
+
+class _Stopped(Exception):
+    """The run is being stopped; raised at a moment."""
+
+
+class _Work:
+    """A step while it is done."""
+
+    def __init__(self, step: Step, outcome: Outcome, handles: Mapping[str, Handle]) -> None:
+        self.step = step
+        self.outcome = outcome
+        self.handles = handles
+        self.store = step.context.store
+        self.payloads: dict[str, Payload] = {}
+
+    def compute(self) -> None:
+        """Make the final state and the wanted moments, and keep them. A failure is written down, not
+        raised.
+        """
+        step = self.step
+        contents = [self.content(key) for key in step.node.parents]
+        while True:
+            self.waiting: list[tuple[NodeFacts, Payload, dict[str, Any]]] = []
+            self.history: list[list[Any]] = []
+            self.started = time.time()
+            self.clock = time.perf_counter()
+            with captured() as self.log:
+                try:
+                    with generators.seeded(
+                        seed_of(step.node.key), step.code, shared=step.context.shared
+                    ) as self.provisional:
+                        state = self.run(contents)
+                        payload = Payload.dump(content_of(state)) if state is not None else None
+                    self.seconds = time.perf_counter() - self.clock
+                    for waiting in self.waiting:
+                        self.keep(*waiting)
+                    if payload is not None:
+                        self.keep(step.node, payload, self.facts())
+                    return
+                except _Stopped:
+                    for node in step.nodes():
+                        self.outcome.statuses.setdefault(node.key, "planned")
+                    return
+                except Disturbed:
+                    # The copies were changed in vain; the store has them as they were.
+                    contents = [self.store.read(key).load() for key in step.node.parents]
+                except (DamagedError, NotComputedError):
+                    raise
+                except (Exception, SystemExit) as error:
+                    self.fail(error)
+                    return
+
+    def content(self, key: str) -> dict[str, object]:
+        handle = self.handles.get(key)
+        content = handle.take() if handle is not None else None
+        return content if content is not None else self.store.read(key).load()
+
+    def run(self, contents: list[dict[str, object]]) -> Any:
+        """The final state; None when only moments were wanted and the last of them is made."""
+        step, context = self.step, self.step.context
+        cls = context.state_class
+        node = step.node
+        if step.recipe is None:
+            return first_state(cls, step.properties, node.key, node.tags)
+        states = [state_with(cls, content, node.key, node.tags) for content in contents]
+        recipe = recipe_with(context.recipes[step.recipe], self.resolved(step.properties))
+        result = call_run(recipe, states)
+        if isinstance(result, GeneratorType):
+            result = self.follow(result, states[0])
+            if result is None and not step.final:
+                return None
+        elif step.moments:
+            raise self.broken(
+                f"returned {_kind(result)}, so it has no moments, but {self.wanted_moments()} was asked for"
+            )
+        elif result is None:
+            raise self.broken("returned nothing. It must return the state: end it with `return state`")
+        if not isinstance(result, ExperimentState):
+            raise self.broken(
+                f"returned {_kind(result)}. It must return the state: end it with `return state`"
+            )
+        return result
+
+    def follow(self, moments: Generator[Any, None, Any], state: Any) -> Any:
+        """Go through the moments of a run; the state that it returns, or its own copy when it returns
+        nothing.
+        """
+        step = self.step
+        last = max(step.moments, default=0)
+        number = 0
+        while True:
+            try:
+                metrics = next(moments)
+            except StopIteration as stopped:
+                result = state if stopped.value is None else stopped.value
+                break
+            number += 1
+            self.note_metrics(number, metrics)
+            wanted = step.moments.get(number)
+            if wanted is not None:
+                self.keep_moment(wanted, state)
+            if not step.final and number >= last:
+                moments.close()
+                return None
+            if step.context.stopping():
+                moments.close()
+                raise _Stopped
+        if number < last:
+            raise self.broken(
+                f"made {number} moment{'' if number == 1 else 's'}, but {self.wanted_moments()} was asked for"
+            )
+        return result
+
+    def keep_moment(self, node: NodeFacts, state: Any) -> None:
+        self.seconds = time.perf_counter() - self.clock
+        payload = Payload.dump(content_of(state))
+        if self.provisional:
+            payload = Payload.dump(payload.load())
+            self.waiting.append((node, payload, self.facts()))
+        else:
+            self.keep(node, payload, self.facts())
+
+    def note_metrics(self, number: int, metrics: Any) -> None:
+        if metrics is None:
+            values: dict[str, Any] = {}
+        elif isinstance(metrics, Mapping):
+            values = plain(dict(metrics), f"moment {number} of {self.step.label()}")
+        else:
+            raise self.broken(
+                f'yielded {_kind(metrics)}. Yield a mapping of metrics, like {{"loss": loss}}, or nothing'
+            )
+        self.history.append([number, values, time.time()])
+        self.outcome.metrics = values
+
+    def facts(self) -> dict[str, Any]:
+        """The cold part of a record, as of now."""
+        step = self.step
+        return {
+            "module": step.module,
+            "properties": {name: describe(value) for name, value in step.properties.items()},
+            "code": step.code,
+            "started": self.started,
+            "seconds": self.seconds,
+            "environment": step.context.environment(),
+            "device": device(),
+            "seeds": {"key": seed_of(step.node.key)},
+            "history": list(self.history),
+            "results": {},
+            "output": False,
+            "state": step.context.state_facts,
+        }
+
+    def keep(self, node: NodeFacts, payload: Payload, facts: dict[str, Any]) -> None:
+        """Write a node: what it printed, its bytes, and last its record."""
+        if self.log.parts:
+            facts["output"] = True
+            self.store.write_file(node.key, "log.txt", self.log.text().encode(errors="replace"))
+        self.write(node, payload, facts, "done")
+        takers = self.step.takers if node is self.step.node else 0
+        self.outcome.handles[node.key] = Handle(node.key, payload, takers, payload.size_bytes)
+        if self.step.jobs:
+            self.payloads[node.key] = payload
+
+    def write(self, node: NodeFacts, payload: Payload | None, facts: dict[str, Any], status: str) -> None:
+        record = Record.make(
+            key=node.key,
+            address=node.address,
+            kind=node.kind,
+            recipe=node.name,
+            parents=node.parents,
+            tags=node.tags,
+            status=status,
+            moment=node.moment,
+            position=node.position,
+            ended=time.time(),
+            more=facts,
+        )
+        self.outcome.records.append(self.store.write(record, payload))
+        self.outcome.statuses[node.key] = status
+        self.outcome.seconds = facts["seconds"]
+
+    def fail(self, error: BaseException) -> None:
+        """Write down why; a node that is done already (an earlier moment) stays done."""
+        step = self.step
+        failure = failure_of(error, step.node.key, step.label())
+        self.outcome.failures.append(failure)
+        self.seconds = time.perf_counter() - self.clock
+        for node in step.nodes():
+            if node.key in self.outcome.statuses:
+                continue
+            self.outcome.statuses[node.key] = "failed"
+            try:
+                facts = self.facts()
+                facts["error"] = {
+                    "type": type(error).__name__,
+                    "message": str(error),
+                    "traceback": failure.traceback,
+                }
+                if self.log.parts:
+                    facts["output"] = True
+                    self.store.write_file(node.key, "log.txt", self.log.text().encode(errors="replace"))
+                self.write(node, None, facts, "failed")
+            except OSError:
+                # The disk that is full, or gone, is most likely the failure itself: the report has it.
+                self.outcome.statuses[node.key] = "failed"
+
+    def call_functions(self) -> None:
+        """Call the functions that were asked for, each with a copy of its own; note what they return."""
+        step, context = self.step, self.step.context
+        for job in step.jobs:
+            if self.outcome.statuses.get(job.key, "done") != "done":
+                continue
+            payload = self.payloads.get(job.key)
+            if payload is None:
+                payload = self.payloads[job.key] = self.store.read(job.key)
+            op = context.functions[job.function]
+            self.outcome.called.append((job.key, job.name))
+            while True:
+                try:
+                    state = state_with(context.state_class, payload.load(), job.key, step.node.tags)
+                    seed = int(digest(job.key.encode(), job.name.encode())[:16], 16)
+                    with captured() as log, generators.seeded(seed, job.code, shared=context.shared):
+                        value = plain(op(state), f"{job.name} at {step.label(job.moment)}")
+                except Disturbed:
+                    continue
+                except (Exception, SystemExit) as error:
+                    self.outcome.failures.append(failure_of(error, job.key, step.label(job.moment), job.name))
+                    break
+                if log.parts:
+                    self.store.write_file(
+                        job.key, f"{_file_name(job.name)}.txt", log.text().encode(errors="replace")
+                    )
+                self.store.note(
+                    job.key, results={job.name: {"value": value, "code": job.code, "at": time.time()}}
+                )
+                self.outcome.noted = True
+                if isinstance(value, dict):
+                    self.outcome.metrics = {**self.outcome.metrics, **value}
+                break
+
+    def resolved(self, properties: Mapping[str, Any]) -> dict[str, Any]:
+        """The properties as ``run`` sees them: a promise among them is a reference to its state."""
+        if not self.step.links:
+            return dict(properties)
+        return {name: self._resolve(value) for name, value in properties.items()}
+
+    def _resolve(self, value: Any) -> Any:
+        if isinstance(value, LinkedNode):
+            return StateReference(value.key, value.label, self.store, self.step.context.state_class)
+        if type(value) is dict:
+            return {key: self._resolve(inner) for key, inner in value.items()}
+        if type(value) in (list, tuple):
+            return type(value)(self._resolve(inner) for inner in value)
+        return value
+
+    def wanted_moments(self) -> str:
+        return ", ".join(f".at({number})" for number in sorted(self.step.moments))
+
+    def broken(self, what: str) -> RecipeError:
+        recipe = self.step.recipe
+        cls = self.step.context.recipes[recipe] if recipe is not None else type(None)
+        run = getattr(getattr(cls, "run", None), "__code__", None)
+        where = f" ({run.co_filename}:{run.co_firstlineno})" if run is not None else ""
+        return RecipeError(f"{self.step.node.name}.run{where} {what}.")
+
+
+def _kind(value: object) -> str:
+    return "nothing" if value is None else f"a {type(value).__name__}"
+
+
+def _file_name(name: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in name)

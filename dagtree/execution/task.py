@@ -1,0 +1,184 @@
+"""The work on one edge as it travels to a worker, and what comes back: values only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import cloudpickle
+
+from ..definition.recipe import Recipe
+from ..definition.state import ExperimentState
+from ..definition.tree import label_of
+from ..identity.key import digest
+from ..storage.record import Record
+from ..storage.store import Store
+from .environment import environment
+from .handle import Handle
+from .report import Failure
+
+__all__ = ["Context", "Job", "LinkedNode", "NodeFacts", "Outcome", "Step"]
+
+
+class NodeFacts(NamedTuple):
+    """What a record says of a node before it is computed."""
+
+    key: str
+    address: str
+    kind: str
+    name: str
+    parents: tuple[str, ...]
+    tags: tuple[str, ...]
+    position: int
+    moment: int | None
+
+
+class Job(NamedTuple):
+    """A function to call with a node's state, by its index in the context."""
+
+    key: str
+    name: str
+    function: int
+    code: str
+    moment: int | None
+
+
+class Context:
+    """What all steps of a run share. It travels to another process once for each run, by value where it
+    must.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        state_class: type[ExperimentState],
+        recipes: tuple[type[Recipe], ...],
+        functions: tuple[Callable[..., Any], ...],
+        git: dict[str, Any] | None,
+        state_facts: dict[str, Any],
+        *,
+        shared: bool,
+    ) -> None:
+        self.store = store
+        self.state_class = state_class
+        self.recipes = recipes
+        self.functions = functions
+        self.git = git
+        self.state_facts = state_facts
+        self.shared = shared
+        self.stopping: Callable[[], bool] = _never
+        self.started: Callable[[Step], None] = _ignore
+        self.is_abroad = False
+        self._packed: tuple[str, bytes] | None = None
+        self._environment: str | None = None
+
+    def environment(self) -> str:
+        """The digest of this process's environment; it is written down when it is first asked for."""
+        if self._environment is None:
+            name, content = environment(self.git)
+            self.store.write_once("environments", name, content)
+            self._environment = name
+        return self._environment
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._packed is None:
+            content = cloudpickle.dumps(
+                (
+                    self.store,
+                    self.state_class,
+                    self.recipes,
+                    self.functions,
+                    self.git,
+                    self.state_facts,
+                    self.shared,
+                )
+            )
+            self._packed = digest(content), content
+        return _unpack_context, self._packed
+
+
+def _never() -> bool:
+    return False
+
+
+def _ignore(step: Step) -> None:
+    return None
+
+
+_contexts: dict[str, Context] = {}
+_KEPT_CONTEXTS = 8
+
+
+def _unpack_context(name: str, content: bytes) -> Context:
+    context = _contexts.get(name)
+    if context is None:
+        store, state_class, recipes, functions, git, state_facts, shared = cloudpickle.loads(content)
+        context = Context(store, state_class, recipes, functions, git, state_facts, shared=shared)
+        context._packed = (name, content)
+        context.is_abroad = True
+        while len(_contexts) >= _KEPT_CONTEXTS:
+            _contexts.pop(next(iter(_contexts))).store.close()
+        _contexts[name] = context
+    return context
+
+
+@dataclass
+class Step:
+    """The work on one edge, ready to travel. ``recipe`` is an index into the context's classes, None for a
+    root.
+    """
+
+    context: Context
+    node: NodeFacts
+    recipe: int | None
+    properties: Mapping[str, Any]
+    links: tuple[str, ...]
+    module: str
+    code: str
+    final: bool
+    moments: dict[int, NodeFacts]
+    jobs: list[Job]
+    takers: int
+
+    def label(self, moment: int | None = None) -> str:
+        """The recipe as one would write it."""
+        return label_of(self.node.name, self.properties, moment)
+
+    def nodes(self) -> list[NodeFacts]:
+        """The nodes that this step makes."""
+        return [*([self.node] if self.final else ()), *self.moments.values()]
+
+
+@dataclass
+class Outcome:
+    """What became of a step: the status of each of its nodes, and what the driver has to know."""
+
+    unit: str
+    statuses: dict[str, str] = field(default_factory=dict)
+    handles: dict[str, Handle] = field(default_factory=dict)
+    lines: list[bytes] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    damaged: list[tuple[str, str]] = field(default_factory=list)
+    called: list[tuple[str, str]] = field(default_factory=list)
+    noted: bool = False
+    foreign: bool = False
+    seconds: float = 0.0
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+    def __getstate__(self) -> dict[str, Any]:
+        lines = [record.encode() for record in self.records] or self.lines
+        return {**self.__dict__, "records": [], "lines": lines, "foreign": True}
+
+
+@dataclass(frozen=True)
+class LinkedNode:
+    """A promise among a recipe's properties, as it travels."""
+
+    key: str
+    label: str
+
+    @property
+    def __dagtree_key__(self) -> str:
+        return self.key
