@@ -1,0 +1,61 @@
+"""dagtree orchestrates trees of experiments on models.
+
+Subclass ``ExperimentState`` (a node: a model and its context) and ``Recipe`` (an edge: train, prune, merge), define a tree
+in an ``Experiment``, and ``run`` it: what is missing is computed, on one core or on a cluster, and kept once on disk.
+"""
+
+from __future__ import annotations
+
+from .definition.recipe import Function, Recipe, function
+from .definition.state import ExperimentState
+from .definition.tree import ExperimentStatePromise
+from .errors import (
+    CodeNotFoundError,
+    DagtreeError,
+    DamagedError,
+    DefinitionError,
+    FormatVersionError,
+    NotAnExperimentError,
+    NotComputedError,
+    PropertyError,
+    RecipeError,
+    RunError,
+    RunInterrupted,
+    SelectionError,
+    StorageError,
+    TreeError,
+    UndeclaredAttributeError,
+    UnsavableError,
+    UnsupportedValueError,
+)
+from .experiment import Experiment
+from .identity.canonical import register_encoding
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CodeNotFoundError",
+    "DagtreeError",
+    "DamagedError",
+    "DefinitionError",
+    "Experiment",
+    "ExperimentState",
+    "ExperimentStatePromise",
+    "FormatVersionError",
+    "Function",
+    "NotAnExperimentError",
+    "NotComputedError",
+    "PropertyError",
+    "Recipe",
+    "RecipeError",
+    "RunError",
+    "RunInterrupted",
+    "SelectionError",
+    "StorageError",
+    "TreeError",
+    "UndeclaredAttributeError",
+    "UnsavableError",
+    "UnsupportedValueError",
+    "function",
+    "register_encoding",
+]

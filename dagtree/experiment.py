@@ -1,0 +1,421 @@
+"""Experiment: the face of dagtree. Each method is a few lines that call one room."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .analysis.graph import Graph
+from .definition.state import ExperimentState, state_with
+from .definition.tree import ExperimentStatePromise, Tree
+from .errors import (
+    CodeNotFoundError,
+    DamagedError,
+    DefinitionError,
+    NotAnExperimentError,
+    NotComputedError,
+    StorageError,
+)
+from .identity.key import digest
+from .identity.source import Code
+from .storage.describe import describe, understand
+from .storage.local import LocalStore
+from .storage.record import Note, Record
+
+if TYPE_CHECKING:
+    from .execution.report import Report
+
+__all__ = ["Experiment"]
+
+
+class Experiment:
+    """A tree of states in a directory.
+
+    Takes the directory (made when the first node is kept, not before) and the class of its states. Define the
+    tree with ``spawn_new_tree`` and recipes, compute what is missing with ``run``, and look at all of it
+    through ``graph``.
+
+    Raises StorageError when the directory is a file, FormatVersionError when another format of dagtree wrote
+    it.
+    """
+
+    def __init__(
+        self, directory: str | os.PathLike[str], state_class: type[ExperimentState] = ExperimentState
+    ) -> None:
+        if not (isinstance(state_class, type) and issubclass(state_class, ExperimentState)):
+            raise DefinitionError(f"state_class must be a subclass of ExperimentState, not {state_class!r}.")
+        self.directory = _local(directory)
+        self._store = LocalStore(self.directory)
+        self._tree = Tree(self, state_class)
+        self._statuses: dict[str, str] = {}
+        self._graph: tuple[Any, Graph] | None = None
+
+    @classmethod
+    def restore(
+        cls,
+        directory: str | os.PathLike[str],
+        state_class: type[ExperimentState] | None = None,
+        slim: bool = True,
+    ) -> Experiment:
+        """Open an experiment again, to look at and to extend. Writes nothing and unpickles nothing.
+
+        With ``slim`` the class of the states is looked for only when a state is restored or a recipe is
+        applied to a node; without, now. Nodes of ``graph`` are parents like any promise.
+
+        Raises NotAnExperimentError when no experiment was ever kept there.
+        """
+        path = _local(directory)
+        if not LocalStore.is_experiment(path):
+            there = (
+                "is a file"
+                if path.is_file()
+                else "holds no dagtree.json"
+                if path.exists()
+                else "doesn't exist"
+            )
+            raise NotAnExperimentError(
+                f"{path} is no experiment: it {there}. Nothing was made. Is the path right?"
+            )
+        experiment = cls.__new__(cls)
+        experiment.directory = path
+        experiment._store = LocalStore(path, read_only=True)
+        experiment._tree = Tree(experiment, state_class, experiment._kept_state_class)
+        experiment._statuses = {}
+        experiment._graph = None
+        positions = [record.position for record in experiment._store.records().values()]
+        experiment._tree.first_position = max(positions, default=-1) + 1
+        if not slim:
+            _ = experiment.state_class
+        return experiment
+
+    # What the script says
+
+    @property
+    def state_class(self) -> type[ExperimentState]:
+        """The class of the states."""
+        return self._tree.state_class
+
+    def spawn_new_tree(self, **arguments: Any) -> ExperimentStatePromise:
+        """The root of the tree: a state of ``state_class`` with these properties. Computes nothing.
+
+        The same arguments again give the same promise. Raises PropertyError for a wrong, missing or unknown
+        name, TreeError when this experiment has a root with other arguments.
+        """
+        return self._tree.spawn(arguments)
+
+    def tag(self, *tags: str | Sequence[str]) -> contextlib.AbstractContextManager[None]:
+        """Tag every node that is defined within the block: ``with exp.tag("lr:0.1", "baseline"):``. Blocks
+        nest.
+        """
+        flat = [tag for group in tags for tag in ([group] if isinstance(group, str) else group)]
+        return self._tree.tag(flat)
+
+    @property
+    def tags(self) -> list[str]:
+        """The tags that a node defined now would get."""
+        return list(self._tree.tags)
+
+    @property
+    def root(self) -> ExperimentStatePromise | None:
+        """The promise of the root; None before ``spawn_new_tree``. Of a restored experiment, that of its
+        latest tree.
+        """
+        if self._tree.root is None and self._tree.restored and self.graph.roots:
+            self._tree.root = self._promise(self.graph.root.key)
+        return self._tree.root
+
+    @property
+    def leaves(self) -> tuple[ExperimentStatePromise, ...]:
+        """The promises that nothing grows from yet."""
+        return self._tree.leaves()
+
+    @property
+    def experiment_arguments(self) -> dict[str, Any] | None:
+        """What ``spawn_new_tree`` was given."""
+        return self._tree.arguments
+
+    # What is done
+
+    def run(
+        self, scheduler: Any = "single-threaded", *, workers: int | None = None, progress: bool | None = None
+    ) -> Report:
+        """Compute what is missing, keep it, and call the functions that were asked for.
+
+        ``scheduler`` is "single-threaded", "threads", "processes", a ``distributed.Client`` or cluster, or
+        the address of a scheduler; ``workers`` is how many threads or processes (by default one for each
+        core). ``progress`` shows or hides the progress line; by default it is drawn where somebody can see
+        it.
+
+        Returns a Report. A recipe that fails costs its own node and what hangs below it; when all that can be
+        done is done, RunError names each failure. Ctrl-C raises RunInterrupted. Either way what is computed
+        is kept.
+        """
+        from .execution.run import Run
+
+        if not self._tree.promises:
+            raise DefinitionError("There is no tree to run yet: begin with root = exp.spawn_new_tree(…).")
+        self._writable()
+        run = Run(
+            self._tree,
+            self._store,
+            list(self._tree.promises.values()),
+            asked=self._tree.asked(),
+            scheduler=scheduler,
+            workers=workers,
+            progress=progress,
+        )
+        try:
+            return run()
+        finally:
+            self._statuses = {key: status for key, status in run.statuses.items() if status == "skipped"}
+            self._graph = None
+
+    def get(self, promise: ExperimentStatePromise, scheduler: Any = "single-threaded") -> Any:
+        """The state of a node, computed if it is missing: what ``promise.get()`` calls."""
+        from .execution.run import Run
+
+        there = self._store.keys()
+        if promise.key not in there:
+            self._writable()
+        for _ in range(2):
+            run = Run(self._tree, self._store, [promise], scheduler=scheduler, taken=promise)
+            run()
+            self._graph = None
+            if run.content is not None:
+                break
+            try:
+                run.content = self._store.read(promise.key).load()
+                break
+            except DamagedError as error:
+                self._writable()
+                run._found_damaged(str(error))
+                self._store.mark_damaged(promise.key, str(error))
+        else:
+            raise NotComputedError(
+                f"{promise.label} [{promise.key[:8]}] was computed twice and could not be read back.",
+                promise.key,
+            )
+        return state_with(self.state_class, run.content, promise.key, promise.tags)
+
+    def verify(self) -> tuple[str, ...]:
+        """Read every node and check every byte; the keys of those that are damaged, which the next run
+        computes again.
+        """
+        self._writable()
+        self._store.refresh()
+        damaged = []
+        for key in sorted(self._store.keys()):
+            try:
+                self._store.read(key)
+            except DamagedError as error:
+                self._store.mark_damaged(key, str(error))
+                damaged.append(key)
+        self._graph = None
+        return tuple(damaged)
+
+    # What there is
+
+    @property
+    def graph(self) -> Graph:
+        """Everything that is kept here and everything that is defined: nodes to filter, compare, restore and
+        draw.
+        """
+        self._store.refresh()
+        records, there = self._store.records(), self._store.keys()
+        version = (len(records), len(there), self._tree.revision)
+        if self._graph is None or self._graph[0] != version:
+            self._graph = version, self._new_graph(records, there)
+        return self._graph[1]
+
+    def _new_graph(self, records: Mapping[str, Record], there: Any) -> Graph:
+        statuses = {key: "damaged" for key in records.keys() - there if records[key].status == "done"}
+        statuses.update({key: status for key, status in self._statuses.items() if key not in there})
+        shown = dict(records)
+        if not self._tree.restored:
+            now = time.time()
+            taken = {record.address: key for key, record in records.items()}
+            for key, promise in self._tree.promises.items():
+                known = records.get(key)
+                if known is None:
+                    shown[key] = _planned(promise, now)
+                    statuses.setdefault(key, "planned")
+                elif taken.get(promise.address) != key:
+                    shown[key] = known.noted([Note(key, (), {}, now, now)])
+        else:
+            for key, promise in self._tree.promises.items():
+                if key not in records:
+                    shown[key] = _planned(promise, time.time())
+                    statuses.setdefault(key, "planned")
+        return Graph(shown.values(), _Loader(self), statuses, title=self.directory.name)
+
+    def _writable(self) -> None:
+        if self._store.read_only:
+            self._store = LocalStore(self.directory)
+
+    def _promise(self, key: str) -> ExperimentStatePromise:
+        """The promise of a node that may be known from disk only."""
+        found = self._tree.promises.get(key)
+        if found is not None:
+            return found
+        record = self._store.records().get(key)
+        if record is None:
+            raise NotComputedError(f"No node {key[:8]} is kept in {self.directory}.", key)
+        properties = {name: understand(value) for name, value in record.more.get("properties", {}).items()}
+
+        def make(tree: Tree) -> ExperimentStatePromise:
+            code = Code("", ())
+            promise = ExperimentStatePromise(
+                tree,
+                record.kind,
+                record.recipe,
+                key,
+                b"",
+                code,
+                properties,
+                moment=record.moment,
+                address=record.address,
+            )
+            promise.tags = record.tags
+            return promise
+
+        return self._tree.adopt(make, key)
+
+    def _kept_state_class(self, record: Record | None = None) -> type[ExperimentState]:
+        """The class that the states were made with: imported, or as it was kept when no module has it."""
+        records = [record] if record is not None else list(self._store.records().values())
+        latest = max(records, key=lambda record: record.ended, default=None)
+        facts = (latest.more.get("state") if latest is not None else None) or {}
+        module, name, kept = facts.get("module", ""), facts.get("name", ""), facts.get("class")
+        say = f"The states here are of class {module}.{name}"
+        hint = "Give it: Experiment.restore(directory, state_class=…)."
+        if kept is not None:
+            import cloudpickle
+
+            content = self._store.read_once("sources", str(kept))
+            if content is None or digest(content) != kept:
+                raise CodeNotFoundError(
+                    f"{say}, and the copy that was kept of it is missing or damaged. {hint}"
+                )
+            with _missing_code(f"{say}, whose kept copy needs code that is not here", hint):
+                found: Any = cloudpickle.loads(content)
+        else:
+            with _missing_code(f"{say}, which can't be imported here", hint):
+                found = importlib.import_module(module)
+                for part in name.split("."):
+                    found = getattr(found, part)
+        if not (isinstance(found, type) and issubclass(found, ExperimentState)):
+            raise CodeNotFoundError(f"{say}, but that is no ExperimentState any more. {hint}")
+        return found
+
+    def _restored_state(self, key: str) -> Any:
+        """The state of a node, read and unpickled."""
+        record = self._store.records().get(key)
+        there = self._store.keys()
+        if record is None or (record.status != "done" and key not in there):
+            known = self._tree.promises.get(key)
+            what = known.label if known is not None else record.recipe if record is not None else "the node"
+            why = "it failed when it was last run" if record is not None else "it is not computed yet"
+            raise NotComputedError(
+                f"{what} [{key[:8]}] has no state to restore: {why}. Call exp.run() or promise.get().", key
+            )
+        try:
+            payload = self._store.read(key)
+        except DamagedError as error:
+            if not self._store.read_only:
+                self._store.mark_damaged(key, str(error))
+            self._graph = None
+            raise
+        cls = self._tree.known_state_class or self._kept_state_class(record)
+        with _missing_code(
+            f"{record.recipe} [{key[:8]}] holds objects whose classes can't be imported here",
+            "Put the module on sys.path. What needs no such code (metrics, tags, properties, drawing) works "
+            "without.",
+        ):
+            return state_with(cls, payload.load(), key, record.tags)
+
+    def __repr__(self) -> str:
+        defined, kept = len(self._tree.promises), len(self._store.keys())
+        return f"<Experiment {self.directory}: {defined} defined, {kept} kept>"
+
+    def _repr_html_(self) -> str:
+        where = escape(str(self.directory))
+        return f"<div><b>Experiment</b> <code>{where}</code></div>{self.graph._repr_html_()}"
+
+
+class _Loader:
+    """What a graph may ask of its experiment."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self._experiment = experiment
+
+    def restore(self, key: str) -> Any:
+        return self._experiment._restored_state(key)
+
+    def promise(self, key: str) -> Any:
+        return self._experiment._promise(key)
+
+    def output(self, key: str) -> str:
+        content = self._experiment._store.read_file(key, "log.txt")
+        return "" if content is None else content.decode(errors="replace")
+
+    def environment(self, name: str) -> dict[str, Any]:
+        return dict(self._json("environments", name) or {})
+
+    def sources(self, name: str) -> list[dict[str, Any]]:
+        return list(self._json("sources", name) or [])
+
+    def _json(self, folder: Any, name: str) -> Any:
+        content = self._experiment._store.read_once(folder, name) if name else None
+        try:
+            return None if content is None else json.loads(content)
+        except ValueError:
+            return None
+
+
+def _planned(promise: ExperimentStatePromise, now: float) -> Record:
+    edge = promise.parents[0] if promise.kind == "moment" and promise.parents else promise
+    properties = {name: describe(value) for name, value in edge.properties.items()}
+    record = Record.make(
+        key=promise.key,
+        address=promise.address,
+        kind=promise.kind,
+        recipe=promise.name,
+        parents=promise.recorded_parents,
+        tags=promise.tags,
+        status="done",
+        moment=promise.moment,
+        position=promise.position,
+        ended=0.0,
+        more={"properties": properties, "code": promise.code.digest},
+    )
+    record.defined = now
+    return record
+
+
+def _local(directory: str | os.PathLike[str]) -> Path:
+    text = os.fspath(directory)
+    if not isinstance(text, str) or not text:
+        raise StorageError(f"An experiment is kept in a directory, and {directory!r} names none.")
+    if "://" in text:
+        raise StorageError(
+            f"{text} is a URL, and this version of dagtree keeps experiments in local directories."
+        )
+    path = Path(text).expanduser().absolute()
+    if path.is_file():
+        raise StorageError(f"{path} is a file; an experiment is kept in a directory.")
+    return path
+
+
+@contextlib.contextmanager
+def _missing_code(what: str, hint: str) -> Iterator[None]:
+    try:
+        yield
+    except (ImportError, AttributeError) as error:
+        raise CodeNotFoundError(f"{what} ({type(error).__name__}: {error}). {hint}") from error
