@@ -1,0 +1,157 @@
+"""What a function's code mentions: global names with the attributes taken from them, attribute names,
+imports.
+
+Read from the bytecode, which knows a local name from a global one, and from the decorators' syntax, which
+the code object doesn't hold.
+"""
+
+from __future__ import annotations
+
+import ast
+import opcode
+import sys
+from dataclasses import dataclass
+from types import CodeType
+
+__all__ = ["Mentions", "chain_of", "imports_in", "mentions_of", "supers_in"]
+
+_NAMES = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
+_ATTRIBUTES = ("LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR", "DELETE_ATTR", "LOAD_SUPER_ATTR")
+_TRANSPARENT = ("CACHE", "PUSH_NULL", "EXTENDED_ARG", "NOP")
+_DYNAMIC = frozenset({"getattr", "setattr", "hasattr", "delattr", "attrgetter", "methodcaller", "operator"})
+_SHIFTS = {"LOAD_GLOBAL": 1, "LOAD_ATTR": 1 if sys.version_info >= (3, 12) else 0, "LOAD_SUPER_ATTR": 2}
+
+
+def _opcodes(names: tuple[str, ...]) -> dict[int, int]:
+    return {opcode.opmap[name]: _SHIFTS.get(name, 0) for name in names if name in opcode.opmap}
+
+
+_NAME_CODES = _opcodes(_NAMES)
+_ATTRIBUTE_CODES = _opcodes(_ATTRIBUTES)
+_TRANSPARENT_CODES = frozenset(_opcodes(_TRANSPARENT))
+_DEREF_CODES = frozenset(_opcodes(("LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF")))
+_EXTENDED = opcode.EXTENDED_ARG
+
+
+@dataclass(frozen=True, slots=True)
+class Mentions:
+    """``chains``: ("np", "linalg", "norm"); ``attributes``: names after any dot; ``free``: chains that start
+    at a closure's variable."""
+
+    chains: frozenset[tuple[str, ...]]
+    attributes: frozenset[str]
+    uses_super: bool
+    free: frozenset[tuple[str, ...]]
+
+
+_memo: dict[CodeType, Mentions] = {}
+
+
+def mentions_of(code: CodeType) -> Mentions:
+    """All that ``code`` and the functions, comprehensions and classes written in it mention."""
+    chains: set[tuple[str, ...]] = set()
+    attributes: set[str] = set()
+    free: set[tuple[str, ...]] = set()
+    strings: set[str] = set()
+    _scan(code, chains, attributes, free, strings)
+    heads = {chain[0] for chain in chains}
+    if heads & _DYNAMIC or attributes & _DYNAMIC:
+        # getattr(state, "normalise") names its method in a string.
+        attributes |= {string for string in strings if string.isidentifier()}
+    return Mentions(
+        frozenset(chains),
+        frozenset(attributes),
+        "super" in heads or "__class__" in code.co_freevars,
+        frozenset(free),
+    )
+
+
+def _scan(
+    code: CodeType,
+    chains: set[tuple[str, ...]],
+    attributes: set[str],
+    free: set[tuple[str, ...]],
+    strings: set[str],
+) -> None:
+    content, names = code.co_code, code.co_names
+    extended = 0
+    chain: list[str] = []
+    into = chains
+    deref_names = code.co_varnames[:0]
+    if _DEREF_CODES:
+        deref_names = tuple(dict.fromkeys((*code.co_varnames, *code.co_cellvars, *code.co_freevars)))
+    for position in range(0, len(content), 2):
+        operation = content[position]
+        argument = content[position + 1] | extended << 8
+        if operation == _EXTENDED:
+            extended = argument
+            continue
+        extended = 0
+        if operation in _NAME_CODES:
+            if chain:
+                into.add(tuple(chain))
+            chain, into = [names[argument >> _NAME_CODES[operation]]], chains
+        elif operation in _DEREF_CODES:
+            if chain:
+                into.add(tuple(chain))
+            chain, into = [deref_names[argument]] if argument < len(deref_names) else [], free
+        elif operation in _ATTRIBUTE_CODES:
+            name = names[argument >> _ATTRIBUTE_CODES[operation]]
+            attributes.add(name)
+            if chain:
+                chain.append(name)
+        elif operation not in _TRANSPARENT_CODES and chain:
+            into.add(tuple(chain))
+            chain = []
+    if chain:
+        into.add(tuple(chain))
+    for const in code.co_consts:
+        if isinstance(const, CodeType):
+            _scan(const, chains, attributes, free, strings)
+        elif type(const) is str:
+            strings.add(const)
+
+
+def chain_of(node: ast.AST) -> tuple[str, ...] | None:
+    """``a.b.c`` as its names; None for anything else."""
+    names: list[str] = []
+    while isinstance(node, ast.Attribute):
+        names.append(node.attr)
+        node = node.value
+    return (node.id, *reversed(names)) if isinstance(node, ast.Name) else None
+
+
+def supers_in(tree: ast.AST) -> frozenset[str] | None:
+    """The names of attributes taken from ``super()`` in ``tree``; None where it is used in another way."""
+    named: set[str] = set()
+    uses = 0
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.id in ("super", "__class__"):
+            uses += 1
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Call):
+            call = node.value.func
+            if isinstance(call, ast.Name) and call.id == "super":
+                named.add(node.attr)
+                uses -= 1
+                uses -= sum(
+                    isinstance(part, ast.Name) and part.id in ("super", "__class__")
+                    for part in node.value.args
+                )
+    return None if uses else frozenset(named)
+
+
+def imports_in(tree: ast.AST, package: str) -> list[str]:
+    """The modules that the import statements in ``tree`` may load, by their full names, sorted."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parts = package.split(".")
+                parts = parts[: len(parts) - node.level + 1]
+                base = ".".join([*parts, base] if base else parts)
+            found.add(base)
+            found.update(f"{base}.{alias.name}" for alias in node.names if alias.name != "*")
+    return sorted(name for name in found if name)

@@ -1,0 +1,111 @@
+"""Whose code is it: the user's, which counts by what it says, or a library's, which counts by name.
+
+A library's is what lies in the standard library, among the installed packages or in dagtree itself. All
+else is the user's: scripts, notebooks, editable installs, ``exec``.
+"""
+
+from __future__ import annotations
+
+import os
+import site
+import sys
+import sysconfig
+from collections.abc import Callable, Mapping
+from types import FunctionType, ModuleType
+from typing import Any
+
+__all__ = [
+    "is_a",
+    "is_library_class",
+    "is_library_file",
+    "is_library_function",
+    "is_library_module",
+    "is_library_module_name",
+    "members_of",
+    "module_of",
+    "mro_of",
+    "qualname_of",
+]
+
+
+def _roots() -> tuple[str, ...]:
+    paths = [
+        path
+        for name, path in sysconfig.get_paths().items()
+        if name in ("stdlib", "platstdlib", "purelib", "platlib")
+    ]
+    paths += [*site.getsitepackages(), os.path.dirname(os.__file__)]
+    paths.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    return tuple({os.path.join(form, "") for path in paths for form in (path, os.path.realpath(path))})
+
+
+_ROOTS = _roots()
+_PACKAGES = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
+_known: dict[str, bool] = {}
+# Not `cls.__module__` and the like: a metaclass may answer, with code of the user's.
+module_of: Callable[[type], Any] = type.__dict__["__module__"].__get__
+qualname_of: Callable[[type], str] = type.__dict__["__qualname__"].__get__
+members_of: Callable[[type], Mapping[str, Any]] = type.__dict__["__dict__"].__get__
+mro_of: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
+
+
+def is_a(value: object, kinds: type | tuple[type, ...]) -> bool:
+    """As ``isinstance``, which may ask the value for its class, and so run code of the user's."""
+    return issubclass(type(value), kinds)
+
+
+def is_library_file(path: str) -> bool:
+    """Whether what is written in that file is a library's."""
+    known = _known.get(path)
+    if known is None:
+        full = os.path.abspath(path)
+        known = (
+            path.startswith("<frozen ") or full.startswith(_ROOTS) or any(part in full for part in _PACKAGES)
+        )
+        _known[path] = known
+    return known
+
+
+def is_library_module(module: ModuleType) -> bool:
+    held = vars(module)
+    path = held.get("__file__")
+    if isinstance(path, str):
+        return is_library_file(path)
+    name = held.get("__name__")
+    return isinstance(name, str) and is_library_module_name(name)
+
+
+def is_library_module_name(name: str) -> bool:
+    first = name.partition(".")[0]
+    if first == "__main__":
+        # What is started counts as the user's, also where a library's own program (pytest, Jupyter) was
+        # started.
+        return False
+    if first in sys.builtin_module_names or first in sys.stdlib_module_names:
+        return True
+    for candidate in (name, first):
+        module = sys.modules.get(candidate)
+        held: dict[str, Any] = {} if module is None else vars(module)
+        path = held.get("__file__")
+        if isinstance(path, str):
+            return is_library_file(path)
+        folders = held.get("__path__")
+        if folders is not None:
+            return any(is_library_file(os.path.join(folder, "")) for folder in list(folders))
+    return False
+
+
+def is_library_function(function: FunctionType) -> bool:
+    path = function.__code__.co_filename
+    if not path.startswith("<") or path.startswith("<frozen "):
+        return is_library_file(path)
+    # Made by `exec`: it belongs to who made it.
+    name, around = function.__globals__.get("__name__"), function.__globals__.get("__file__")
+    if isinstance(around, str) and name != "__main__":
+        return is_library_file(around)
+    return isinstance(name, str) and is_library_module_name(name)
+
+
+def is_library_class(cls: type) -> bool:
+    module = module_of(cls)
+    return isinstance(module, str) and is_library_module_name(module)

@@ -1,0 +1,448 @@
+"""All of the user's code that an entry reaches, written down in the order of first visit, and what to look
+at to see whether it changed.
+
+Nothing of the user's is executed: everything is looked up in dictionaries. Over-approximates where it can't
+know: a name counts if it might be meant, so that a change is never missed.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import os
+import types
+from collections import deque
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Any
+
+from .canonical import ENCODERS, FAMILIES, Refused, encode, encode_with
+from .names import Mentions, chain_of, imports_in, mentions_of, supers_in
+from .ownership import (
+    is_a,
+    is_library_class,
+    is_library_file,
+    is_library_function,
+    is_library_module,
+    members_of,
+    module_of,
+    mro_of,
+    qualname_of,
+)
+from .standard import public_module
+from .statics import (
+    CONTAINERS,
+    DESCRIPTORS,
+    NOT_MEANT,
+    SCALARS,
+    Source,
+    file_of,
+    is_plain,
+    is_users_code,
+    join,
+    key_bytes,
+    library_name,
+    meant_members,
+    static_dict,
+    unbelieved,
+)
+from .syntax import code_bytes, definition_of, module_tree, tree_bytes
+from .watch import MISSING, Watch
+
+__all__ = ["Reach"]
+
+MAX_OBJECTS = 5000
+_SHOWING = frozenset({"__repr__", "__dir__", "__init_subclass__", "__class_getitem__", "__subclasshook__"})
+
+
+class Reach:
+    """A walk over what is reached. ``subjects`` are the recipe's and the state's class, of which only what
+    is mentioned counts.
+
+    ``declared[i]`` are the names of the i-th subject's properties and content, which aren't code.
+    """
+
+    def __init__(
+        self,
+        subjects: tuple[type, ...],
+        declared: tuple[frozenset[str], ...],
+        versions: tuple[str | None, ...],
+    ) -> None:
+        self.subjects = subjects
+        self.declared = declared
+        self.versions = versions
+        self.watch = Watch()
+        self.parts: list[bytes] = []
+        self.written: list[Source] = []
+        self._labels: dict[int, int] = {}
+        self._held: list[object] = []
+        self._waiting: deque[tuple[Any, Any]] = deque()
+        self._members: dict[type, Mapping[str, Any]] = {}
+        for subject in subjects:
+            for base in mro_of(subject):
+                if base is not object:
+                    self.watch.names_of(self.members(base), closely=not is_library_class(base))
+
+    def enter(self, label: str, value: object) -> None:
+        """Count ``value`` and all that it reaches."""
+        self._add("entry", label, self.describe(value))
+        while self._waiting:
+            visit, reached = self._waiting.popleft()
+            visit(reached)
+
+    def members(self, cls: type) -> Mapping[str, Any]:
+        """What is in a class; one view for each, so that a name is watched once."""
+        held = self._members.get(cls)
+        if held is None:
+            held = self._members[cls] = members_of(cls)
+        return held
+
+    def implicit(self, index: int, without: frozenset[str]) -> None:
+        """Count the special methods of a subject, which are reached by operators and by using an instance at
+        all."""
+        subject = self.subjects[index]
+        names = {
+            name
+            for base in mro_of(subject)
+            for name in members_of(base)
+            if name.startswith("__") and name.endswith("__")
+        }
+        for name in sorted(names - without - _SHOWING - NOT_MEANT):
+            part = self._attribute(index, name, every=True)
+            if part:
+                self._add(*part)
+
+    # -- values --------------------------------------------------------------------------------------------
+
+    def describe(self, value: Any) -> bytes:
+        """``value`` in bytes: as what it is, or as the number of the object to be visited later."""
+        kind = type(value)
+        if kind in SCALARS:
+            return encode(value, [])
+        if kind is types.FunctionType:
+            return self._function_reference(value)
+        if is_a(value, type):
+            return self._class_reference(value)
+        if kind is types.MethodType:
+            return join("method", self.describe(value.__func__), self.describe(value.__self__))
+        if kind is functools.partial:
+            return join(
+                "partial", self.describe(value.func), self.describe(value.args), self.describe(value.keywords)
+            )
+        if kind is staticmethod or kind is classmethod:
+            return join(kind.__name__, self.describe(value.__func__))
+        if kind is property:
+            return join("property", *(self.describe(part) for part in (value.fget, value.fset, value.fdel)))
+        if kind is functools.cached_property or kind is functools.partialmethod:
+            held = [vars(value).get(name) for name in ("func", "args", "keywords")]
+            return join(kind.__name__, *(self.describe(part) for part in held))
+        if is_a(value, types.ModuleType):
+            return (
+                join("module", public_module(value.__name__).encode())
+                if is_library_module(value)
+                else b"module"
+            )
+        if kind in CONTAINERS:
+            return self._later(self._container, value)
+        if is_a(value, Enum):
+            return join("enum", self.describe(kind), encode(value._name_, []))
+        if is_library_class(kind):
+            if kind in ENCODERS or str(module_of(kind)).partition(".")[0] in FAMILIES:
+                try:
+                    encoded = encode_with(value, self.describe)
+                except Refused:
+                    pass
+                else:
+                    self.watch.content(value)
+                    return encoded
+            return self._later(self._foreign, value)
+        # An encoding that the user registered would be the user's code, running: what the instance holds
+        # counts instead.
+        return self._later(self._instance, value)
+
+    def _later(self, visit: Any, value: object) -> bytes:
+        number = self._labels.get(id(value))
+        if number is None:
+            if len(self._labels) >= MAX_OBJECTS and type(value) is not types.FunctionType:
+                return join("more", qualname_of(type(value)).encode())
+            number = self._labels[id(value)] = len(self._labels)
+            self._held.append(value)
+            self._waiting.append((visit, value))
+        return b"#%d" % number
+
+    def _add(self, *parts: str | bytes) -> None:
+        self.parts.append(join(*parts))
+
+    def _container(self, value: Any) -> None:
+        kind = type(value)
+        if is_plain(value, 0):
+            try:
+                encoded = encode(value, [])
+            except Refused:
+                encoded = join("deep", kind.__name__)
+            if kind is not tuple and kind is not frozenset:
+                self.watch.content(value)
+            self._add("constant", encoded)
+        elif kind is dict:
+            self.watch.items(value)
+            pairs = sorted(((key_bytes(key), key) for key in value), key=lambda pair: pair[0])
+            self._add("dict", *(part for first, key in pairs for part in (first, self.describe(value[key]))))
+        elif kind is list or kind is tuple:
+            self.watch.elements(value)
+            self._add(kind.__name__, *(self.describe(item) for item in value))
+        else:
+            self.watch.elements(value)
+            # The order of a set of functions or classes differs between processes.
+            members = sorted(
+                value,
+                key=lambda item: (
+                    type(item).__qualname__,
+                    str(getattr(item, "__qualname__", "")),
+                    key_bytes(item),
+                ),
+            )
+            self._add(kind.__name__, *(self.describe(item) for item in members))
+
+    def _foreign(self, value: Any) -> None:
+        """An instance of a library's class: by type, and by the user's functions that it holds (a jitted
+        function, a lock)."""
+        kind = type(value)
+        self._add("foreign", public_module(str(module_of(kind))), qualname_of(kind))
+        held = static_dict(value)
+        names = [name for name in held if isinstance(name, str)]
+        for name in sorted(names):
+            item = held[name]
+            if is_users_code(item):
+                self.watch.name(held, name, item)
+                self._add("holds", name, self.describe(item))
+
+    def _instance(self, value: Any) -> None:
+        kind = type(value)
+        self._add("instance", self.describe(kind))
+        held = static_dict(value)
+        self.watch.names_of(held)
+        for name in sorted(name for name in held if isinstance(name, str)):
+            self.watch.name(held, name, held[name])
+            self._add("attribute", name, self.describe(held[name]))
+        for base in mro_of(kind):
+            for name, slot in members_of(base).items():
+                if type(slot) is types.MemberDescriptorType:
+                    try:
+                        item = slot.__get__(value, kind)
+                    except AttributeError:
+                        continue
+                    self._add("slot", name, self.describe(item))
+        if is_a(value, CONTAINERS):
+            base_type: Any = next(container for container in CONTAINERS if is_a(value, container))
+            items = base_type.items(value) if base_type is dict else base_type.__iter__(value)
+            self._add("content", self.describe(base_type(items)))
+        elif is_a(value, (int, float, complex, str, bytes)):
+            base_type = next(scalar for scalar in (int, float, complex, str, bytes) if is_a(value, scalar))
+            self._add("content", type(value).__name__, base_type.__repr__(value))
+
+    # -- functions -----------------------------------------------------------------------------------------
+
+    def _function_reference(self, function: types.FunctionType) -> bytes:
+        if not is_library_function(function):
+            return self._later(self._function, function)
+        if function.__closure__ or "__wrapped__" in function.__dict__:
+            return self._later(self._wrapper, function)
+        return join("library", library_name(function))
+
+    def _wrapper(self, function: types.FunctionType) -> None:
+        """A library's wrapper (``torch.no_grad()``, ``functools.wraps``): by name, and by what of the user's
+        it was made from."""
+        self._add("wrapper", library_name(function))
+        self._function_parts(function)
+
+    def _function_parts(self, function: types.FunctionType) -> None:
+        self.watch.function(function)
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
+            try:
+                held = cell.cell_contents
+            except ValueError:
+                held = MISSING
+            self.watch.cell(cell, held)
+            if name != "__class__":
+                self._add("cell", name, b"" if held is MISSING else self.describe(held))
+        for value in function.__defaults__ or ():
+            self._add("default", self.describe(value))
+        for name, value in sorted((function.__kwdefaults__ or {}).items()):
+            self._add("default", name, self.describe(value))
+        self.watch.names_of(function.__dict__)
+        for name, value in sorted(function.__dict__.items()):
+            self.watch.name(function.__dict__, name, value)
+            self._add("attribute", name, self.describe(value))
+
+    def _function(self, function: types.FunctionType) -> None:
+        code = function.__code__
+        definition = definition_of(code, function.__globals__)
+        module = str(function.__globals__.get("__name__", ""))
+        mentions = mentions_of(code)
+        chains = set(mentions.chains)
+        supers = mentions.attributes if mentions.uses_super else frozenset()
+        if definition is None:
+            self._add("function", code_bytes(code))
+            self.written.append(
+                Source(function.__qualname__, module, code.co_filename, code.co_firstlineno, "")
+            )
+        else:
+            node = definition.node
+            self._add("function", tree_bytes(node))
+            self.written.append(
+                Source(function.__qualname__, module, code.co_filename, definition.line, definition.text)
+            )
+            for decorator in getattr(node, "decorator_list", ()):
+                chains.update(chain for part in ast.walk(decorator) if (chain := chain_of(part)) is not None)
+            if mentions.uses_super:
+                precise = supers_in(node)
+                supers = mentions.attributes if precise is None else precise
+            package = function.__globals__.get("__package__") or ""
+            self._imports(node, str(package))
+        self._function_parts(function)
+        self._globals(function.__globals__, chains)
+        self._free(function, mentions)
+        self._attributes(mentions, supers)
+
+    def _globals(self, names: dict[str, Any], chains: set[tuple[str, ...]]) -> None:
+        heads: dict[str, list[tuple[str, ...]]] = {}
+        for chain in sorted(chains):
+            heads.setdefault(chain[0], []).append(chain[1:])
+        for name, tails in heads.items():
+            value = names.get(name, MISSING)
+            self.watch.name(names, name, value)
+            if value is MISSING:
+                continue
+            if is_a(value, types.ModuleType):
+                self._module(name, value, tails)
+            else:
+                self._add("global", name, self.describe(value))
+
+    def _module(self, name: str, module: types.ModuleType, tails: list[tuple[str, ...]]) -> None:
+        held: Any = vars(module)
+        library = is_library_module(module)
+        self._add("global", name, self.describe(module))
+        for attribute in sorted({tail[0] for tail in tails if tail}):
+            value = held.get(attribute, MISSING)
+            if value is MISSING:
+                continue
+            further = [tail[1:] for tail in tails if tail and tail[0] == attribute]
+            if is_a(value, types.ModuleType):
+                if not library or any(further):
+                    self.watch.name(held, attribute, value)
+                    self._module(f"{name}.{attribute}", value, further)
+            elif not library or is_users_code(value):
+                self.watch.name(held, attribute, value)
+                self._add("global", f"{name}.{attribute}", self.describe(value))
+
+    def _free(self, function: types.FunctionType, mentions: Mentions) -> None:
+        """Modules in a closure: what is taken from them."""
+        cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=False))
+        for chain in sorted(mentions.free):
+            cell = cells.get(chain[0])
+            try:
+                value: Any = MISSING if cell is None else cell.cell_contents
+            except ValueError:
+                continue
+            if is_a(value, types.ModuleType) and len(chain) > 1:
+                self._module(chain[0], value, [chain[1:]])
+
+    def _attributes(self, mentions: Mentions, supers: frozenset[str]) -> None:
+        for index in range(len(self.subjects)):
+            for name in sorted(mentions.attributes):
+                part = self._attribute(index, name, every=name in supers)
+                if part:
+                    self._add(*part)
+
+    def _attribute(self, index: int, name: str, every: bool) -> tuple[str | bytes, ...]:
+        """What ``name`` is on a subject: the first in the order of its bases, or every one (for
+        ``super()``)."""
+        if self.versions[index] is not None:
+            return ()
+        found: list[bytes] = []
+        for base in mro_of(self.subjects[index]):
+            held = self.members(base)
+            value = held.get(name, MISSING)
+            if value is MISSING:
+                continue
+            if name in self.declared[index] and not is_users_code(value):
+                break
+            users = is_users_code(value)
+            if (users or not is_library_class(base)) and not is_a(value, DESCRIPTORS):
+                self.watch.name(held, name, value)
+                found.append(self.describe(value))
+            if not every:
+                break
+        return ("attribute", str(index), name, *found) if found else ()
+
+    def _imports(self, node: ast.AST, package: str) -> None:
+        for name in imports_in(node, package):
+            path = file_of(name)
+            if path is not None and not is_library_file(path):
+                self._add("import", self._later_file(path, name))
+
+    def _later_file(self, path: str, name: str) -> bytes:
+        key = hash(("file", path))
+        number = self._labels.get(key)
+        if number is None:
+            number = self._labels[key] = len(self._labels)
+            self._waiting.append((self._file, (path, name)))
+        return b"#%d" % number
+
+    def _file(self, reached: tuple[str, str]) -> None:
+        """A module that is imported only when the function runs: by the whole of its source, whether it is
+        loaded yet or not."""
+        path, name = reached
+        tree = module_tree(path)
+        self._add("file", b"" if tree is None else tree_bytes(tree))
+        for function in unbelieved(name, path):
+            self._add("unbelieved", code_bytes(function))
+        if tree is not None:
+            package = name if os.path.basename(path) == "__init__.py" else name.rpartition(".")[0]
+            self._imports(tree, package)
+
+    # -- classes -------------------------------------------------------------------------------------------
+
+    def _class_reference(self, cls: type) -> bytes:
+        for index, subject in enumerate(self.subjects):
+            if cls in mro_of(subject) and not is_library_class(cls):
+                # Of a subject's own classes only what is mentioned counts: `Train.rate` is an attribute
+                # that some code mentions.
+                return b"subject %d %d" % (index, mro_of(subject).index(cls))
+        if is_library_class(cls):
+            return join("library", f"{public_module(str(module_of(cls)))}.{qualname_of(cls)}")
+        return self._later(self._class, cls)
+
+    def _class(self, cls: type) -> None:
+        held = self.members(cls)
+        self.watch.names_of(held)
+        self._add("class", *(self.describe(base) for base in _bases_of(cls)), self.describe(type(cls)))
+        members: Mapping[str, Any] = held
+        if isinstance(held.get("_member_map_"), dict):
+            for name, member in held["_member_map_"].items():
+                self._add("member", name, self.describe(member._value_))
+            members = {
+                name: value
+                for name, value in held.items()
+                if is_users_code(value) and name not in held["_member_map_"]
+            }
+        fields = held.get("__dataclass_fields__")
+        if isinstance(fields, dict):
+            params = held.get("__dataclass_params__")
+            flags = tuple(
+                bool(getattr(params, name, False))
+                for name in ("init", "eq", "order", "unsafe_hash", "frozen")
+            )
+            self._add("dataclass", encode(flags, []))
+            for name, field in fields.items():
+                self._add("field", name, encode((field._field_type.name, field.init, field.compare), []))
+                for part in (field.default, field.default_factory):
+                    self._add(b"-" if type(part) is _NO_DEFAULT else self.describe(part))
+        for name, value in meant_members(members, isinstance(fields, dict) or "_fields" in held):
+            self.watch.name(held, name, value)
+            self._add("member", name, self.describe(value))
+
+
+_bases_of: Callable[[type], tuple[type, ...]] = type.__dict__["__bases__"].__get__
+_NO_DEFAULT = type(dataclasses.MISSING)

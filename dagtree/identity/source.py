@@ -1,0 +1,204 @@
+"""The code of a recipe, a root or a function, as a fingerprint of all of the user's code that it reaches.
+
+A fingerprint is kept with what it was taken from, and taken again when any of that has changed: a
+notebook's cell that was run again, a method that was replaced, a constant that was edited.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from xxhash import xxh3_128_hexdigest
+
+from .canonical import CODING, ENCODERS, canonical_bytes, named, set_class_encoder
+from .ownership import is_library_class, is_library_function, members_of, module_of, mro_of, qualname_of
+from .reach import Reach
+from .standard import public_module
+from .statics import Source, lookup
+from .watch import MISSING, Watch
+
+__all__ = ["Code", "Source", "function_code", "recipe_code", "root_code"]
+
+CODE_VERSION = b"dagtree code 1"
+_MAX_KEPT = 4096
+_CONSTRUCTION = frozenset({"__new__", "__init__", "__post_init__"})
+
+
+@dataclass(frozen=True)
+class Code:
+    """``digest``: 32 hex digits, the same for code that means the same; ``sources``: what it covers, in the
+    order it was reached."""
+
+    digest: str
+    sources: tuple[Source, ...]
+
+
+_kept: dict[tuple[object, ...], tuple[Code, Watch]] = {}
+
+
+def recipe_code(recipe_class: type, state_class: type | None) -> Code:
+    """The code of an edge: what ``recipe_class.run`` reaches, methods of ``state_class`` included.
+
+    ``version = "2"`` in the class, or in a base of the user's, replaces it.
+    """
+    kept = _kept.get((recipe_class, state_class))
+    if kept is not None and kept[1].unchanged():
+        return kept[0]
+    subjects = (recipe_class,) if state_class is None else (recipe_class, state_class)
+    reach = _reach(subjects)
+    if reach.versions[0] is None:
+        reach.implicit(0, frozenset({"__call__"}))
+        if state_class is not None:
+            reach.implicit(1, _CONSTRUCTION)
+        found = lookup(recipe_class, "run")
+        reach.enter("run", None if found is None else _entry(reach, recipe_class, "run"))
+    return _keep((recipe_class, state_class), reach)
+
+
+def root_code(state_class: type) -> Code:
+    """The code of a root: what ``initialize_state``, and an ``__init__`` of the user's, reach."""
+    kept = _kept.get((state_class,))
+    if kept is not None and kept[1].unchanged():
+        return kept[0]
+    reach = _reach((state_class,))
+    if reach.versions[0] is None:
+        reach.implicit(0, frozenset())
+        reach.enter("initialize_state", _entry(reach, state_class, "initialize_state"))
+    return _keep((state_class,), reach)
+
+
+def function_code(op: Callable[..., Any], state_class: type | None) -> Code:
+    """The code of a function: what it reaches, methods of ``state_class`` included. A class counts by its
+    ``run``."""
+    if isinstance(op, type) and lookup(op, "run") is not None:
+        return recipe_code(op, state_class)
+    key: tuple[object, ...] = ("function", id(op), state_class)
+    kept = _kept.get(key)
+    if kept is not None and kept[1].unchanged():
+        return kept[0]
+    reach = _reach(() if state_class is None else (state_class,))
+    if state_class is not None:
+        reach.implicit(0, _CONSTRUCTION)
+    reach.enter("function", op)
+    return _keep(key, reach, plain=True)
+
+
+def _entry(reach: Reach, cls: type, name: str) -> object:
+    found = lookup(cls, name)
+    if found is None:
+        return None
+    reach.watch.name(reach.members(found[0]), name, found[1])
+    return found[1]
+
+
+def _reach(subjects: tuple[type, ...]) -> Reach:
+    return Reach(
+        subjects,
+        tuple(_declared(subject) for subject in subjects),
+        tuple(_version(subject) for subject in subjects),
+    )
+
+
+def _version(cls: type) -> str | None:
+    found = lookup(cls, "version")
+    if found is None or is_library_class(found[0]) or "version" in _declared(cls):
+        return None
+    return found[1] if isinstance(found[1], str) else None
+
+
+def _declared(cls: type) -> frozenset[str]:
+    """The names of properties and content: their values aren't code."""
+    names: set[str] = set()
+    for base in mro_of(cls):
+        held = members_of(base)
+        for listing in ("PROPERTIES", "NONHASHED_ATTRIBUTES"):
+            listed = held.get(listing, ())
+            if type(listed) in (list, tuple, set, frozenset, dict):
+                names.update(name for name in listed if isinstance(name, str))
+        annotations = held.get("__annotations__", {})
+        if isinstance(annotations, dict) and not is_library_class(base):
+            names.update(
+                name
+                for name, kind in annotations.items()
+                if not name.startswith("_") and "ClassVar" not in str(_shown(kind))
+            )
+    return frozenset(names)
+
+
+def _shown(annotation: object) -> str:
+    if isinstance(annotation, str):
+        return annotation
+    # typing's own reprs only; a user's class as an annotation isn't asked.
+    return repr(annotation) if type(annotation).__module__ == "typing" else ""
+
+
+def _keep(key: tuple[object, ...], reach: Reach, plain: bool = False) -> Code:
+    if not plain and reach.versions[0] is not None:
+        code = Code(xxh3_128_hexdigest(canonical_bytes(("version", reach.versions[0]))), ())
+        reach.watch = Watch()
+        _watch_version(reach)
+    else:
+        versions = canonical_bytes(tuple(reach.versions))
+        parts = [CODE_VERSION, versions, *reach.parts]
+        text = b"".join(b"%d:%b" % (len(part), part) for part in parts)
+        code = Code(xxh3_128_hexdigest(text), tuple(reach.written))
+        _watch_version(reach)
+    if len(_kept) >= _MAX_KEPT:
+        _kept.clear()
+    _kept[key] = (code, reach.watch)
+    return code
+
+
+def _watch_version(reach: Reach) -> None:
+    for subject in reach.subjects:
+        for name in ("version", "PROPERTIES", "NONHASHED_ATTRIBUTES"):
+            for base in mro_of(subject):
+                value = reach.members(base).get(name, MISSING)
+                if value is not MISSING:
+                    reach.watch.name(reach.members(base), name, value)
+                    break
+        for base in mro_of(subject):
+            if base is not object:
+                reach.watch.names_of(reach.members(base))
+
+
+_values: dict[int, tuple[object, bytes, Watch]] = {}
+
+
+def _value_bytes(value: Any) -> bytes:
+    """A function or class as a property's value: the user's by all that it reaches, a library's by name."""
+    if CODING.hook is not None:
+        return named("code", CODING.hook(value))
+    kept = _values.get(id(value))
+    if kept is not None and kept[0] is value and kept[2].unchanged():
+        return kept[1]
+    reach = Reach((), (), ())
+    reach.enter("value", value)
+    digest = xxh3_128_hexdigest(
+        b"".join(b"%d:%b" % (len(part), part) for part in [CODE_VERSION, *reach.parts])
+    )
+    encoded = named("code", canonical_bytes(digest))
+    if len(_values) >= _MAX_KEPT:
+        _values.clear()
+    _values[id(value)] = (value, encoded, reach.watch)
+    return encoded
+
+
+def _function(function: types.FunctionType, above: list[object]) -> bytes:
+    if is_library_function(function) and not function.__closure__ and "__wrapped__" not in function.__dict__:
+        name = f"{public_module(function.__globals__.get('__name__', ''))}.{function.__code__.co_qualname}"
+        return named("function", canonical_bytes(name))
+    return _value_bytes(function)
+
+
+def _class(cls: type) -> bytes:
+    if is_library_class(cls):
+        return named("class", canonical_bytes(f"{public_module(module_of(cls))}.{qualname_of(cls)}"))
+    return named("class", canonical_bytes(qualname_of(cls)) + _value_bytes(cls))
+
+
+ENCODERS[types.FunctionType] = _function
+set_class_encoder(_class)

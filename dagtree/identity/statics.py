@@ -1,0 +1,252 @@
+"""What can be seen of a value without executing anything of the user's."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from importlib.machinery import PathFinder
+from typing import Any
+
+from .canonical import encode
+from .ownership import is_a, is_library_class, is_library_function, members_of, mro_of, qualname_of
+from .standard import public_module
+from .syntax import definition_of
+
+__all__ = [
+    "CONTAINERS",
+    "DESCRIPTORS",
+    "NOT_MEANT",
+    "SCALARS",
+    "Source",
+    "file_of",
+    "is_generated",
+    "is_plain",
+    "is_users_code",
+    "join",
+    "key_bytes",
+    "library_name",
+    "lookup",
+    "meant_members",
+    "static_dict",
+    "unbelieved",
+]
+
+SCALARS = frozenset({type(None), bool, int, float, complex, str, bytes, type(...)})
+DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType)
+NOT_MEANT = frozenset(
+    [
+        "__module__",
+        "__qualname__",
+        "__doc__",
+        "__dict__",
+        "__weakref__",
+        "__annotations__",
+        "__annotate__",
+        "__annotations_cache__",
+        "__annotate_func__",
+        "__firstlineno__",
+        "__static_attributes__",
+        "__abstractmethods__",
+        "_abc_impl",
+        "__parameters__",
+        "__orig_bases__",
+        "__match_args__",
+        "__type_params__",
+        "__classcell__ __dataclass_fields__",
+        "__slotnames__",
+        "__dataclass_params__",
+        "__attrs_props__",
+        "__attrs_own_setattr__",
+        "__replace__",
+        "__copyreg__",
+    ]
+)
+CONTAINERS = (list, tuple, dict, set, frozenset)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A function that was reached: where it was written, and how."""
+
+    name: str
+    module: str
+    file: str
+    line: int
+    text: str
+
+
+def lookup(cls: type, name: str) -> tuple[type, object] | None:
+    """Where an instance of ``cls`` finds ``name``, and what; nothing is executed."""
+    for base in mro_of(cls):
+        held = members_of(base)
+        if name in held:
+            return base, held[name]
+    return None
+
+
+def meant_members(members: Mapping[str, Any], from_fields: bool) -> list[tuple[str, Any]]:
+    """What is written in a class's body, sorted by name, without what Python and dataclasses add to it."""
+    return [
+        (name, members[name])
+        for name in sorted(members)
+        if name not in NOT_MEANT
+        and not is_a(members[name], DESCRIPTORS)
+        and not (from_fields and is_generated(members[name]))
+        and not (name == "__hash__" and members[name] is None)
+    ]
+
+
+def is_generated(value: Any) -> bool:
+    """Whether dataclasses or collections wrote it from the fields, in a way that differs between versions."""
+    for _ in range(5):
+        if type(value) in (staticmethod, classmethod):
+            value = value.__func__
+        elif type(value) is types.FunctionType and "__wrapped__" in value.__dict__:
+            value = value.__dict__["__wrapped__"]
+    if type(value) is not types.FunctionType:
+        return False
+    maker = value.__globals__.get("__name__")
+    return value.__code__.co_qualname.startswith("__create_fn__.") or (
+        isinstance(maker, str) and (maker == "collections" or maker.startswith("namedtuple_"))
+    )
+
+
+def join(*parts: str | bytes) -> bytes:
+    texts = [part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part for part in parts]
+    return b"[" + b"".join(b"%d:%b" % (len(text), text) for text in texts) + b"]"
+
+
+def library_name(function: types.FunctionType) -> str:
+    # The code's own name: functools.wraps gives the wrapper the name of what it wraps.
+    return f"{public_module(function.__globals__.get('__name__', ''))}.{function.__code__.co_qualname}"
+
+
+def is_plain(value: Any, depth: int) -> bool:
+    kind = type(value)
+    if kind in SCALARS:
+        return True
+    if depth > 50:
+        return False
+    if kind is dict:
+        return all(is_plain(key, depth + 1) and is_plain(item, depth + 1) for key, item in value.items())
+    if kind in (list, tuple, set, frozenset):
+        return all(is_plain(item, depth + 1) for item in value)
+    return False
+
+
+def key_bytes(value: Any) -> bytes:
+    if is_plain(value, 0):
+        return encode(value, [])
+    name = qualname_of(type(value))
+    shown = (
+        value.__qualname__
+        if is_a(value, (type, types.FunctionType))
+        else value._name_
+        if is_a(value, Enum)
+        else ""
+    )
+    return f"{name} {shown}".encode()
+
+
+def static_dict(value: object) -> Mapping[str, Any]:
+    try:
+        held = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return {}
+    return held if is_a(held, dict) else {}
+
+
+def is_users_code(value: Any) -> bool:
+    """Whether ``value`` is the user's code or wraps it."""
+    for _ in range(20):
+        kind = type(value)
+        if kind is types.FunctionType:
+            if not is_library_function(value):
+                return True
+            cells = value.__closure__ or ()
+            return "__wrapped__" in value.__dict__ or any(_cell_has_code(cell) for cell in cells)
+        if is_a(value, type):
+            return not is_library_class(value)
+        if kind in (staticmethod, classmethod, types.MethodType):
+            value = value.__func__
+        elif kind is property:
+            return any(
+                part is not None and is_users_code(part) for part in (value.fget, value.fset, value.fdel)
+            )
+        elif kind is functools.partial:
+            value = value.func
+        elif kind in (functools.cached_property, functools.partialmethod):
+            value = vars(value).get("func")
+        elif is_a(value, types.ModuleType) or kind in SCALARS or kind in CONTAINERS:
+            return False
+        else:
+            held = static_dict(value)
+            if "__wrapped__" in held:
+                value = held["__wrapped__"]
+                continue
+            return any(
+                type(item) is types.FunctionType and not is_library_function(item)
+                for item in list(held.values())
+            ) or (not is_library_class(kind))
+    return False
+
+
+def _cell_has_code(cell: Any) -> bool:
+    try:
+        held = cell.cell_contents
+    except ValueError:
+        return False
+    return (type(held) is types.FunctionType and not is_library_function(held)) or (
+        is_a(held, type) and not is_library_class(held)
+    )
+
+
+def file_of(name: str) -> str | None:
+    """The source file of a module, found without importing anything."""
+    module = sys.modules.get(name)
+    if module is not None:
+        path = vars(module).get("__file__")
+        return path if isinstance(path, str) and path.endswith(".py") else None
+    folders: Any = None
+    path = None
+    parts = name.split(".")
+    for end in range(1, len(parts) + 1):
+        loaded = sys.modules.get(".".join(parts[:end]))
+        if loaded is not None:
+            folders = vars(loaded).get("__path__")
+            if folders is None:
+                return None
+            continue
+        try:
+            spec = PathFinder.find_spec(".".join(parts[:end]), None if folders is None else list(folders))
+        except (ImportError, ValueError):
+            return None
+        if spec is None:
+            return None
+        path, folders = spec.origin, spec.submodule_search_locations
+        if folders is None and end < len(parts):
+            return None
+    return path if path and path.endswith(".py") else None
+
+
+def unbelieved(name: str, path: str) -> list[types.CodeType]:
+    """The functions of a loaded module that its file, edited after the import, doesn't say any more."""
+    module = sys.modules.get(name)
+    found: list[types.CodeType] = []
+    for _, value in sorted(() if module is None else vars(module).items(), key=lambda pair: pair[0]):
+        members = [value]
+        if is_a(value, type):
+            members = [
+                item.__func__ if type(item) in (staticmethod, classmethod) else item
+                for _, item in sorted(members_of(value).items())
+            ]
+        for item in members:
+            if type(item) is not types.FunctionType or item.__code__.co_filename != path:
+                continue
+            if not is_generated(item) and definition_of(item.__code__, item.__globals__) is None:
+                found.append(item.__code__)
+    return found

@@ -1,0 +1,134 @@
+"""What to look at to see whether anything that was reached has changed: cheap enough to look before every
+use."""
+
+from __future__ import annotations
+
+import contextlib
+import types
+from collections.abc import Iterable, Mapping
+from time import perf_counter
+from types import CellType, CodeType, FunctionType
+from typing import Any
+
+from .canonical import Refused, encode_with
+
+__all__ = ["MISSING", "Watch"]
+
+MISSING = object()
+_RARELY = 20.0
+_UNCHANGING = frozenset(
+    {
+        range,
+        slice,
+        types.BuiltinFunctionType,
+        types.MethodDescriptorType,
+        types.WrapperDescriptorType,
+        types.MethodWrapperType,
+        types.GenericAlias,
+    }
+)
+
+
+class Watch:
+    """Names and what they were bound to, functions and their parts, and the content of what can change in
+    place."""
+
+    __slots__ = ("_cells", "_contents", "_elements", "_functions", "_keys", "_names", "_seen")
+
+    def __init__(self) -> None:
+        self._names: list[tuple[Mapping[str, Any], str, object]] = []
+        self._keys: list[tuple[Mapping[str, Any], int, tuple[str, ...]]] = []
+        self._functions: list[tuple[FunctionType, CodeType, object, object, tuple[object, ...]]] = []
+        self._cells: list[tuple[CellType, object]] = []
+        self._elements: list[tuple[Any, tuple[object, ...]]] = []
+        self._contents: list[list[Any]] = []
+        self._seen: set[object] = set()
+
+    def name(self, held: Mapping[str, Any], name: str, value: object) -> None:
+        if (id(held), name) not in self._seen:
+            self._seen.add((id(held), name))
+            self._names.append((held, name, value))
+
+    def names_of(self, held: Mapping[str, Any], closely: bool = True) -> None:
+        """Notice names that come and go; where they hardly ever do, not ``closely``, by how many there
+        are."""
+        if (id(held), None) not in self._seen:
+            self._seen.add((id(held), None))
+            self._keys.append((held, len(held), tuple(held) if closely else ()))
+
+    def function(self, function: FunctionType) -> None:
+        keywords = function.__kwdefaults__
+        self._functions.append(
+            (function, function.__code__, function.__defaults__, keywords, tuple((keywords or {}).values()))
+        )
+
+    def cell(self, cell: CellType, value: object) -> None:
+        self._cells.append((cell, value))
+
+    def items(self, held: dict[Any, Any]) -> None:
+        self._elements.append((held, (*held, *held.values())))
+
+    def elements(self, held: Iterable[object]) -> None:
+        self._elements.append((held, tuple(held)))
+
+    def content(self, value: object) -> None:
+        """Notice what is changed in place. What takes long to encode is looked at less often: at most 5 % of
+        the time."""
+        if type(value) in _UNCHANGING or id(value) in self._seen:
+            return
+        self._seen.add(id(value))
+        with contextlib.suppress(Refused):
+            self._contents.append([value, encode_with(value, _by_identity), 0.0])
+
+    def unchanged(self) -> bool:
+        for held, name, value in self._names:
+            if held.get(name, MISSING) is not value:
+                return False
+        for held, count, keys in self._keys:
+            if len(held) != count or (keys and tuple(held) != keys):
+                return False
+        for function, code, defaults, keywords, values in self._functions:
+            if (
+                function.__code__ is not code
+                or function.__defaults__ is not defaults
+                or function.__kwdefaults__ is not keywords
+            ):
+                return False
+            if values and not _same(tuple((keywords or {}).values()), values):
+                return False
+        for cell, value in self._cells:
+            try:
+                if cell.cell_contents is not value:
+                    return False
+            except ValueError:
+                if value is not MISSING:
+                    return False
+        for elements, before in self._elements:
+            now = (*elements, *elements.values()) if type(elements) is dict else tuple(elements)
+            if not _same(now, before):
+                return False
+        return not self._contents or self._contents_unchanged()
+
+    def _contents_unchanged(self) -> bool:
+        for entry in self._contents:
+            value, encoded, due = entry
+            start = perf_counter()
+            if start < due:
+                continue
+            try:
+                if encode_with(value, _by_identity) != encoded:
+                    return False
+            except Refused:
+                return False
+            took = perf_counter() - start
+            if took > 1e-3:
+                entry[2] = start + took * _RARELY
+        return True
+
+
+def _by_identity(code: object) -> bytes:
+    return b"%d" % id(code)
+
+
+def _same(now: tuple[object, ...], before: tuple[object, ...]) -> bool:
+    return len(now) == len(before) and all(one is other for one, other in zip(now, before, strict=True))
