@@ -1,7 +1,8 @@
 """dagtree orchestrates trees of experiments on models.
 
-Subclass ``ExperimentState`` (a node: a model and its context) and ``Recipe`` (an edge: train, prune, merge), define a tree
-in an ``Experiment``, and ``run`` it: what is missing is computed, on one core or on a cluster, and kept once on disk.
+Subclass ``ExperimentState`` (a node: a model and its context) and ``Recipe`` (an edge: train, prune, merge),
+define a tree in an ``Experiment``, and ``run`` it: what is missing is computed, on one core or on a cluster,
+and kept once on disk.
 """
 
 from __future__ import annotations

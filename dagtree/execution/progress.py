@@ -8,12 +8,19 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 from .output import quiet_line
 from .report import duration
 
 __all__ = ["Progress", "log"]
+
+
+class Labelled(Protocol):
+    """What progress knows of a step; its label is made only when somebody sees it."""
+
+    def label(self) -> str: ...
+
 
 log = logging.getLogger("dagtree")
 REFRESH_S = 0.1
@@ -53,25 +60,25 @@ class Progress:
             self._stream.write("\n")
             self._stream.flush()
 
-    def start(self, label: str) -> None:
+    def start(self, step: Labelled) -> None:
         """A step has begun, in this process."""
-        self.now = label
         if self._visible:
+            self.now = step.label()
             self._draw()
 
-    def end(self, label: str, done: int, failed: int, seconds: float, metrics: Mapping[str, Any]) -> None:
+    def end(self, step: Labelled, done: int, failed: int, seconds: float, metrics: Mapping[str, Any]) -> None:
         """A step has ended, anywhere; ``done`` and ``failed`` count its nodes."""
         self.done += done
         self.failed += failed
-        shown = metrics_text(metrics)
         if self._visible:
-            self.now = f"{label}{' ' + shown if shown else ''}"
+            self.now = f"{step.label()} {metrics_text(metrics)}"
             self._draw()
         elif log.isEnabledFor(logging.INFO):
             what = "failed" if failed else "done"
+            shown = metrics_text(metrics)
             log.info(
                 "%s %s in %s (%d of %d)%s",
-                label,
+                step.label(),
                 what,
                 duration(seconds),
                 self.done + self.failed,

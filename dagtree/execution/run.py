@@ -15,6 +15,7 @@ from ..errors import RunError, RunInterrupted
 from ..identity.key import digest
 from ..identity.source import Code
 from ..storage.store import Store
+from .current import current
 from .environment import commit
 from .generators import preserved
 from .output import listening
@@ -71,8 +72,9 @@ class Run:
         store.refresh()
         for problem in store.problems():
             self._found_damaged(problem)
-        targets, asked = list(self.targets), list(self.asked)
-        plan = make_plan(targets, store.keys(), asked, self._results)
+        self.targets = current(self.tree, self.targets, store.keys())
+        asked = list(self.asked)
+        plan = make_plan(self.targets, store.keys(), asked, self._results)
         self._remember_definitions(plan.cached)
         try:
             for _ in range(MOST_ROUNDS):
@@ -130,7 +132,7 @@ class Run:
         context.stopping = stop
         steps = {key: step for key, (step, _) in graph.items()}
         with Progress(total, len(plan.cached), visible=self.progress) as progress, listening():
-            context.started = lambda step: progress.start(step.label())
+            context.started = progress.start
 
             def ended(outcome: Outcome) -> None:
                 self.outcomes.append(outcome)
@@ -141,7 +143,7 @@ class Run:
                 made = sum(status == "done" for status in outcome.statuses.values())
                 failed = sum(status == "failed" for status in outcome.statuses.values())
                 if made or failed:
-                    progress.end(steps[outcome.unit].label(), made, failed, outcome.seconds, outcome.metrics)
+                    progress.end(steps[outcome.unit], made, failed, outcome.seconds, outcome.metrics)
                 if self.taken is not None and self.taken.key in outcome.handles:
                     self.content = outcome.handles[self.taken.key].take()
 

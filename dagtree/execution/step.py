@@ -17,6 +17,7 @@ from ..identity.key import digest, seed_of
 from ..storage.describe import describe, plain
 from ..storage.payload import Payload
 from ..storage.record import Record
+from .current import check_function, check_recipe
 from .environment import device
 from .generators import Disturbed, generators
 from .handle import Handle, StateReference
@@ -127,6 +128,8 @@ class _Work:
         step, context = self.step, self.step.context
         cls = context.state_class
         node = step.node
+        if context.is_abroad:
+            check_recipe(None if step.recipe is None else context.recipes[step.recipe], cls, step.code)
         if step.recipe is None:
             return first_state(cls, step.properties, node.key, node.tags)
         states = [state_with(cls, content, node.key, node.tags) for content in contents]
@@ -285,6 +288,8 @@ class _Work:
             while True:
                 try:
                     state = state_with(context.state_class, payload.load(), job.key, step.node.tags)
+                    if context.is_abroad:
+                        check_function(op, context.state_class, job.code)
                     seed = int(digest(job.key.encode(), job.name.encode())[:16], 16)
                     with captured() as log, generators.seeded(seed, job.code, shared=context.shared):
                         value = plain(op(state), f"{job.name} at {step.label(job.moment)}")

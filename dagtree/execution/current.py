@@ -1,0 +1,101 @@
+"""Whether the code that is about to run is the code that a key covers.
+
+Between defining a node and computing it, a notebook's cell may have been run again, a file edited, or a
+worker may have imported another version of it. What would run then is not what the key says, so it doesn't
+run.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence, Set
+from typing import Any
+
+from ..definition.recipe import Recipe
+from ..definition.state import ExperimentState
+from ..definition.tree import ExperimentStatePromise, Tree
+from ..errors import DefinitionError, RecipeError
+from ..identity.source import function_code, recipe_code, root_code
+
+__all__ = ["check_function", "check_recipe", "current"]
+
+
+def current(
+    tree: Tree, targets: Sequence[ExperimentStatePromise], there: Set[str]
+) -> list[ExperimentStatePromise]:
+    """The targets without those that later code replaced.
+
+    A node that is missing, and whose code has changed since it was defined, can't be made any more. Where the
+    tree has been defined again with the code of now, the new node stands for it. Where it hasn't, that is a
+    DefinitionError.
+    """
+    stale = {}
+    for promise in tree.promises.values():
+        if promise.key not in there and not promise.is_from_disk:
+            above = promise.parents
+            if any(parent.key in stale for parent in above) or not _is_current(promise, tree.state_class):
+                stale[promise.key] = promise
+    if not stale:
+        return list(targets)
+    fresh = {promise.address for key, promise in tree.promises.items() if key not in stale}
+    kept = []
+    for promise in targets:
+        if promise.key not in stale:
+            kept.append(promise)
+        elif promise.address not in fresh:
+            raise DefinitionError(
+                f"{promise.label} [{promise.key[:8]}] was defined with code that has changed since, so its "
+                f"key "
+                f"no longer says what would run. Run the lines that define the tree again: "
+                f"{_changed(stale.values())} changed."
+            )
+    return kept
+
+
+def _is_current(promise: ExperimentStatePromise, state_class: type[ExperimentState]) -> bool:
+    if promise.kind == "root":
+        return root_code(state_class).digest == promise.code.digest
+    if promise.recipe is None or promise.kind == "moment":
+        return True
+    return recipe_code(promise.recipe, state_class).digest == promise.code.digest
+
+
+def _changed(stale: Iterable[ExperimentStatePromise]) -> str:
+    return ", ".join(sorted({promise.name for promise in stale}))
+
+
+def check_recipe(recipe: type[Recipe] | None, state_class: type[ExperimentState], code: str) -> None:
+    """In a worker: RecipeError when the code that it imported is not what the driver's key covers."""
+    cls = state_class if recipe is None else recipe
+    if _travels_by_value(cls):
+        return
+    found = root_code(state_class) if recipe is None else recipe_code(recipe, state_class)
+    if found.digest != code:
+        raise RecipeError(_other_code(cls.__name__, cls.__module__))
+
+
+def check_function(op: Callable[..., Any], state_class: type[ExperimentState], code: str) -> None:
+    """The same for a function."""
+    if _travels_by_value(op):
+        return
+    if function_code(op, state_class).digest != code:
+        raise RecipeError(_other_code(getattr(op, "__name__", repr(op)), op.__module__))
+
+
+def _travels_by_value(code: Any) -> bool:
+    """Whether what came here is the code itself, so that it can't be another one, and not a name to
+    import.
+    """
+    module, name = getattr(code, "__module__", None), getattr(code, "__qualname__", "")
+    found: Any = sys.modules.get(module) if isinstance(module, str) and module != "__main__" else None
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found is not code
+
+
+def _other_code(name: str, module: str) -> str:
+    return (
+        f"this worker has imported other code of {name} (module {module}) than the script that defined the "
+        f"tree: "
+        f"the file was edited in between. Restart what is older, the script or the workers, and run again."
+    )
