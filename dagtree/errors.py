@@ -17,6 +17,7 @@
      │    └── DamagedError                    bytes are there and are not what was written
      ├── UnsavableError (TypeError)           an attribute of a state can't be kept
      ├── NotComputedError (LookupError)       the node has no state yet, or no more
+     ├── CodeNotFoundError (ImportError)      a state's classes can't be imported here
      └── SelectionError (LookupError)         no node, or more than one, answers to that name
 
     RunInterrupted (KeyboardInterrupt)        Ctrl-C; what was done is kept, and `report` says what
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from .execution.report import Failure, Report
 
 __all__ = [
+    "CodeNotFoundError",
     "DagtreeError",
     "DamagedError",
     "DefinitionError",
@@ -133,7 +135,15 @@ class UnsavableError(DagtreeError, TypeError):
 
 
 class NotComputedError(DagtreeError, LookupError):
-    """The node has no state to restore: it was never computed, failed, or is gone."""
+    """The node has no state to restore: it was never computed, failed, or is gone. ``key`` is the node's."""
+
+    def __init__(self, message: str, key: str = "") -> None:
+        super().__init__(message)
+        self.key = key
+
+
+class CodeNotFoundError(DagtreeError, ImportError):
+    """The classes that a state is made of can't be imported here; the message says which, and what to do."""
 
 
 class SelectionError(DagtreeError, LookupError):

@@ -228,7 +228,8 @@ class _Work:
         self.write(node, payload, facts, "done")
         takers = self.step.takers if node is self.step.node else 0
         self.outcome.handles[node.key] = Handle(node.key, payload, takers, payload.size_bytes)
-        if self.step.jobs:
+        if self.step.jobs and node is self.step.node:
+            # Not a moment's: its buffers are the memory that the recipe goes on changing.
             self.payloads[node.key] = payload
 
     def write(self, node: NodeFacts, payload: Payload | None, facts: dict[str, Any], status: str) -> None:

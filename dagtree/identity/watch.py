@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import types
 from collections.abc import Iterable, Mapping
-from time import perf_counter
 from types import CellType, CodeType, FunctionType
 from typing import Any
 
@@ -15,7 +14,6 @@ from .canonical import Refused, encode_with
 __all__ = ["MISSING", "Watch"]
 
 MISSING = object()
-_RARELY = 20.0
 _UNCHANGING = frozenset(
     {
         range,
@@ -41,7 +39,7 @@ class Watch:
         self._functions: list[tuple[FunctionType, CodeType, object, object, tuple[object, ...]]] = []
         self._cells: list[tuple[CellType, object]] = []
         self._elements: list[tuple[Any, tuple[object, ...]]] = []
-        self._contents: list[list[Any]] = []
+        self._contents: list[tuple[object, bytes]] = []
         self._seen: set[object] = set()
 
     def name(self, held: Mapping[str, Any], name: str, value: object) -> None:
@@ -72,13 +70,12 @@ class Watch:
         self._elements.append((held, tuple(held)))
 
     def content(self, value: object) -> None:
-        """Notice what is changed in place. What takes long to encode is looked at less often: at most 5 % of
-        the time."""
+        """Notice what is changed in place, however large it is: a key must never be a moment old."""
         if type(value) in _UNCHANGING or id(value) in self._seen:
             return
         self._seen.add(id(value))
         with contextlib.suppress(Refused):
-            self._contents.append([value, encode_with(value, _by_identity), 0.0])
+            self._contents.append((value, encode_with(value, _by_identity)))
 
     def unchanged(self) -> bool:
         for held, name, value in self._names:
@@ -110,19 +107,12 @@ class Watch:
         return not self._contents or self._contents_unchanged()
 
     def _contents_unchanged(self) -> bool:
-        for entry in self._contents:
-            value, encoded, due = entry
-            start = perf_counter()
-            if start < due:
-                continue
+        for value, encoded in self._contents:
             try:
                 if encode_with(value, _by_identity) != encoded:
                     return False
             except Refused:
                 return False
-            took = perf_counter() - start
-            if took > 1e-3:
-                entry[2] = start + took * _RARELY
         return True
 
 

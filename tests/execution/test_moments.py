@@ -145,3 +145,25 @@ def test_threads_give_moments_too(exp: dg.Experiment, tmp_path: Path) -> None:
     ends = [Add(i)(Count(i)(Touch(file=str(tmp_path / "log"), name=str(i))(root)).at(1)) for i in range(1, 6)]
     exp.run("threads", workers=3)
     assert [end.get().value for end in ends] == [3 + i for i in range(1, 6)]
+
+
+def test_functions_at_a_moment_read_the_moment_not_what_became_of_its_memory(exp: dg.Experiment) -> None:
+    import numpy as np
+
+    class Grow(dg.Recipe):
+        def run(self, state: Any) -> Any:
+            state.value = np.zeros(100_000)
+            for _ in range(3):
+                state.value += 1
+                yield
+
+    @dg.function
+    def first(state: Any) -> float:
+        return float(state.value[0])
+
+    grown = first(Grow()(exp.spawn_new_tree(start=1)))
+    early = first(grown.at(1))
+    Add(0)(early)
+    exp.run()
+    found = [exp.graph.node(promise.key).results["first"] for promise in (early, grown)]
+    assert found == [1.0, 3.0]

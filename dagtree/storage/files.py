@@ -1,0 +1,188 @@
+"""Reading and writing files so that what is there is whole; the one module that replaces or appends to
+files."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import secrets
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from ..errors import StorageError
+
+__all__ = [
+    "Appender",
+    "disk_errors",
+    "flush_folder",
+    "holds_exactly",
+    "read_exactly",
+    "replace_file",
+    "writer_name",
+]
+
+Bytes: TypeAlias = bytes | bytearray | memoryview
+
+_LARGEST_CALL = 1 << 30  # Linux moves at most 2 GiB in one call, and says so only by a short count
+_HINTS = {
+    errno.ENOSPC: "the disk is full: free some space and run again, what was kept before is intact",
+    errno.EDQUOT: "the quota is used up: free some space and run again, what was kept before is intact",
+    errno.EACCES: "permission denied: this user may not do that there",
+    errno.EPERM: "permission denied: this user may not do that there",
+    errno.EROFS: "the file system is read-only",
+    errno.ENOENT: "it is not there any more: was it removed, or its file system unmounted?",
+    errno.EEXIST: "a file is where a folder must be",
+    errno.ENOTDIR: "something on that path is a file, not a directory",
+}
+
+
+@contextlib.contextmanager
+def disk_errors(doing: str, path: object) -> Iterator[None]:
+    """Says which node and which path it was about when the disk refuses."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        raise storage_error(error, doing, path) from error
+
+
+def storage_error(error: OSError, doing: str, path: object) -> StorageError:
+    hint = _HINTS.get(error.errno or 0) or error.strerror or str(error)
+    where = error.filename if isinstance(error.filename, str) else path
+    said = StorageError(f"could not {doing}: {where}: {hint}")
+    said.errno = error.errno
+    return said
+
+
+def writer_name() -> str:
+    """A name that no other writer has: host, process, and a random part."""
+    host = re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname().partition(".")[0])[:32].strip("-") or "host"
+    return f"{host}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+class Appender:
+    """A file that this process alone appends to; threads may share it.
+
+    What `append` returned the offset of is in the file, whole and in one piece. When the disk refuses, the
+    file is cut back to its last whole piece.
+    """
+
+    __slots__ = ("_fd", "_lock", "path", "size_bytes")
+
+    def __init__(self, path: Path) -> None:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+        self._fd = os.open(path, flags, 0o666)
+        self._lock = threading.Lock()
+        self.path = path
+        self.size_bytes = 0
+
+    def append(self, *chunks: Bytes) -> int:
+        """Appends the chunks one after the other; the offset of the first."""
+        with self._lock:
+            offset = end = self.size_bytes
+            try:
+                for chunk in chunks:
+                    size_bytes = len(chunk)
+                    written = os.write(self._fd, chunk)
+                    if written != size_bytes:
+                        write_all(self._fd, memoryview(chunk)[written:])
+                    end += size_bytes
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(self._fd, offset)
+                raise
+            self.size_bytes = end
+            return offset
+
+    def flush(self) -> None:
+        os.fsync(self._fd)
+
+    def is_there(self) -> bool:
+        """Whether the file still has its name; a removed experiment's files can be written to, and are
+        lost."""
+        return os.fstat(self._fd).st_nlink > 0
+
+    def close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+def write_all(fd: int, *chunks: Bytes) -> None:
+    """Writes all of every chunk (of bytes), however little the system takes at a time."""
+    for chunk in chunks:
+        rest = memoryview(chunk)
+        while len(rest):
+            rest = rest[os.write(fd, rest[:_LARGEST_CALL]) :]
+
+
+def read_exactly(fd: int, offset: int, size_bytes: int) -> bytearray | None:
+    """That many bytes from there, in memory of their own; None when the file has not as many."""
+    if offset < 0 or size_bytes < 0 or offset + size_bytes > os.fstat(fd).st_size:
+        return None
+    content = bytearray(size_bytes)
+    view, done = memoryview(content), 0
+    while done < size_bytes:
+        read = os.preadv(fd, [view[done : done + _LARGEST_CALL]], offset + done)
+        if read == 0:
+            return None
+        done += read
+    return content
+
+
+def holds_exactly(path: Path, chunks: Sequence[Bytes]) -> bool:
+    """Whether the file is there with exactly these bytes."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            if os.fstat(file.fileno()).st_size != sum(map(len, chunks)):
+                return False
+            for chunk in chunks:
+                rest = memoryview(chunk)
+                while len(rest):
+                    part = file.read(min(len(rest), 1 << 20))
+                    if not part or part != rest[: len(part)]:
+                        return False
+                    rest = rest[len(part) :]
+    except OSError:
+        return False
+    return True
+
+
+def replace_file(path: Path, chunks: Sequence[Bytes], flush: bool = False) -> None:
+    """The file is there with exactly these bytes, or is what it was before."""
+    temporary = path.with_name(f".{path.name}.{writer_name()}.tmp")
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
+        try:
+            write_all(fd, *chunks)
+            if flush:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    if flush:
+        flush_folder(path.parent)
+
+
+def flush_folder(path: Path) -> None:
+    """The names in the folder outlive a power cut."""
+    if os.name == "nt":
+        return  # Windows can't open a folder, and writes its names through
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    except OSError as error:  # some network file systems can't, and keep names by themselves
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(fd)

@@ -1,0 +1,89 @@
+"""What a store's lines say about its nodes, whichever order they are read in."""
+
+from __future__ import annotations
+
+from .record import Damage, Note, Record
+
+__all__ = ["Index"]
+
+
+class Index:
+    """The records of a store, and which of their nodes are there.
+
+    Several lines may be about one node. One whose bytes are there goes before one whose bytes are damaged
+    or missing; among those, the one that ended later counts. The order in which lines arrive never matters.
+    """
+
+    def __init__(self) -> None:
+        self.records: dict[str, Record] = {}
+        self.there: dict[str, None] = {}
+        self._written: dict[str, Record] = {}  # as their lines say, where notes changed what `records` says
+        self._others: dict[str, list[Record]] = {}  # lines of a node that don't count now
+        self._notes: dict[str, list[Note]] = {}
+        self._damaged: dict[str, str] = {}  # by line
+        self._missing: dict[str, Record] = {}  # by line
+
+    def add(self, record: Record, is_there: bool = True) -> None:
+        """Takes in a node's line; `is_there` tells whether the files that it points into are long enough."""
+        key = record.key
+        if not is_there:
+            self._missing[record.check] = record
+        elif self._missing:
+            self._missing.pop(record.check, None)
+        if key not in self.records and is_there and not (self._damaged and record.check in self._damaged):
+            self.records[key] = record
+            if record.status == "done":
+                self.there[key] = None
+        else:
+            lines = {line.check: line for line in self.lines(key)}
+            lines.setdefault(record.check, record)
+            self._choose(key, list(lines.values()))
+        if key in self._notes:
+            self._apply(key)
+
+    def note(self, note: Note) -> None:
+        self._notes.setdefault(note.key, []).append(note)
+        if note.key in self.records:
+            self._apply(note.key)
+
+    def damage(self, damage: Damage) -> None:
+        for line in damage.lines:
+            self._damaged[line] = damage.reason
+        self._choose(damage.key, self.lines(damage.key))
+        if damage.key in self._notes and damage.key in self.records:
+            self._apply(damage.key)
+
+    def lines(self, key: str) -> list[Record]:
+        """All lines of a node, as they were written."""
+        counts = self._written.get(key) or self.records.get(key)
+        return [] if counts is None else [counts, *self._others.get(key, ())]
+
+    def is_broken(self, key: str) -> bool:
+        """Whether the node has lines, and the bytes of none are there."""
+        return key in self.records and not any(self._is_usable(line) for line in self.lines(key))
+
+    def missing(self) -> list[Record]:
+        """The lines whose bytes were missing when they were added."""
+        return list(self._missing.values())
+
+    def _is_usable(self, line: Record) -> bool:
+        return line.check not in self._damaged and line.check not in self._missing
+
+    def _choose(self, key: str, lines: list[Record]) -> None:
+        if not lines:
+            return
+        best = max(lines, key=lambda line: (self._is_usable(line), line.ended, line.check))
+        self.records[key] = best
+        self._written.pop(key, None)
+        others = [line for line in lines if line is not best]
+        if others:
+            self._others[key] = others
+        if best.status == "done" and self._is_usable(best):
+            self.there[key] = None
+        else:
+            self.there.pop(key, None)
+
+    def _apply(self, key: str) -> None:
+        line = self._written.get(key) or self.records[key]
+        self._written[key] = line
+        self.records[key] = line.noted(self._notes[key])

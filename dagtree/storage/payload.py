@@ -1,0 +1,89 @@
+"""A state's content as what is kept of it: a skeleton and buffers, and back.
+
+The same way leads to every child, to the disk and back from it, so that a state is equal wherever it went.
+torch and numpy are used when the state holds something of theirs, and imported by nothing here before.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import UnsavableError
+from .buffer import Buffer
+
+__all__ = ["Buffer", "Payload"]
+
+_PLAIN = frozenset({type(None), bool, int, float, str, bytes})
+
+
+class Payload:
+    """What is kept of a state. The buffers of one that was dumped are the state's own memory, not copies."""
+
+    __slots__ = ("buffers", "size_bytes", "skeleton")
+
+    def __init__(self, skeleton: bytes, buffers: tuple[Buffer, ...] = ()) -> None:
+        self.skeleton = skeleton
+        self.buffers = buffers
+        self.size_bytes = len(skeleton)
+        if buffers:
+            self.size_bytes += sum(buffer.size_bytes for buffer in buffers)
+
+    @classmethod
+    def dump(cls, content: Mapping[str, object]) -> Payload:
+        """The content taken apart; nothing is copied that the CPU can reach.
+
+        What shares memory in the content (tied weights, views, an optimizer and its parameters) shares a
+        buffer.
+
+        Raises
+        ------
+        UnsavableError
+            naming the attribute that can't be pickled.
+        """
+        if _PLAIN.issuperset(map(type, content.values())):
+            return cls(pickle.dumps(content if type(content) is dict else dict(content), 5))
+        from .pickling import Unpicklable, take_apart
+
+        try:
+            return cls(*take_apart(content))
+        except Unpicklable as failed:
+            raise _unsavable(
+                failed.attribute, content[failed.attribute], failed.__cause__
+            ) from failed.__cause__
+
+    def load(self, copy: bool = True) -> dict[str, Any]:
+        """The content put together again.
+
+        With `copy` it has memory of its own. Without, it may use the buffers' memory: for the last one who
+        takes it.
+        """
+        if not self.buffers:
+            content = pickle.loads(self.skeleton)
+            if type(content) is dict:
+                return content
+        # Attributes follow each other in one pickle, whose memo they share: what was one object stays one.
+        reader = pickle.Unpickler(io.BytesIO(self.skeleton), buffers=_lend(self.buffers, copy))
+        return {attribute: reader.load() for attribute in reader.load()}
+
+
+def _lend(buffers: tuple[Buffer, ...], copy: bool) -> list[Any]:
+    from .rebuild import Lent
+
+    return [
+        (bytearray(buffer.view()) if copy else buffer.view()) if buffer.kind == "raw" else Lent(buffer, copy)
+        for buffer in buffers
+    ]
+
+
+def _unsavable(attribute: str, value: object, cause: BaseException | None) -> UnsavableError:
+    kind = type(value)
+    return UnsavableError(
+        f"the state's attribute {attribute!r} (a {kind.__module__}.{kind.__qualname__}) "
+        f"can't be kept: {cause}. "
+        f"Call it _{attribute.lstrip('_')} if it is scratch that children can do without, or make it "
+        "from what can be pickled (a class can say how with __getstate__ and __setstate__)",
+        attribute,
+    )

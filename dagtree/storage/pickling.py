@@ -1,0 +1,293 @@
+"""How a state's content is taken apart: into a skeleton (a pickle) and the buffers that the pickle doesn't
+hold.
+
+Storages and arrays are told apart by the memory that they have, so that whatever shares memory in the state
+shares a buffer here.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import cloudpickle
+
+from . import rebuild
+from .buffer import DTYPE_BYTES, Buffer
+
+__all__ = ["take_apart"]
+
+_TORCH_DTYPES = {
+    "float64": "F64",
+    "float32": "F32",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "complex64": "C64",
+    "int64": "I64",
+    "int32": "I32",
+    "int16": "I16",
+    "int8": "I8",
+    "bool": "BOOL",
+    "uint64": "U64",
+    "uint32": "U32",
+    "uint16": "U16",
+    "uint8": "U8",
+    "float8_e4m3fn": "F8_E4M3",
+    "float8_e5m2": "F8_E5M2",
+}
+_NUMPY_DTYPES = {
+    "<f8": "F64",
+    "<f4": "F32",
+    "<f2": "F16",
+    "<c8": "C64",
+    "<i8": "I64",
+    "<i4": "I32",
+    "<i2": "I16",
+    "|i1": "I8",
+    "|b1": "BOOL",
+    "<u8": "U64",
+    "<u4": "U32",
+    "<u2": "U16",
+    "|u1": "U8",
+}
+_TYPED = frozenset(
+    f"torch.{name}"
+    for name in ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "bool")
+)
+
+
+def take_apart(content: Mapping[str, object]) -> tuple[bytes, tuple[Buffer, ...]]:
+    """The skeleton and the buffers of all attributes. What can't be pickled raises `Unpicklable`."""
+    taking = _Taking(content, frozenset())
+    shared = frozenset(owner for owner, arrays in taking.arrays_of.items() if len(arrays) > 1)
+    if shared:  # known only now; arrays that share memory must be taken as views of what they share
+        taking = _Taking(content, shared)
+    return taking.skeleton, tuple(taking.buffers)
+
+
+class Unpicklable(Exception):
+    """The attribute that could not be taken apart; the cause says why."""
+
+    def __init__(self, attribute: str) -> None:
+        super().__init__(attribute)
+        self.attribute = attribute
+
+
+class _Taking:
+    """One pass over a state's content."""
+
+    def __init__(self, content: Mapping[str, object], shared: frozenset[int]) -> None:
+        self.buffers: list[Buffer] = []
+        self.arrays_of: dict[int, dict[int, Any]] = {}
+        self._shared = shared
+        self._attribute = ""
+        self._unnamed: dict[str, int] = {}
+        self._names: dict[int, str] = {}
+        self._taken: set[str] = set()
+        self._storages: dict[int, _StoredOnce] = {}
+        self._views: dict[int, Any] = {}  # tensors by storage, such that they tell its type and shape
+        self._placed: dict[int, tuple[pickle.PickleBuffer, Buffer]] = {}
+        self._alive: list[Any] = []  # ids below are those of objects that live as long as this pass
+        self.torch: Any = sys.modules.get("torch")
+        self.numpy: Any = sys.modules.get("numpy")
+        if not hasattr(self.torch, "UntypedStorage"):
+            self.torch = None
+        if not hasattr(self.numpy, "ndarray"):
+            self.numpy = None
+        for attribute, value in content.items():
+            self._name(value, attribute, 0)
+        file = io.BytesIO()
+        pickler = _Pickler(file, self)
+        pickler.dump(tuple(content))
+        for attribute, value in content.items():
+            self._attribute = attribute
+            try:
+                pickler.dump(value)
+            except MemoryError:
+                raise
+            except Exception as error:
+                raise Unpicklable(attribute) from error
+        self.skeleton = file.getvalue()
+
+    def _name(self, value: Any, name: str, depth: int) -> None:
+        """Finds the names by which a reader knows the tensors and arrays in an attribute."""
+        torch, numpy = self.torch, self.numpy
+        if torch is not None and isinstance(value, torch.nn.Module):
+            for named in (value.named_parameters(name, remove_duplicate=False), value.named_buffers(name)):
+                for path, tensor in named:
+                    self._name_tensor(tensor, path)
+        elif torch is not None and isinstance(value, torch.Tensor):
+            self._name_tensor(value, name)
+        elif numpy is not None and type(value) is numpy.ndarray:
+            self._names.setdefault(id(value), name)
+        elif depth < 3 and type(value) is dict and len(value) < 10_000:
+            for part, inner in value.items():
+                if type(part) is str or type(part) is int:
+                    self._name(inner, f"{name}.{part}", depth + 1)
+        elif depth < 3 and type(value) in (list, tuple) and len(value) < 10_000:
+            for index, inner in enumerate(value):
+                self._name(inner, f"{name}.{index}", depth + 1)
+
+    def _name_tensor(self, tensor: Any, name: str) -> None:
+        storage = self._storage_of(tensor)
+        if storage is not None:
+            self._names.setdefault(storage._cdata, name)
+            self._see(tensor, storage)
+
+    def _storage_of(self, tensor: Any) -> Any:
+        try:
+            storage = tensor.untyped_storage()
+        except (NotImplementedError, RuntimeError):  # sparse and other tensors that consist of tensors
+            return None
+        self._alive.append(storage)
+        return storage
+
+    def _see(self, tensor: Any, storage: Any) -> None:
+        """Remembers of a storage's tensors the first that fills it in C order, else the first."""
+        seen = self._views.get(storage._cdata)
+        if seen is None or (not self._fills(seen, storage) and self._fills(tensor, storage)):
+            self._views[storage._cdata] = tensor
+
+    @staticmethod
+    def _fills(tensor: Any, storage: Any) -> bool:
+        try:
+            size_bytes = tensor.numel() * tensor.element_size()
+            return bool(
+                tensor.is_contiguous() and tensor.storage_offset() == 0 and size_bytes == storage.nbytes()
+            )
+        except (NotImplementedError, RuntimeError):
+            return False
+
+    def _new_name(self, known: str | None) -> str:
+        name = known
+        if name is None:
+            index = self._unnamed.get(self._attribute, 0)
+            self._unnamed[self._attribute] = index + 1
+            name = f"{self._attribute}.{index}"
+        while name in self._taken or name == "__metadata__":
+            name += "'"
+        self._taken.add(name)
+        return name
+
+    def place(self, buffer: Buffer) -> pickle.PickleBuffer:
+        """What stands for the buffer in the pickle."""
+        place = pickle.PickleBuffer(bytearray(1))
+        self._placed[id(place)] = (place, buffer)
+        return place
+
+    def take_buffer(self, place: pickle.PickleBuffer) -> bool:
+        """Called by pickle for each buffer, in the order in which it will ask for them again."""
+        ours = self._placed.get(id(place))
+        if ours is not None:
+            self.buffers.append(ours[1])
+            return False
+        memory = place.raw()
+        name = self._new_name(None)
+        self.buffers.append(Buffer(name, "U8", (memory.nbytes,), memory.nbytes, "cpu", "raw", memory))
+        return False
+
+    def reduce_tensor(self, tensor: Any) -> Any:
+        storage = self._storage_of(tensor)
+        if storage is None:
+            return NotImplemented
+        self._see(tensor, storage)
+        if type(tensor) is not self.torch.Tensor or str(tensor.dtype) in _TYPED:
+            return NotImplemented
+        rebuilt, arguments, *rest = tensor.__reduce_ex__(5)
+        if arguments and isinstance(arguments[0], self.torch.UntypedStorage):
+            # For newer types torch hands over an untyped storage, and expects a typed one back.
+            typed = self.torch.TypedStorage(wrap_storage=arguments[0], dtype=self.torch.uint8, _internal=True)
+            arguments = (typed, *arguments[1:])
+        return (rebuilt, arguments, *rest)
+
+    def reduce_typed_storage(self, typed: Any) -> tuple[Any, ...]:
+        return rebuild.typed_storage, (self._stored_once(typed._untyped_storage), typed.dtype)
+
+    def reduce_storage(self, storage: Any) -> tuple[Any, ...]:
+        return rebuild.same, (self._stored_once(storage),)
+
+    def _stored_once(self, storage: Any) -> _StoredOnce:
+        stored = self._storages.get(storage._cdata)
+        if stored is None:
+            stored = self._storages[storage._cdata] = _StoredOnce(storage)
+        return stored
+
+    def reduce_stored(self, stored: _StoredOnce) -> tuple[Any, ...]:
+        storage = stored.storage
+        size_bytes, device = storage.nbytes(), str(storage.device)
+        tensor = self._views.get(storage._cdata)
+        dtype = (
+            _TORCH_DTYPES.get(str(tensor.dtype).removeprefix("torch."), "U8") if tensor is not None else "U8"
+        )
+        shape = (size_bytes // DTYPE_BYTES[dtype],)
+        if tensor is not None and self._fills(tensor, storage):
+            shape = tuple(tensor.shape)
+        name = self._new_name(self._names.get(storage._cdata))
+        buffer = Buffer(name, dtype, shape, size_bytes, device, "torch", storage)
+        return rebuild.storage, (self.place(buffer), device)
+
+    def reduce_array(self, array: Any) -> Any:
+        """An array that holds no objects, over a buffer; other arrays as numpy pickles them."""
+        if array.dtype.hasobject or not array.dtype.itemsize:
+            return NotImplemented
+        owner = self._owner(array)
+        self._alive.append(array)
+        self.arrays_of.setdefault(id(owner), {})[id(array)] = owner
+        writable = bool(array.flags.writeable)
+        if id(owner) in self._shared and array is not owner and array.size:
+            offset = array.__array_interface__["data"][0] - owner.__array_interface__["data"][0]
+            return rebuild.view, (owner, array.dtype, array.shape, offset, array.strides, writable)
+        name = self._new_name(self._names.get(id(array)))
+        flags = array.flags
+        order = "F" if flags.f_contiguous and not flags.c_contiguous else "C"
+        if not flags.forc:
+            array = array.copy(order="C")
+        memory = rebuild.flatten(array)
+        dtype = _NUMPY_DTYPES.get(array.dtype.str, "U8")
+        shape = array.shape if order == "C" else (array.size,)
+        buffer = Buffer(name, dtype, shape, memory.nbytes, "cpu", "numpy", memoryview(memory))
+        return rebuild.array, (self.place(buffer), array.dtype, array.shape, order, writable)
+
+    def _owner(self, array: Any) -> Any:
+        """The outermost array whose memory this one is a part of, if that can be kept whole."""
+        owner = array
+        while type(owner.base) is type(array):
+            owner = owner.base
+        return owner if owner.flags.forc and not owner.dtype.hasobject and owner.dtype.itemsize else array
+
+
+class _StoredOnce:
+    """Stands for a storage in the pickle, once however many tensors use it."""
+
+    __slots__ = ("storage",)
+
+    def __init__(self, storage: Any) -> None:
+        self.storage = storage
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not typed
+    def __init__(self, file: io.BytesIO, taking: _Taking) -> None:
+        super().__init__(file, protocol=5, buffer_callback=taking.take_buffer)
+        self._taking = taking
+        torch, numpy = taking.torch, taking.numpy
+        self._array: Any = numpy.ndarray if numpy is not None else _StoredOnce
+        self._tensor: Any = torch.Tensor if torch is not None else ()
+        self._typed: Any = torch.TypedStorage if torch is not None else ()
+        self._untyped: Any = torch.UntypedStorage if torch is not None else ()
+
+    def reducer_override(self, value: Any) -> Any:
+        kind = type(value)
+        if kind is _StoredOnce:
+            return self._taking.reduce_stored(value)
+        if kind is self._array:
+            return self._taking.reduce_array(value)
+        if isinstance(value, self._tensor):
+            return self._taking.reduce_tensor(value)
+        elif isinstance(value, self._typed):
+            return self._taking.reduce_typed_storage(value)
+        elif isinstance(value, self._untyped):
+            return self._taking.reduce_storage(value)
+        return super().reducer_override(value)

@@ -1,0 +1,104 @@
+"""The functions that skeletons call to rebuild tensors and arrays over their buffers.
+
+Skeletons on disk name these functions: they are a file format. Never rename one or change what its
+arguments mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from .buffer import Buffer
+
+if TYPE_CHECKING:
+    import numpy
+    import torch
+
+__all__ = ["Lent", "array", "flatten", "same", "storage", "typed_storage", "view"]
+
+
+class Lent:
+    """A buffer on its way into a state that is being rebuilt: its own memory, or a copy."""
+
+    __slots__ = ("buffer", "copy")
+
+    def __init__(self, buffer: Buffer, copy: bool) -> None:
+        self.buffer = buffer
+        self.copy = copy
+
+
+def storage(lent: Lent, device: str) -> torch.UntypedStorage:
+    """A torch storage over the buffer, on the device that it was on; on the CPU if this machine has no such."""
+    import torch
+
+    memory: Any = lent.buffer.memory
+    if isinstance(memory, torch.UntypedStorage) and (not lent.copy or memory.device.type != "cpu"):
+        live: torch.UntypedStorage = memory.clone() if lent.copy else memory
+        return live
+    size_bytes = lent.buffer.size_bytes
+    content = lent.buffer.view()
+    if lent.copy or not size_bytes or content.readonly:
+        opened: Any = torch.UntypedStorage(size_bytes)
+        if size_bytes:
+            Buffer("", "U8", (size_bytes,), size_bytes, "cpu", "torch", opened).view()[:] = content
+    else:
+        opened = torch.frombuffer(content, dtype=torch.uint8).untyped_storage()
+    if device != "cpu":
+        # The errors are how torch says that this machine has no such device.
+        with contextlib.suppress(RuntimeError, AssertionError, AttributeError, NotImplementedError):
+            opened = opened.to(device=torch.device(device))
+    rebuilt: torch.UntypedStorage = opened
+    return rebuilt
+
+
+def typed_storage(untyped: torch.UntypedStorage, dtype: torch.dtype) -> torch.TypedStorage:
+    import torch
+
+    make: Any = torch.TypedStorage
+    typed: torch.TypedStorage = make(wrap_storage=untyped, dtype=dtype, _internal=True)
+    return typed
+
+
+def array(lent: Lent, dtype: numpy.dtype[Any], shape: tuple[int, ...], order: str, writable: bool) -> Any:
+    """A numpy array over the buffer."""
+    import numpy
+
+    content = lent.buffer.view()
+    if lent.copy or (writable and content.readonly):
+        rebuilt = numpy.empty(shape, dtype, order="F" if order == "F" else "C")
+        flatten(rebuilt)[:] = numpy.frombuffer(content, numpy.uint8)
+    else:
+        rebuilt = numpy.ndarray(shape, dtype, buffer=content, order="F" if order == "F" else "C")
+    if not writable:
+        rebuilt.flags.writeable = False
+    return rebuilt
+
+
+def view(
+    owner: Any,
+    dtype: numpy.dtype[Any],
+    shape: tuple[int, ...],
+    offset: int,
+    strides: tuple[int, ...],
+    writable: bool,
+) -> Any:
+    """A numpy array that shares the memory of another."""
+    import numpy
+
+    shared = numpy.ndarray(shape, dtype, buffer=flatten(owner), offset=offset, strides=strides)
+    if not writable:
+        shared.flags.writeable = False
+    return shared
+
+
+def flatten(contiguous: Any) -> Any:
+    """The array's memory as bytes in one row, not copied."""
+    import numpy
+
+    rows = contiguous if contiguous.flags.c_contiguous else contiguous.T
+    return rows.reshape(-1).view(numpy.uint8)
+
+
+def same(value: Any) -> Any:
+    return value

@@ -1,0 +1,110 @@
+"""What keeps nodes: the laws that every store obeys, wherever it keeps them.
+
+`dagtree.testing.StoreContract` checks each of them on any store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Set
+from typing import Any, Literal, Protocol
+
+from .payload import Payload
+from .record import Record
+
+__all__ = ["Folder", "Store"]
+
+Folder = Literal["environments", "sources"]
+
+
+class Store(Protocol):
+    """Nodes by their keys.
+
+    A node is there whole or not at all: `keys` has it only when its record and all its bytes are written.
+    What is read is checked by digest. Later lines win: of two records of one node the one that ended later
+    counts, and a node that was damaged is there again once it is written again. Threads may share a store;
+    pickling one carries its location only.
+    """
+
+    location: str
+
+    def keys(self) -> Set[str]:
+        """The nodes that are done and there. A live view: it grows as nodes are written; asking it is
+        cheap."""
+        ...
+
+    def records(self) -> Mapping[str, Record]:
+        """What is known about every node, by key, notes included: also of failed ones, and of those whose
+        bytes are damaged or missing (these are not among `keys`). A live view."""
+        ...
+
+    def problems(self) -> tuple[str, ...]:
+        """What was found damaged or missing, in words that name file and (where readable) node; each once."""
+        ...
+
+    def refresh(self) -> None:
+        """Notices what others wrote since; cheap when nothing changed."""
+        ...
+
+    def write(self, record: Record, payload: Payload | None) -> Record:
+        """Keeps a node: its payload first, its record last. `payload` is None for a failed node.
+
+        Returns the record with ``more["payload"]`` and ``more["bytes"]`` filled in. When it raises
+        (StorageError), the node is not there and everything written before is intact.
+        """
+        ...
+
+    def adopt(self, line: bytes) -> None:
+        """Takes in a record's line that another process's store wrote to the same place, without looking at
+        the disk. A line that is damaged is ignored."""
+        ...
+
+    def note(
+        self,
+        key: str,
+        *,
+        tags: Iterable[str] | None = None,
+        results: Mapping[str, Any] | None = None,
+        defined: float | None = None,
+    ) -> None:
+        """Adds to what is known about a node, whether it is there yet or not.
+
+        Tags are added, a function's newer result replaces its older one, the later ``defined`` counts.
+        Nothing is written when nothing is new.
+        """
+        ...
+
+    def mark_damaged(self, key: str, reason: str) -> None:
+        """The node is not among `keys`, for any reader, until it is written again; `problems` says why."""
+        ...
+
+    def read(self, key: str) -> Payload:
+        """A node's state, every byte checked by digest.
+
+        Raises
+        ------
+        NotComputedError
+            when the node is not there.
+        DamagedError
+            with ``key``, naming the file, when what is there is not what was written.
+        """
+        ...
+
+    def write_once(self, folder: Folder, name: str, content: bytes) -> None:
+        """Keeps content under a name that stands for it; does nothing when the name is there already."""
+        ...
+
+    def read_once(self, folder: Folder, name: str) -> bytes | None:
+        """What `write_once` kept, None when nothing was."""
+        ...
+
+    def write_file(self, key: str, name: str, content: bytes) -> None:
+        """Keeps a node's file (its log, an artifact), in place of an older one of that name."""
+        ...
+
+    def read_file(self, key: str, name: str) -> bytes | None:
+        """What `write_file` kept, None when nothing was."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of files. A closed store still answers, and opens them again when it must."""
+        ...

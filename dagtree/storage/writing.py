@@ -1,0 +1,153 @@
+"""The files that one process writes for a store: payloads first, records last."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..identity.key import digest
+from .buffer import Buffer
+from .files import Appender, flush_folder, holds_exactly, replace_file, writer_name
+from .payload import Payload
+from .tensorfile import file_order, lay_out
+
+__all__ = ["SMALL_BYTES", "Writer"]
+
+SMALL_BYTES = 64 * 1024
+"""Smaller buffers share a file with those of other nodes: making a file costs more than appending to one."""
+
+
+class Writer:
+    """One process's files in a store; threads share it."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._name = writer_name()
+        self.records_name = f"{self._name}.jsonl"
+        self._pack_name = f"packs/{self._name}.pack"
+        self._lock = threading.Lock()
+        self._pack: Appender | None = None
+        self._folders: set[Path] = set()
+        self._unflushed: set[Path] = set()
+        self._records = self._open("records", self.records_name)
+
+    def _open(self, folder: str, name: str) -> Appender:
+        path = self._folder(self._directory / folder)
+        self._unflushed.add(path)
+        return Appender(path / name)
+
+    def _folder(self, path: Path) -> Path:
+        if path not in self._folders:
+            path.mkdir(parents=True, exist_ok=True)
+            self._folders.add(path)
+            self._unflushed.update((path.parent, self._directory))
+        return path
+
+    def is_there(self) -> bool:
+        return self._records.is_there() and (self._pack is None or self._pack.is_there())
+
+    def append_line(self, line: bytes) -> int:
+        return self._records.append(line)
+
+    def write_payload(
+        self, key: str, payload: Payload, flush: bool, is_spoilt: Callable[[str], bool]
+    ) -> dict[str, Any]:
+        """Writes skeleton and buffers; where each lies, as a record says it."""
+        pack = self._pack or self._open_pack()
+        skeleton = payload.skeleton
+        if not payload.buffers:
+            offset = pack.append(skeleton)
+            table: dict[str, Any] = {
+                "files": [self._pack_name],
+                "skeleton": [0, offset, len(skeleton), digest(skeleton)],
+                "buffers": [],
+            }
+            if flush:
+                self._flush(pack)
+            return table
+        # What is on another device is copied from there once: the copy is hashed and written.
+        views = [buffer.view() for buffer in payload.buffers]
+        digests = [_digest(buffer, view) for buffer, view in zip(payload.buffers, views, strict=True)]
+        large = [index for index, view in enumerate(views) if len(view) >= SMALL_BYTES]
+        places: dict[int, tuple[int, int]] = {}
+        files = [self._pack_name]
+        if large:
+            name, offsets = self._write_tensors(
+                key, [payload.buffers[i] for i in large], [views[i] for i in large], flush, is_spoilt
+            )
+            files.append(name)
+            places.update((index, (1, offset)) for index, offset in zip(large, offsets, strict=True))
+        small = [index for index in range(len(views)) if index not in places]
+        offset = start = pack.append(skeleton, *(views[index] for index in small))
+        offset += len(skeleton)
+        for index in small:
+            places[index] = (0, offset)
+            offset += len(views[index])
+        if flush:
+            self._flush(pack)
+        return {
+            "files": files,
+            "skeleton": [0, start, len(skeleton), digest(skeleton)],
+            "buffers": [
+                {
+                    "name": buffer.name,
+                    "dtype": buffer.dtype,
+                    "shape": list(buffer.shape),
+                    "size": buffer.size_bytes,
+                    "digest": digests[index],
+                    "kind": buffer.kind,
+                    "device": buffer.device,
+                    "file": places[index][0],
+                    "offset": places[index][1],
+                }
+                for index, buffer in enumerate(payload.buffers)
+            ],
+        }
+
+    def _write_tensors(
+        self,
+        key: str,
+        buffers: list[Buffer],
+        views: list[memoryview],
+        flush: bool,
+        is_spoilt: Callable[[str], bool],
+    ) -> tuple[str, list[int]]:
+        header, offsets = lay_out(buffers)
+        chunks: list[bytes | memoryview] = [header, *(views[index] for index in file_order(buffers))]
+        folder = self._folder(self._directory / "tensors" / key[:2])
+        name = f"{key}.safetensors"
+        if not (folder / name).exists() or is_spoilt(key):
+            replace_file(folder / name, chunks, flush)
+        elif flush or not holds_exactly(folder / name, chunks):
+            # Another writer computed this node to other bits; its record counts on that file.
+            name = f"{key}-{self._name.rpartition('-')[2]}.safetensors"
+            replace_file(folder / name, chunks, flush)
+        return f"tensors/{key[:2]}/{name}", offsets
+
+    def _open_pack(self) -> Appender:
+        with self._lock:
+            if self._pack is None:
+                self._pack = self._open("packs", f"{self._name}.pack")
+            return self._pack
+
+    def _flush(self, *files: Appender) -> None:
+        for file in files:
+            file.flush()
+        while self._unflushed:
+            with contextlib.suppress(KeyError):
+                flush_folder(self._unflushed.pop())
+
+    def flush_records(self) -> None:
+        self._flush(self._records)
+
+    def close(self) -> None:
+        self._records.close()
+        if self._pack is not None:
+            self._pack.close()
+
+
+def _digest(buffer: Buffer, view: memoryview) -> str:
+    return buffer.digest if buffer.device == "cpu" else buffer.digest_of(view)
