@@ -73,11 +73,12 @@ class Appender:
     file is cut back to its last whole piece.
     """
 
-    __slots__ = ("_fd", "_lock", "path", "size_bytes")
+    __slots__ = ("_fd", "_is_torn", "_lock", "path", "size_bytes")
 
     def __init__(self, path: Path) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
         self._fd = os.open(path, flags, 0o666)
+        self._is_torn = False
         self._lock = threading.Lock()
         self.path = path
         self.size_bytes = 0
@@ -94,8 +95,10 @@ class Appender:
                         write_all(self._fd, memoryview(chunk)[written:])
                     end += size_bytes
             except BaseException:
-                with contextlib.suppress(OSError):
+                try:
                     os.ftruncate(self._fd, offset)
+                except OSError:
+                    self._is_torn = True
                 raise
             self.size_bytes = end
             return offset
@@ -104,9 +107,12 @@ class Appender:
         os.fsync(self._fd)
 
     def is_there(self) -> bool:
-        """Whether the file still has its name; a removed experiment's files can be written to, and are
-        lost."""
-        return os.fstat(self._fd).st_nlink > 0
+        """Whether what is appended can be read again.
+
+        Not when the file was removed meanwhile (writing to it would succeed, and be lost), nor when it ends
+        in a torn piece that could not be cut off.
+        """
+        return not self._is_torn and os.fstat(self._fd).st_nlink > 0
 
     def close(self) -> None:
         fd, self._fd = self._fd, -1

@@ -29,7 +29,7 @@ class Lent:
 
 
 def storage(lent: Lent, device: str) -> torch.UntypedStorage:
-    """A torch storage over the buffer, on the device that it was on; on the CPU if this machine has no such."""
+    """A torch storage over the buffer, on its device, or on the CPU where there is no such device."""
     import torch
 
     memory: Any = lent.buffer.memory

@@ -362,15 +362,15 @@ def _decode_other(line: bytes) -> Note | Damage | None:
 def merge_results(older: Any, newer: Any) -> dict[str, Any]:
     """The results of both; of one function's, those with the later ``at``."""
     merged = dict(older) if isinstance(older, dict) else {}
+
+    def at(result: Any) -> float:
+        when = result.get("at") if isinstance(result, dict) else None
+        return float(when) if _is_number(when) else 0.0
+
     for name, result in (newer or {}).items():
-        if name not in merged or _at(merged[name]) <= _at(result):
+        if name not in merged or at(merged[name]) <= at(result):
             merged[name] = result
     return merged
-
-
-def _at(result: Any) -> float:
-    at = result.get("at") if isinstance(result, dict) else None
-    return float(at) if _is_number(at) else 0.0
 
 
 def _is_texts(value: Any) -> bool:
