@@ -89,8 +89,6 @@ class Experiment:
         experiment._tree = Tree(experiment, state_class, experiment._kept_state_class)
         experiment._statuses = {}
         experiment._graph = None
-        positions = [record.position for record in experiment._store.records().values()]
-        experiment._tree.first_position = max(positions, default=-1) + 1
         if not slim:
             _ = experiment.state_class
         return experiment
@@ -229,7 +227,7 @@ class Experiment:
         """
         self._store.refresh()
         records, there = self._store.records(), self._store.keys()
-        version = (len(records), len(there), self._tree.revision)
+        version = (len(records), len(there), self._tree.revision, self._store.revision)
         if self._graph is None or self._graph[0] != version:
             self._graph = version, self._new_graph(records, there)
         return self._graph[1]
@@ -264,10 +262,14 @@ class Experiment:
         found = self._tree.promises.get(key)
         if found is not None:
             return found
-        record = self._store.records().get(key)
+        records = self._store.records()
+        record = records.get(key)
         if record is None:
             raise NotComputedError(f"No node {key[:8]} is kept in {self.directory}.", key)
         properties = {name: understand(value) for name, value in record.more.get("properties", {}).items()}
+
+        if not self._tree.first_position:
+            self._tree.first_position = 1 + max(record.position for record in records.values())
 
         def make(tree: Tree) -> ExperimentStatePromise:
             code = Code("", ())

@@ -45,6 +45,10 @@ class Recorded:
         return self.record.moment
 
     @property
+    def __dagtree_key__(self) -> str:
+        return self.key
+
+    @property
     def tags(self) -> tuple[str, ...]:
         return self.record.tags
 

@@ -29,11 +29,18 @@ def current(
     tree has been defined again with the code of now, the new node stands for it. Where it hasn't, that is a
     DefinitionError.
     """
-    stale = {}
+    stale: dict[str, ExperimentStatePromise] = {}
+    codes: dict[type[Recipe] | None, str] = {}
     for promise in tree.promises.values():
-        if promise.key not in there and not promise.is_from_disk:
-            above = promise.parents
-            if any(parent.key in stale for parent in above) or not _is_current(promise, tree.state_class):
+        if promise.key in there or promise.is_from_disk:
+            continue
+        if stale and any(parent.key in stale for parent in promise.parents):
+            stale[promise.key] = promise
+        elif promise.kind != "moment":
+            now = codes.get(promise.recipe)
+            if now is None:
+                now = codes[promise.recipe] = _code_of(promise.recipe, tree.state_class)
+            if promise.code.digest != now:
                 stale[promise.key] = promise
     if not stale:
         return list(targets)
@@ -52,12 +59,8 @@ def current(
     return kept
 
 
-def _is_current(promise: ExperimentStatePromise, state_class: type[ExperimentState]) -> bool:
-    if promise.kind == "root":
-        return root_code(state_class).digest == promise.code.digest
-    if promise.recipe is None or promise.kind == "moment":
-        return True
-    return recipe_code(promise.recipe, state_class).digest == promise.code.digest
+def _code_of(recipe: type[Recipe] | None, state_class: type[ExperimentState]) -> str:
+    return (root_code(state_class) if recipe is None else recipe_code(recipe, state_class)).digest
 
 
 def _changed(stale: Iterable[ExperimentStatePromise]) -> str:
@@ -69,8 +72,7 @@ def check_recipe(recipe: type[Recipe] | None, state_class: type[ExperimentState]
     cls = state_class if recipe is None else recipe
     if _travels_by_value(cls):
         return
-    found = root_code(state_class) if recipe is None else recipe_code(recipe, state_class)
-    if found.digest != code:
+    if _code_of(recipe, state_class) != code:
         raise RecipeError(_other_code(cls.__name__, cls.__module__))
 
 

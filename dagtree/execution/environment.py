@@ -15,7 +15,7 @@ from typing import Any
 
 from ..identity.key import digest
 
-__all__ = ["commit", "device", "environment", "packages"]
+__all__ = ["commit", "device", "environment", "packages", "torch_threads", "use_torch_threads"]
 
 GIT_TIMEOUT_S = 5.0
 
@@ -87,6 +87,22 @@ def _environment(git: str) -> tuple[str, bytes]:
 def environment(git: dict[str, Any] | None) -> tuple[str, bytes]:
     """This process's environment as JSON, and its digest."""
     return _environment(json.dumps(git))
+
+
+def torch_threads() -> int | None:
+    """How many threads torch computes with in this process; None when it isn't loaded.
+
+    Sums are rounded in another order with another number of threads, so workers take over the driver's.
+    """
+    torch = sys.modules.get("torch")
+    return torch.get_num_threads() if torch is not None and hasattr(torch, "get_num_threads") else None
+
+
+def use_torch_threads(count: int | None) -> None:
+    """Let torch compute with that many threads, where it is loaded."""
+    torch = sys.modules.get("torch")
+    if count is not None and torch is not None and torch.get_num_threads() != count:
+        torch.set_num_threads(count)
 
 
 def device() -> str:

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import cloudpickle
-
-from ..definition.recipe import Recipe
 from ..definition.tree import Asked, ExperimentStatePromise, Tree
 from ..errors import RunError, RunInterrupted
-from ..identity.key import digest
-from ..identity.source import Code
 from ..storage.store import Store
+from .assemble import assemble
 from .current import current
 from .environment import commit
 from .generators import preserved
 from .output import listening
-from .plan import Plan, Unit, make_plan
+from .plan import Plan, make_plan
 from .progress import Progress, log
-from .report import Report
+from .report import Failure, Report
 from .schedulers import Stop, WorkerDied, execute, is_shared, kind_of
-from .task import Context, Job, LinkedNode, NodeFacts, Outcome, Step
+from .task import Outcome
 
 __all__ = ["Run"]
 
@@ -59,7 +54,9 @@ class Run:
         self.progress = progress
         self.taken = taken
         self.statuses: dict[str, str] = {}
-        self.outcomes: list[Outcome] = []
+        self.failures: dict[tuple[str, str | None], Failure] = {}
+        self.called: list[tuple[str, str]] = []
+        self.noted_elsewhere = False
         self.damaged: list[str] = []
         self.content: dict[str, object] | None = None
         self._git: Any = ...
@@ -87,7 +84,7 @@ class Run:
                 for key, reason in damaged.items():
                     self._found_damaged(reason)
                     store.mark_damaged(key, reason)
-                called = {call for outcome in self.outcomes for call in outcome.called}
+                called = set(self.called)
                 asked = [asking for asking in asked if (asking.promise.key, asking.name) not in called]
                 again = [self.tree.promises[key] for key in damaged if key in self.tree.promises]
                 plan = make_plan([*again, *self._waiting(plan)], store.keys(), asked, self._results)
@@ -123,7 +120,9 @@ class Run:
 
     def _round(self, plan: Plan) -> tuple[dict[str, str], bool]:
         """Run the plan; what was found damaged, by key, and whether it ended before its time."""
-        graph = self._graph(plan)
+        computes = any(unit.computes for unit in plan.units.values())
+        git = self._commit() if computes else None
+        graph = assemble(plan, self.tree, self.store, git, shared=is_shared(self.kind), taken=self.taken)
         damaged: dict[str, str] = {}
         is_cut = False
         total = len(plan.missing)
@@ -135,8 +134,7 @@ class Run:
             context.started = progress.start
 
             def ended(outcome: Outcome) -> None:
-                self.outcomes.append(outcome)
-                self.statuses.update(outcome.statuses)
+                self._account(outcome)
                 damaged.update(outcome.damaged)
                 for line in outcome.lines:
                     self.store.adopt(line)
@@ -152,100 +150,21 @@ class Run:
             except WorkerDied:
                 is_cut = True
             finally:
-                if any(outcome.foreign and outcome.noted for outcome in self.outcomes) or self.kind in (
-                    "processes",
-                    "cluster",
-                ):
+                if self.noted_elsewhere:
                     self.store.refresh()
         return damaged, is_cut
-
-    def _graph(self, plan: Plan) -> dict[str, tuple[Step, Sequence[str]]]:
-        recipes: dict[type[Recipe], int] = {}
-        functions: dict[Any, int] = {}
-        for unit in plan.units.values():
-            if unit.promise.recipe is not None:
-                recipes.setdefault(unit.promise.recipe, len(recipes))
-            for asking in unit.functions:
-                functions.setdefault(asking.function.op, len(functions))
-        computes = any(unit.computes for unit in plan.units.values())
-        context = Context(
-            self.store,
-            self.tree.state_class,
-            tuple(recipes),
-            tuple(functions),
-            self._commit() if computes else None,
-            self._state_facts(computes),
-            shared=is_shared(self.kind),
-        )
-        self._keep_sources(plan)
-        return {
-            key: (self._step(context, unit, recipes, functions), tuple(unit.after))
-            for key, unit in plan.units.items()
-        }
-
-    def _step(
-        self, context: Context, unit: Unit, recipes: Mapping[type[Recipe], int], functions: Mapping[Any, int]
-    ) -> Step:
-        promise = unit.promise
-        recipe = promise.recipe
-        properties: Mapping[str, Any] = promise.properties
-        if promise.links:
-            properties = {name: _travelling(value) for name, value in properties.items()}
-        jobs = [
-            Job(
-                asking.promise.key,
-                asking.name,
-                functions[asking.function.op],
-                asking.code.digest,
-                asking.promise.moment,
-            )
-            for asking in unit.functions
-        ]
-        return Step(
-            context=context,
-            node=_facts(promise),
-            recipe=None if recipe is None else recipes[recipe],
-            properties=properties,
-            links=tuple(link.key for link in promise.links),
-            module=(recipe or self.tree.state_class).__module__,
-            code=promise.code.digest,
-            final=unit.final,
-            moments={number: _facts(node) for number, node in unit.moments.items()},
-            jobs=jobs,
-            takers=unit.takers + (promise is self.taken),
-        )
 
     def _commit(self) -> Any:
         if self._git is ...:
             self._git = commit()
         return self._git
 
-    def _state_facts(self, computes: bool) -> dict[str, Any]:
-        """What a record says of the state class. One that no module has (``__main__``, a notebook) is kept by
-        value.
-        """
-        cls = self.tree.state_class
-        facts: dict[str, Any] = {"module": cls.__module__, "name": cls.__qualname__, "class": None}
-        if computes and (cls.__module__ == "__main__" or "<locals>" in cls.__qualname__):
-            content = cloudpickle.dumps(cls)
-            facts["class"] = digest(content)
-            self.store.write_once("sources", facts["class"], content)
-        return facts
-
-    def _keep_sources(self, plan: Plan) -> None:
-        """Write down the code that the missing nodes' keys cover, once for each fingerprint."""
-        codes: dict[str, Code] = {}
-        for unit in plan.units.values():
-            if unit.computes:
-                codes[unit.promise.code.digest] = unit.promise.code
-            for asking in unit.functions:
-                codes[asking.code.digest] = asking.code
-        for name, code in codes.items():
-            parts = [
-                {"name": s.name, "module": s.module, "file": s.file, "line": s.line, "text": s.text}
-                for s in code.sources
-            ]
-            self.store.write_once("sources", name, json.dumps(parts, indent=1).encode())
+    def _account(self, outcome: Outcome) -> None:
+        for failure in outcome.failures:
+            self.failures[failure.key, failure.function] = failure
+        self.called.extend(outcome.called)
+        self.noted_elsewhere |= outcome.foreign and outcome.noted
+        self.statuses.update(outcome.statuses)
 
     def _remember_definitions(self, cached: Sequence[ExperimentStatePromise]) -> None:
         """Note new tags of nodes that are there, and that this is the code that counts where there is code of
@@ -287,40 +206,17 @@ class Run:
         if interrupted:
             skipped = [key for key in wanted if key not in there and key not in failed]
         cached = [key for key in wanted if key in there and key not in statuses]
-        failures = {
-            (failure.key, failure.function): failure
-            for outcome in self.outcomes
-            for failure in outcome.failures
-        }
-        failed_calls = sum(failure.function is not None for failure in failures.values())
+        failed_calls = sum(function is not None for _, function in self.failures)
         return Report(
             computed=len(computed),
             cached=len(cached),
             failed=len(failed),
             skipped=len(skipped),
             seconds=seconds,
-            functions=sum(len(outcome.called) for outcome in self.outcomes) - failed_calls,
-            failures=tuple(failures.values()),
+            functions=len(self.called) - failed_calls,
+            failures=tuple(self.failures.values()),
             damaged=tuple(self.damaged),
             computed_keys=tuple(computed),
             skipped_keys=tuple(skipped),
             interrupted=interrupted,
         )
-
-
-def _facts(promise: ExperimentStatePromise) -> NodeFacts:
-    return NodeFacts(
-        promise.key, promise.address, promise.kind, promise.name, promise.recorded_parents,
-        promise.tags, promise.position, promise.moment,
-    )  # fmt: skip
-
-
-def _travelling(value: Any) -> Any:
-    """A property as it travels: a promise in it is named by its key."""
-    if hasattr(type(value), "__dagtree_key__"):
-        return LinkedNode(value.__dagtree_key__, value.label)
-    if type(value) is dict:
-        return {key: _travelling(inner) for key, inner in value.items()}
-    if type(value) in (list, tuple):
-        return type(value)(_travelling(inner) for inner in value)
-    return value

@@ -18,7 +18,7 @@ from ..storage.describe import describe, plain
 from ..storage.payload import Payload
 from ..storage.record import Record
 from .current import check_function, check_recipe
-from .environment import device
+from .environment import device, torch_threads, use_torch_threads
 from .generators import Disturbed, generators
 from .handle import Handle, StateReference
 from .output import captured, listening
@@ -129,6 +129,7 @@ class _Work:
         cls = context.state_class
         node = step.node
         if context.is_abroad:
+            use_torch_threads(context.torch_threads)
             check_recipe(None if step.recipe is None else context.recipes[step.recipe], cls, step.code)
         if step.recipe is None:
             return first_state(cls, step.properties, node.key, node.tags)
@@ -213,6 +214,7 @@ class _Work:
             "seconds": self.seconds,
             "environment": step.context.environment(),
             "device": device(),
+            "torch_threads": torch_threads(),
             "seeds": {"key": seed_of(step.node.key)},
             "history": list(self.history),
             "results": {},
@@ -246,7 +248,9 @@ class _Work:
             ended=time.time(),
             more=facts,
         )
-        self.outcome.records.append(self.store.write(record, payload))
+        record = self.store.write(record, payload)
+        if self.step.context.is_abroad:
+            self.outcome.records.append(record)
         self.outcome.statuses[node.key] = status
         self.outcome.seconds = facts["seconds"]
 

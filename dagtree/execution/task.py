@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -59,6 +60,7 @@ class Context:
         state_facts: dict[str, Any],
         *,
         shared: bool,
+        torch_threads: int | None = None,
     ) -> None:
         self.store = store
         self.state_class = state_class
@@ -67,6 +69,7 @@ class Context:
         self.git = git
         self.state_facts = state_facts
         self.shared = shared
+        self.torch_threads = torch_threads
         self.stopping: Callable[[], bool] = _never
         self.started: Callable[[Step], None] = _ignore
         self.is_abroad = False
@@ -83,19 +86,14 @@ class Context:
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._packed is None:
-            content = cloudpickle.dumps(
-                (
-                    self.store,
-                    self.state_class,
-                    self.recipes,
-                    self.functions,
-                    self.git,
-                    self.state_facts,
-                    self.shared,
-                )
-            )
+            content = cloudpickle.dumps({name: getattr(self, name) for name in SHIPPED})
             self._packed = digest(content), content
         return _unpack_context, self._packed
+
+
+SHIPPED = (
+    "store", "state_class", "recipes", "functions", "git", "state_facts", "shared", "torch_threads",
+)  # fmt: skip
 
 
 def _never() -> bool:
@@ -107,20 +105,22 @@ def _ignore(step: Step) -> None:
 
 
 _contexts: dict[str, Context] = {}
+_unpacking = threading.Lock()
 _KEPT_CONTEXTS = 8
 
 
 def _unpack_context(name: str, content: bytes) -> Context:
-    context = _contexts.get(name)
-    if context is None:
-        store, state_class, recipes, functions, git, state_facts, shared = cloudpickle.loads(content)
-        context = Context(store, state_class, recipes, functions, git, state_facts, shared=shared)
-        context._packed = (name, content)
-        context.is_abroad = True
-        while len(_contexts) >= _KEPT_CONTEXTS:
-            _contexts.pop(next(iter(_contexts))).store.close()
-        _contexts[name] = context
-    return context
+    """The context in another process, unpacked once for all of its steps."""
+    with _unpacking:
+        context = _contexts.get(name)
+        if context is None:
+            context = Context(**cloudpickle.loads(content))
+            context._packed = (name, content)
+            context.is_abroad = True
+            while len(_contexts) >= _KEPT_CONTEXTS:
+                _contexts.pop(next(iter(_contexts)))
+            _contexts[name] = context
+        return context
 
 
 @dataclass

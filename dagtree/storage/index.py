@@ -10,8 +10,9 @@ __all__ = ["Index"]
 class Index:
     """The records of a store, and which of their nodes are there.
 
-    Several lines may be about one node. One whose bytes are there goes before one whose bytes are damaged
-    or missing; among those, the one that ended later counts. The order in which lines arrive never matters.
+    Several lines may be about one node. One that is done and whose bytes are there goes before one that
+    failed, and that before one whose bytes are damaged or missing; among equals, the one that ended later
+    counts. The order in which lines arrive never matters.
     """
 
     def __init__(self) -> None:
@@ -69,10 +70,14 @@ class Index:
     def _is_usable(self, line: Record) -> bool:
         return line.check not in self._damaged and line.check not in self._missing
 
+    def _rank(self, line: Record) -> tuple[bool, bool, float, str]:
+        usable = self._is_usable(line)
+        return usable and line.status == "done", usable, line.ended, line.check
+
     def _choose(self, key: str, lines: list[Record]) -> None:
         if not lines:
             return
-        best = max(lines, key=lambda line: (self._is_usable(line), line.ended, line.check))
+        best = max(lines, key=self._rank)
         self.records[key] = best
         self._written.pop(key, None)
         others = [line for line in lines if line is not best]

@@ -53,6 +53,7 @@ class LocalStore:
     def __init__(self, directory: str | Path, read_only: bool = False) -> None:
         self.location = os.path.abspath(os.fspath(directory))
         self.read_only = read_only
+        self.revision = 0
         self._directory = Path(self.location)
         self._problems: dict[str, None] = {}
         self._index = Index()
@@ -96,8 +97,14 @@ class LocalStore:
                 for record in waiting:
                     if extents.hold(record.needs):
                         self._index.add(record)
+                suspects: list[tuple[str, str]] = []
                 for name in sorted(new):
-                    self._read_lines(name, extents)
+                    self._read_lines(name, extents, suspects)
+                for key, problem in suspects:
+                    if key not in self._index.there:  # else it was written again since
+                        self._report(problem)
+            if new:
+                self.revision += 1
             self._is_open = True
 
     def adopt(self, line: bytes) -> None:
@@ -106,13 +113,15 @@ class LocalStore:
             with self._lock:
                 self._opened()
                 self._take(said)
+                self.revision += 1
 
     def _opened(self) -> Index:
         if not self._is_open:
             self.refresh()
         return self._index
 
-    def _read_lines(self, name: str, extents: reading.Extents) -> None:
+    def _read_lines(self, name: str, extents: reading.Extents, suspects: list[tuple[str, str]]) -> None:
+        """Takes in a file's new lines; what looks damaged is added to `suspects`, with the node's key."""
         path = self._directory / "records" / name
         start = self._consumed.get(name, 0)
         with disk_errors("read the records", path):
@@ -126,15 +135,20 @@ class LocalStore:
                 is_there = hold(said.needs)
                 add(said, is_there)
                 if not is_there:
-                    self._report(
-                        f"{said.recipe or said.kind} node {said.key}: {extents.lacks(said.needs)}; "
-                        "it will be computed again"
+                    lacks = extents.lacks(said.needs)
+                    problem = (
+                        f"{said.recipe or said.kind} node {said.key}: {lacks}; it will be computed again"
                     )
+                    suspects.append((said.key, problem))
             elif said is not None:
                 self._take(said)
+                if isinstance(said, Damage):
+                    suspects.append((said.key, f"node {said.key} was found damaged: {said.reason}"))
             elif line:
                 where = f"line {number}" if not start else f"a line after byte {start}"
-                self._report(f"{path}: {where} is damaged{reading.guess_key(line)}; what it said is lost")
+                key = reading.guess_key(line)
+                of_node = f" (it seems to be about node {key})" if key else ""
+                suspects.append((key, f"{path}: {where} is damaged{of_node}; what it said is lost"))
 
     def _take(self, said: Record | Note | Damage) -> None:
         if isinstance(said, Record):
@@ -143,7 +157,6 @@ class LocalStore:
             self._index.note(said)
         else:
             self._index.damage(said)
-            self._report(f"node {said.key} was found damaged: {said.reason}")
 
     def _report(self, problem: str) -> None:
         self._problems[problem] = None
@@ -162,6 +175,7 @@ class LocalStore:
                 writer.flush_records()
         with self._lock:
             self._index.add(record)
+            self.revision += 1
         return record
 
     def _is_spoilt(self, key: str) -> bool:
@@ -192,6 +206,7 @@ class LocalStore:
             self._append(self._writer_here(), note.encode())
         with self._lock:
             self._index.note(note)
+            self.revision += 1
 
     def mark_damaged(self, key: str, reason: str) -> None:
         _check_key(key)
@@ -201,6 +216,8 @@ class LocalStore:
                 return
             damage = Damage(key, reason, lines)
             self._take(damage)
+            self._report(f"node {key} was found damaged: {reason}")
+            self.revision += 1
         if not self.read_only:
             with disk_errors(f"write down that node {key} is damaged", self.location):
                 self._append(self._writer_here(), damage.encode())
@@ -256,11 +273,13 @@ class LocalStore:
         record = self._opened().records.get(key)
         if record is None or record.status != "done":
             raise NotComputedError(
-                f"{self.location} has no state of node {key}: it was not computed there, or failed"
+                f"{self.location} has no state of node {key}: it was not computed there, or failed",
+                key,
             )
         if key not in self._index.there:
             raise NotComputedError(
-                f"the state of node {key} in {self.location} is damaged or missing; run again to compute it"
+                f"the state of node {key} in {self.location} is damaged or missing; run again to compute it",
+                key,
             )
         try:
             return reading.read_payload(self._directory, record)

@@ -97,9 +97,9 @@ class Extents:
 
 
 def guess_key(line: bytes) -> str:
-    """For a message: the node that a damaged line seems to be about."""
+    """The key of the node that a damaged line seems to be about; nothing when that can't be read."""
     found = _KEY.search(line[:200])
-    return f" (it seems to be about node {found[1].decode()})" if found else ""
+    return found[1].decode() if found else ""
 
 
 def unreadable(error: OSError, key: str, location: str) -> StorageError:

@@ -26,6 +26,8 @@ class Store(Protocol):
     """
 
     location: str
+    revision: int
+    """Another number whenever what is known has changed."""
 
     def keys(self) -> Set[str]:
         """The nodes that are done and there. A live view: it grows as nodes are written; asking it is

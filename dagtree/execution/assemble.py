@@ -1,0 +1,128 @@
+"""Plan → a graph of steps, ready to travel."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cloudpickle
+
+from ..definition.recipe import Recipe
+from ..definition.state import ExperimentState
+from ..definition.tree import ExperimentStatePromise, Tree
+from ..identity.key import digest
+from ..identity.source import Code
+from ..storage.store import Store
+from .environment import torch_threads
+from .plan import Plan, Unit
+from .task import Context, Job, LinkedNode, NodeFacts, Step
+
+__all__ = ["assemble"]
+
+
+def assemble(
+    plan: Plan,
+    tree: Tree,
+    store: Store,
+    git: dict[str, Any] | None,
+    *,
+    shared: bool,
+    taken: ExperimentStatePromise | None = None,
+) -> dict[str, tuple[Step, Sequence[str]]]:
+    """The steps of a plan by their keys, each with the keys of those that it waits for.
+
+    ``shared`` says that several threads of one process may run steps; ``taken`` is the node whose state the
+    driver wants as well. Writes down the code that the missing nodes' keys cover, once for each fingerprint.
+    """
+    recipes: dict[type[Recipe], int] = {}
+    functions: dict[int, Any] = {}
+    for unit in plan.units.values():
+        if unit.promise.recipe is not None:
+            recipes.setdefault(unit.promise.recipe, len(recipes))
+        functions.update({id(asking.function.op): asking.function.op for asking in unit.functions})
+    places = {name: place for place, name in enumerate(functions)}
+    context = Context(
+        store,
+        tree.state_class,
+        tuple(recipes),
+        tuple(functions.values()),
+        git,
+        _state_facts(tree.state_class, store if plan.missing else None),
+        shared=shared,
+        torch_threads=torch_threads(),
+    )
+    _keep_sources(plan, store)
+    graph: dict[str, tuple[Step, Sequence[str]]] = {}
+    for key, unit in plan.units.items():
+        promise = unit.promise
+        recipe = promise.recipe
+        properties: Mapping[str, Any] = promise.properties
+        if promise.links:
+            properties = {name: _travelling(value) for name, value in properties.items()}
+        step = Step(
+            context=context,
+            node=_facts(promise),
+            recipe=None if recipe is None else recipes[recipe],
+            properties=properties,
+            links=tuple([link.key for link in promise.links]),
+            module=(recipe or tree.state_class).__module__,
+            code=promise.code.digest,
+            final=unit.final,
+            moments={number: _facts(node) for number, node in unit.moments.items()},
+            jobs=_jobs(unit, places),
+            takers=unit.takers + (promise is taken),
+        )
+        graph[key] = step, unit.after
+    return graph
+
+
+def _facts(promise: ExperimentStatePromise) -> NodeFacts:
+    return NodeFacts(
+        promise.key, promise.address, promise.kind, promise.name, promise.recorded_parents,
+        promise.tags, promise.position, promise.moment,
+    )  # fmt: skip
+
+
+def _jobs(unit: Unit, places: Mapping[int, int]) -> list[Job]:
+    return [
+        Job(
+            asking.promise.key, asking.name, places[id(asking.function.op)], asking.code.digest,
+            asking.promise.moment,
+        )
+        for asking in unit.functions
+    ]  # fmt: skip
+
+
+def _travelling(value: Any) -> Any:
+    """A property as it travels: a promise in it is named by its key."""
+    if hasattr(type(value), "__dagtree_key__"):
+        return LinkedNode(value.__dagtree_key__, value.label)
+    if type(value) is dict:
+        return {key: _travelling(inner) for key, inner in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_travelling(inner) for inner in value)
+    return value
+
+
+def _state_facts(cls: type[ExperimentState], store: Store | None) -> dict[str, Any]:
+    """What a record says of the state class; one that no module has (``__main__``) is kept whole."""
+    facts: dict[str, Any] = {"module": cls.__module__, "name": cls.__qualname__, "class": None}
+    if store is not None and (cls.__module__ == "__main__" or "<locals>" in cls.__qualname__):
+        content = cloudpickle.dumps(cls)
+        facts["class"] = digest(content)
+        store.write_once("sources", facts["class"], content)
+    return facts
+
+
+def _keep_sources(plan: Plan, store: Store) -> None:
+    codes: dict[str, Code] = {}
+    for unit in plan.units.values():
+        if unit.computes:
+            codes[unit.promise.code.digest] = unit.promise.code
+        for asking in unit.functions:
+            codes[asking.code.digest] = asking.code
+    for name, code in codes.items():
+        parts = [dataclasses.asdict(source) for source in code.sources]
+        store.write_once("sources", name, json.dumps(parts, indent=1).encode())
