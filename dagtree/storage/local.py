@@ -173,6 +173,7 @@ class LocalStore:
             self._append(writer, record.encode())
             if flush:
                 writer.flush_records()
+        record = record.packed()
         with self._lock:
             self._index.add(record)
             self.revision += 1

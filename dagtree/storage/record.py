@@ -193,6 +193,13 @@ class Record:
             )
         return self._line + b"\n"
 
+    def packed(self) -> Record:
+        """The same record, holding nothing but its line: a run of many nodes keeps all of their records."""
+        record = Record.__new__(Record)
+        record.key, record.status, record.needs = self.key, self.status, self.needs
+        record._raw = self.encode()[:-1]
+        return record
+
     @property
     def check(self) -> str:
         """What tells this record's line from every other, also of the same node."""

@@ -47,7 +47,8 @@ class Writer:
         return path
 
     def is_there(self) -> bool:
-        return self._records.is_there() and (self._pack is None or self._pack.is_there())
+        """Whether the experiment is; who removed just its pack finds damage named when it is read."""
+        return self._records.is_there()
 
     def append_line(self, line: bytes) -> int:
         return self._records.append(line)
