@@ -16,6 +16,7 @@ import random
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any
 
@@ -138,6 +139,22 @@ class _SeedingLoader(importlib.abc.Loader):
 _late = _Late()
 
 
+class _Seeded:
+    """The generators of a process in which one recipe runs at a time."""
+
+    __slots__ = ("_seed",)
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def __enter__(self) -> bool:
+        seed_all(self._seed)
+        return False
+
+    def __exit__(self, *exception: object) -> None:
+        return None
+
+
 class Generators:
     """Who may use the process's generators now: one recipe alone, or several that are known not to draw."""
 
@@ -149,8 +166,7 @@ class Generators:
         self._disturbed = 0
         self._quiet: set[str] = set()
 
-    @contextlib.contextmanager
-    def seeded(self, seed: int, code: str, *, shared: bool) -> Iterator[bool]:
+    def seeded(self, seed: int, code: str, *, shared: bool) -> AbstractContextManager[bool]:
         """Run the block with all generators seeded. ``shared`` says that other threads of this process may
         run recipes too.
 
@@ -158,10 +174,10 @@ class Generators:
         ended. Raises Disturbed after the block when a recipe that never drew before did so beside others; run
         it again then.
         """
-        if not shared:
-            seed_all(seed)
-            yield False
-            return
+        return self._among_others(seed, code) if shared else _Seeded(seed)
+
+    @contextlib.contextmanager
+    def _among_others(self, seed: int, code: str) -> Iterator[bool]:
         with self._free:
             # Asked again whenever somebody ends: the first of many may just have been seen not to draw.
             self._free.wait_for(lambda: not self._alone and (self._beside == 0 or code in self._quiet))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,16 +10,10 @@ from typing import Any
 from ..definition.tree import Asked, ExperimentStatePromise, Tree
 from ..errors import RunError, RunInterrupted
 from ..storage.store import Store
-from .assemble import assemble
 from .current import current
-from .environment import commit
-from .generators import preserved
-from .output import listening
+from .kinds import kind_of
 from .plan import Plan, make_plan
-from .progress import Progress, log
 from .report import Failure, Report
-from .schedulers import Stop, WorkerDied, execute, is_shared, kind_of
-from .task import Outcome
 
 __all__ = ["Run"]
 
@@ -49,17 +44,15 @@ class Run:
         self.targets = targets
         self.asked = asked
         self.scheduler = scheduler
-        self.kind = kind_of(scheduler)
+        kind_of(scheduler)
         self.workers = workers
         self.progress = progress
         self.taken = taken
         self.statuses: dict[str, str] = {}
         self.failures: dict[tuple[str, str | None], Failure] = {}
         self.called: list[tuple[str, str]] = []
-        self.noted_elsewhere = False
         self.damaged: list[str] = []
         self.content: dict[str, object] | None = None
-        self._git: Any = ...
 
     def __call__(self) -> Report:
         """Do it. Raises RunError when something failed, RunInterrupted after Ctrl-C; both hold the report."""
@@ -77,8 +70,7 @@ class Run:
             for _ in range(MOST_ROUNDS):
                 if not plan.units:
                     break
-                with preserved():
-                    damaged, is_cut = self._round(plan)
+                damaged, is_cut = self._round(plan)
                 if not damaged and not is_cut:
                     break
                 for key, reason in damaged.items():
@@ -120,51 +112,18 @@ class Run:
 
     def _round(self, plan: Plan) -> tuple[dict[str, str], bool]:
         """Run the plan; what was found damaged, by key, and whether it ended before its time."""
-        computes = any(unit.computes for unit in plan.units.values())
-        git = self._commit() if computes else None
-        graph = assemble(plan, self.tree, self.store, git, shared=is_shared(self.kind), taken=self.taken)
-        damaged: dict[str, str] = {}
-        is_cut = False
-        total = len(plan.missing)
-        stop = Stop()
-        context = next(iter(graph.values()))[0].context
-        context.stopping = stop
-        steps = {key: step for key, (step, _) in graph.items()}
-        with Progress(total, len(plan.cached), visible=self.progress) as progress, listening():
-            context.started = progress.start
+        # A run that finds everything cached needs none of what computes.
+        from .rounds import Round
 
-            def ended(outcome: Outcome) -> None:
-                self._account(outcome)
-                damaged.update(outcome.damaged)
-                for line in outcome.lines:
-                    self.store.adopt(line)
-                made = sum(status == "done" for status in outcome.statuses.values())
-                failed = sum(status == "failed" for status in outcome.statuses.values())
-                if made or failed:
-                    progress.end(steps[outcome.unit], made, failed, outcome.seconds, outcome.metrics)
-                if self.taken is not None and self.taken.key in outcome.handles:
-                    self.content = outcome.handles[self.taken.key].take()
-
-            try:
-                execute(graph, self.scheduler, ended, stop, self.workers)
-            except WorkerDied:
-                is_cut = True
-            finally:
-                if self.noted_elsewhere:
-                    self.store.refresh()
-        return damaged, is_cut
-
-    def _commit(self) -> Any:
-        if self._git is ...:
-            self._git = commit()
-        return self._git
-
-    def _account(self, outcome: Outcome) -> None:
-        for failure in outcome.failures:
-            self.failures[failure.key, failure.function] = failure
-        self.called.extend(outcome.called)
-        self.noted_elsewhere |= outcome.foreign and outcome.noted
-        self.statuses.update(outcome.statuses)
+        this = Round(plan, self.tree, self.store, self.scheduler, self.workers, self.progress, self.taken)
+        try:
+            this()
+        finally:
+            self.statuses.update(this.statuses)
+            self.failures.update(this.failures)
+            self.called.extend(this.called)
+            self.content = this.content
+        return this.damaged, this.is_cut
 
     def _remember_definitions(self, cached: Sequence[ExperimentStatePromise]) -> None:
         """Note new tags of nodes that are there, and that this is the code that counts where there is code of
@@ -194,7 +153,7 @@ class Run:
     def _found_damaged(self, problem: str) -> None:
         if problem not in self.damaged:
             self.damaged.append(problem)
-            log.warning("damaged: %s", problem)
+            logging.getLogger("dagtree").warning("damaged: %s", problem)
 
     def _report(self, seconds: float, interrupted: bool) -> Report:
         statuses = dict(self.statuses)

@@ -15,17 +15,13 @@ from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from ..errors import DefinitionError
+from .kinds import kind_of
 from .report import failure_of
 from .step import perform
 from .task import Outcome, Step
 
-__all__ = ["Stop", "WorkerDied", "execute", "is_shared", "kind_of"]
+__all__ = ["Stop", "WorkerDied", "execute"]
 
-NAMES = {
-    "single-threaded": "single-threaded", "sync": "single-threaded", "synchronous": "single-threaded",
-    "threads": "threads", "threading": "threads", "processes": "processes", "multiprocessing": "processes",
-}  # fmt: skip
 Graph = Mapping[str, tuple[Step, Sequence[str]]]
 
 
@@ -40,36 +36,6 @@ class Stop:
 
     def __call__(self) -> bool:
         return self._event.is_set()
-
-
-def kind_of(scheduler: Any) -> str:
-    """``single-threaded``, ``threads``, ``processes`` or ``cluster``. Raises DefinitionError for what is none
-    of them.
-    """
-    if isinstance(scheduler, str):
-        if scheduler in NAMES:
-            return NAMES[scheduler]
-        if "://" in scheduler or (":" in scheduler and scheduler.rsplit(":", 1)[1].isdigit()):
-            return "cluster"
-    elif hasattr(scheduler, "scheduler_info") and hasattr(scheduler, "get"):
-        if getattr(scheduler, "asynchronous", False):
-            raise DefinitionError(
-                "An asynchronous Client can't be waited for here; give a Client(asynchronous=False), or its "
-                "address."
-            )
-        return "cluster"
-    elif hasattr(scheduler, "scheduler_address"):
-        return "cluster"
-    raise DefinitionError(
-        f"scheduler={scheduler!r} is none that dagtree knows. "
-        'Give "single-threaded", "threads", "processes", a '
-        'distributed.Client or cluster, or a scheduler\'s address like "tcp://host:8786".'
-    )
-
-
-def is_shared(kind: str) -> bool:
-    """Whether several threads of one process may run steps at once."""
-    return kind in ("threads", "cluster")
 
 
 def execute(
@@ -115,7 +81,9 @@ def _here(graph: Graph, kind: str, ended: Callable[[Outcome], None], stop: Stop,
         under_way.pop(key, None)
         ended(outcome)
 
-    keys = list(names.values())
+    # Every outcome passes through `arrived`; Dask need hold none that nobody waits for.
+    inner = {parent for _, parents in graph.values() for parent in parents}
+    keys = [name for key, name in names.items() if key not in inner]
     with Callback(pretask=sent, posttask=arrived):
         if kind == "single-threaded":
             from dask.local import get_sync
@@ -224,8 +192,8 @@ def _on_cluster(graph: Graph, scheduler: Any, ended: Callable[[Outcome], None]) 
         futures = client.get(tasks, list(names.values()), sync=False)
         try:
             for future in as_completed(futures, loop=client.loop):
-                outcome = future.result()
-                ended(outcome)
+                ended(future.result())
+                future.release()  # the cluster keeps it for those that wait for it, and no longer
         finally:
             for future in futures:
                 future.release()

@@ -4,7 +4,6 @@ outcome.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Generator, Mapping
 from types import GeneratorType
@@ -49,11 +48,11 @@ def perform(step: Step, *inputs: Outcome) -> Outcome:
     step.context.started(step)
     work = _Work(step, outcome, handles)
     try:
-        # In the driver's own process the run listens already, around all of its steps.
-        with listening() if step.context.is_abroad else contextlib.nullcontext():
-            if nodes:
-                work.compute()
-            work.call_functions()
+        if step.context.is_abroad:
+            with listening():
+                work()
+        else:  # the run listens already, around all of its steps
+            work()
     except DamagedError as error:
         outcome.damaged.append((error.key, str(error)))
         for node in nodes:
@@ -80,6 +79,12 @@ class _Work:
         self.handles = handles
         self.store = step.context.store
         self.payloads: dict[str, Payload] = {}
+
+    def __call__(self) -> None:
+        if self.step.final or self.step.moments:
+            self.compute()
+        if self.step.jobs:
+            self.call_functions()
 
     def compute(self) -> None:
         """Make the final state and the wanted moments, and keep them. A failure is written down, not

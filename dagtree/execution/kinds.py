@@ -1,0 +1,44 @@
+"""What ``scheduler=`` may be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import DefinitionError
+
+__all__ = ["is_shared", "kind_of"]
+
+NAMES = {
+    "single-threaded": "single-threaded", "sync": "single-threaded", "synchronous": "single-threaded",
+    "threads": "threads", "threading": "threads", "processes": "processes", "multiprocessing": "processes",
+}  # fmt: skip
+
+
+def kind_of(scheduler: Any) -> str:
+    """``single-threaded``, ``threads``, ``processes`` or ``cluster``. Raises DefinitionError for what is none
+    of them.
+    """
+    if isinstance(scheduler, str):
+        if scheduler in NAMES:
+            return NAMES[scheduler]
+        if "://" in scheduler or (":" in scheduler and scheduler.rsplit(":", 1)[1].isdigit()):
+            return "cluster"
+    elif hasattr(scheduler, "scheduler_info") and hasattr(scheduler, "get"):
+        if getattr(scheduler, "asynchronous", False):
+            raise DefinitionError(
+                "An asynchronous Client can't be waited for here; give a Client(asynchronous=False), or its "
+                "address."
+            )
+        return "cluster"
+    elif hasattr(scheduler, "scheduler_address"):
+        return "cluster"
+    raise DefinitionError(
+        f"scheduler={scheduler!r} is none that dagtree knows. "
+        'Give "single-threaded", "threads", "processes", a '
+        'distributed.Client or cluster, or a scheduler\'s address like "tcp://host:8786".'
+    )
+
+
+def is_shared(kind: str) -> bool:
+    """Whether several threads of one process may run steps at once."""
+    return kind in ("threads", "cluster")

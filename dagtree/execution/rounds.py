@@ -1,0 +1,92 @@
+"""One round of a run: a plan goes to Dask, and what becomes of it comes back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..definition.tree import ExperimentStatePromise, Tree
+from ..storage.store import Store
+from .assemble import assemble
+from .environment import commit
+from .generators import preserved
+from .kinds import is_shared, kind_of
+from .output import listening
+from .plan import Plan
+from .progress import Progress
+from .report import Failure
+from .schedulers import Stop, WorkerDied, execute
+from .task import Outcome
+
+__all__ = ["Round"]
+
+
+class Round:
+    """What a plan needs to run, and then what became of it: statuses, failures, functions called, damage.
+
+    ``is_cut`` says that it ended before its time, because a worker died; ``content`` is that of the node in
+    ``taken``, where its state was live.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        tree: Tree,
+        store: Store,
+        scheduler: Any,
+        workers: int | None,
+        progress: bool | None,
+        taken: ExperimentStatePromise | None,
+    ) -> None:
+        self.store = store
+        self.scheduler = scheduler
+        self.workers = workers
+        self.taken = taken
+        computes = any(unit.computes for unit in plan.units.values())
+        self.graph = assemble(
+            plan,
+            tree,
+            store,
+            commit() if computes else None,
+            shared=is_shared(kind_of(scheduler)),
+            taken=taken,
+        )
+        self.progress = Progress(len(plan.missing), len(plan.cached), visible=progress)
+        self.statuses: dict[str, str] = {}
+        self.failures: dict[tuple[str, str | None], Failure] = {}
+        self.called: list[tuple[str, str]] = []
+        self.damaged: dict[str, str] = {}
+        self.content: dict[str, object] | None = None
+        self.is_cut = False
+        self._noted_elsewhere = False
+
+    def __call__(self) -> None:
+        """Do it. Ctrl-C goes on as KeyboardInterrupt when what was under way has ended."""
+        stop = Stop()
+        with preserved(), self.progress, listening():
+            context = next(iter(self.graph.values()))[0].context
+            context.stopping = stop
+            context.started = self.progress.start
+            try:
+                execute(self.graph, self.scheduler, self._ended, stop, self.workers)
+            except WorkerDied:
+                self.is_cut = True
+            finally:
+                if self._noted_elsewhere:
+                    self.store.refresh()
+
+    def _ended(self, outcome: Outcome) -> None:
+        for failure in outcome.failures:
+            self.failures[failure.key, failure.function] = failure
+        self.statuses.update(outcome.statuses)
+        self.called.extend(outcome.called)
+        self.damaged.update(outcome.damaged)
+        self._noted_elsewhere |= outcome.foreign and outcome.noted
+        for line in outcome.lines:
+            self.store.adopt(line)
+        ended = list(outcome.statuses.values())
+        done, failed = ended.count("done"), ended.count("failed")
+        if done or failed:
+            step = self.graph[outcome.unit][0]
+            self.progress.end(step, done, failed, outcome.seconds, outcome.metrics)
+        if self.taken is not None and self.taken.key in outcome.handles:
+            self.content = outcome.handles[self.taken.key].take()
