@@ -12,7 +12,6 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .analysis.graph import Graph
 from .definition.state import ExperimentState, state_with
 from .definition.tree import ExperimentStatePromise, Tree
 from .errors import (
@@ -27,9 +26,11 @@ from .identity.key import digest
 from .identity.source import Code
 from .storage.describe import describe, understand
 from .storage.local import LocalStore
-from .storage.record import Note, Record
+from .storage.notes import Note
+from .storage.record import Record
 
 if TYPE_CHECKING:
+    from .analysis.graph import Graph
     from .execution.report import Report
 
 __all__ = ["Experiment"]
@@ -233,6 +234,8 @@ class Experiment:
         return self._graph[1]
 
     def _new_graph(self, records: Mapping[str, Record], there: Any) -> Graph:
+        from .analysis.graph import Graph
+
         statuses = {key: "damaged" for key in records.keys() - there if records[key].status == "done"}
         statuses.update({key: status for key, status in self._statuses.items() if key not in there})
         shown = dict(records)

@@ -6,7 +6,6 @@ import contextlib
 import multiprocessing
 import multiprocessing.context
 import os
-import secrets
 import signal
 import sys
 import threading
@@ -58,7 +57,7 @@ def _tasks(graph: Graph) -> tuple[dict[str, Any], dict[str, str]]:
 
     # A cluster takes a task of a name that it still remembers for done: this run's names must not be the last
     # one's.
-    run = secrets.token_hex(4)
+    run = os.urandom(4).hex()
     names = {key: f"{step.node.name}-{key}-{run}" for key, (step, _) in graph.items()}
     tasks = {
         names[key]: Task(names[key], perform, step, *(TaskRef(names[parent]) for parent in parents))

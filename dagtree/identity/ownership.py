@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping
 from types import FunctionType, ModuleType
 from typing import Any
 
+from .standard import public_module
+
 __all__ = [
     "is_a",
     "is_library_class",
@@ -24,6 +26,7 @@ __all__ = [
     "members_of",
     "module_of",
     "mro_of",
+    "public_name",
     "qualname_of",
 ]
 
@@ -43,7 +46,7 @@ _ROOTS = _roots()
 _PACKAGES = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
 _known: dict[str, bool] = {}
 # Not `cls.__module__` and the like: a metaclass may answer, with code of the user's.
-module_of: Callable[[type], Any] = type.__dict__["__module__"].__get__
+_module_of: Callable[[type], Any] = type.__dict__["__module__"].__get__
 qualname_of: Callable[[type], str] = type.__dict__["__qualname__"].__get__
 members_of: Callable[[type], Mapping[str, Any]] = type.__dict__["__dict__"].__get__
 mro_of: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
@@ -106,6 +109,44 @@ def is_library_function(function: FunctionType) -> bool:
     return isinstance(name, str) and is_library_module_name(name)
 
 
+def module_of(cls: type) -> str:
+    """The name of the module that made the class; nothing for types of C that give their instances one."""
+    module = _module_of(cls)
+    return module if isinstance(module, str) else ""
+
+
 def is_library_class(cls: type) -> bool:
     module = module_of(cls)
-    return isinstance(module, str) and is_library_module_name(module)
+    if not module or module.startswith("_cython_"):
+        # Of C, unless there is Python in it: Cython's types live in a module that is nowhere.
+        return not any(type(value) is FunctionType for value in members_of(cls).values())
+    return is_library_module_name(module)
+
+
+def public_name(function: FunctionType) -> str | None:
+    """The dotted name under which a library offers this very function, also when it is a wrapper there.
+
+    What such a wrapper holds is the library's affair, and may change while it is used
+    (``torch.manual_seed``); the name doesn't. None for what a library made at the user's request.
+    """
+    module, qualname = function.__module__, function.__qualname__
+    if not isinstance(module, str) or not is_library_module_name(module):
+        return None
+    found: Any = sys.modules.get(module)
+    for part in qualname.split("."):
+        if is_a(found, ModuleType):
+            found = vars(found).get(part)
+        elif is_a(found, type):
+            found = members_of(found).get(part)
+        else:
+            return None
+        if type(found) in (staticmethod, classmethod):
+            found = found.__func__
+    if found is function:
+        return f"{public_module(module)}.{qualname}"
+    wrapped = function.__dict__.get("__wrapped__")
+    around = function.__globals__.get("__name__")
+    if type(wrapped) is FunctionType and wrapped is not function and isinstance(around, str):
+        # A library that wraps what is its own: torch does once its compiler was loaded.
+        return public_name(wrapped) if around.partition(".")[0] == module.partition(".")[0] else None
+    return None

@@ -28,6 +28,7 @@ from .ownership import (
     members_of,
     module_of,
     mro_of,
+    public_name,
     qualname_of,
 )
 from .standard import public_module
@@ -148,7 +149,7 @@ class Reach:
         if is_a(value, Enum):
             return join("enum", self.describe(kind), encode(value._name_, []))
         if is_library_class(kind):
-            if kind in ENCODERS or str(module_of(kind)).partition(".")[0] in FAMILIES:
+            if kind in ENCODERS or module_of(kind).partition(".")[0] in FAMILIES:
                 try:
                     encoded = encode_with(value, self.describe)
                 except Refused:
@@ -208,7 +209,7 @@ class Reach:
         """An instance of a library's class: by type, and by the user's functions that it holds (a jitted
         function, a lock)."""
         kind = type(value)
-        self._add("foreign", public_module(str(module_of(kind))), qualname_of(kind))
+        self._add("foreign", public_module(module_of(kind)), qualname_of(kind))
         held = static_dict(value)
         names = [name for name in held if isinstance(name, str)]
         for name in sorted(names):
@@ -247,7 +248,8 @@ class Reach:
         if not is_library_function(function):
             return self._later(self._function, function)
         if function.__closure__ or "__wrapped__" in function.__dict__:
-            return self._later(self._wrapper, function)
+            name = public_name(function)
+            return self._later(self._wrapper, function) if name is None else join("library", name)
         return join("library", library_name(function))
 
     def _wrapper(self, function: types.FunctionType) -> None:
@@ -319,20 +321,26 @@ class Reach:
             else:
                 self._add("global", name, self.describe(value))
 
-    def _module(self, name: str, module: types.ModuleType, tails: list[tuple[str, ...]]) -> None:
+    def _module(
+        self, name: str, module: types.ModuleType, tails: list[tuple[str, ...]], below: bool = False
+    ) -> None:
+        """A module by its name, and what is taken from it, where that is the user's.
+
+        Below a library's module not even the names of further ones count: whether ``numpy.random`` is there
+        yet depends on what else the process did.
+        """
         held: Any = vars(module)
         library = is_library_module(module)
-        self._add("global", name, self.describe(module))
+        if not (library and below):
+            self._add("global", name, self.describe(module))
         for attribute in sorted({tail[0] for tail in tails if tail}):
             value = held.get(attribute, MISSING)
-            if value is MISSING:
-                continue
             further = [tail[1:] for tail in tails if tail and tail[0] == attribute]
             if is_a(value, types.ModuleType):
-                if not library or any(further):
+                if not library:
                     self.watch.name(held, attribute, value)
-                    self._module(f"{name}.{attribute}", value, further)
-            elif not library or is_users_code(value):
+                self._module(f"{name}.{attribute}", value, further, below=library)
+            elif value is not MISSING and (not library or is_users_code(value)):
                 self.watch.name(held, attribute, value)
                 self._add("global", f"{name}.{attribute}", self.describe(value))
 
@@ -411,7 +419,7 @@ class Reach:
                 # that some code mentions.
                 return b"subject %d %d" % (index, mro_of(subject).index(cls))
         if is_library_class(cls):
-            return join("library", f"{public_module(str(module_of(cls)))}.{qualname_of(cls)}")
+            return join("library", f"{public_module(module_of(cls))}.{qualname_of(cls)}")
         return self._later(self._class, cls)
 
     def _class(self, cls: type) -> None:

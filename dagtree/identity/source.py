@@ -14,7 +14,15 @@ from typing import Any
 from xxhash import xxh3_128_hexdigest
 
 from .canonical import CODING, ENCODERS, canonical_bytes, named, set_class_encoder
-from .ownership import is_library_class, is_library_function, members_of, module_of, mro_of, qualname_of
+from .ownership import (
+    is_library_class,
+    is_library_function,
+    members_of,
+    module_of,
+    mro_of,
+    public_name,
+    qualname_of,
+)
 from .reach import Reach
 from .standard import public_module
 from .statics import Source, lookup
@@ -188,6 +196,8 @@ def _value_bytes(value: Any) -> bytes:
 
 
 def _function(function: types.FunctionType, above: list[object]) -> bytes:
+    if is_library_function(function) and (name := public_name(function)) is not None:
+        return named("function", canonical_bytes(name))
     if is_library_function(function) and not function.__closure__ and "__wrapped__" not in function.__dict__:
         name = f"{public_module(function.__globals__.get('__name__', ''))}.{function.__code__.co_qualname}"
         return named("function", canonical_bytes(name))

@@ -12,7 +12,15 @@ from importlib.machinery import PathFinder
 from typing import Any
 
 from .canonical import encode
-from .ownership import is_a, is_library_class, is_library_function, members_of, mro_of, qualname_of
+from .ownership import (
+    is_a,
+    is_library_class,
+    is_library_function,
+    members_of,
+    mro_of,
+    public_name,
+    qualname_of,
+)
 from .standard import public_module
 from .syntax import definition_of
 
@@ -167,6 +175,8 @@ def is_users_code(value: Any) -> bool:
         if kind is types.FunctionType:
             if not is_library_function(value):
                 return True
+            if public_name(value) is not None:
+                return False
             cells = value.__closure__ or ()
             return "__wrapped__" in value.__dict__ or any(_cell_has_code(cell) for cell in cells)
         if is_a(value, type):

@@ -7,7 +7,6 @@ import contextlib
 import errno
 import os
 import re
-import secrets
 import socket
 import threading
 from collections.abc import Sequence
@@ -69,7 +68,7 @@ def storage_error(error: OSError, doing: str, path: object) -> StorageError:
 def writer_name() -> str:
     """A name that no other writer has: host, process, and a random part."""
     host = re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname().partition(".")[0])[:32].strip("-") or "host"
-    return f"{host}-{os.getpid()}-{secrets.token_hex(4)}"
+    return f"{host}-{os.getpid()}-{os.urandom(4).hex()}"
 
 
 class Appender:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .record import Damage, Note, Record
+from .notes import Damage, Note
+from .record import Record
 
 __all__ = ["Index"]
 

@@ -23,8 +23,10 @@ from ..errors import DamagedError, FormatVersionError, NotComputedError, Storage
 from . import reading, writing
 from .files import disk_errors, replace_file
 from .index import Index
+from .lines import decode_line
+from .notes import HEX, Damage, Note
 from .payload import Payload
-from .record import HEX, Damage, Note, Record, decode_line
+from .record import Record
 from .store import Folder
 
 __all__ = ["LocalStore"]

@@ -18,9 +18,10 @@ import torch
 from safetensors import safe_open
 
 from dagtree.errors import DagtreeError, DamagedError, FormatVersionError, NotComputedError, StorageError
+from dagtree.storage.lines import decode_line
 from dagtree.storage.local import LocalStore
+from dagtree.storage.notes import seal
 from dagtree.storage.payload import Payload
-from dagtree.storage.record import Record, seal
 from dagtree.testing import make_record
 
 SMALL = Payload.dump({"x": 3})
@@ -587,6 +588,6 @@ def test_opening_ten_thousand_records_is_fast(tmp_path: Path) -> None:
 def test_decoding_a_record_of_another_store_is_possible_without_it(tmp_path: Path) -> None:
     LocalStore(tmp_path).write(make_record(), SMALL)
     (line,) = only("records/*", tmp_path).read_bytes().splitlines()
-    assert Record.decode(line) is not None
+    assert decode_line(line) is not None
     with pytest.raises(DagtreeError):
         LocalStore(tmp_path).read("../../x")

@@ -1,0 +1,143 @@
+"""Lines of a store → what they say. Ten thousand are read when an experiment is opened."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, TypeGuard, cast
+
+from xxhash import xxh3_64_hexdigest
+
+from .notes import HEX, Damage, Note, is_number, is_texts
+from .record import KINDS, STATUSES, Record
+
+__all__ = ["decode_line"]
+
+_CHECKED_FROM = 27  # the length of {"check":"0123456789abcdef"
+# A record's line with no escapes in its head, as nearly all are. Who makes a path of a key looks at it again.
+_PLAIN = re.compile(
+    rb'\{"check":"[^"]{16}","key":"([^"]{32})","kind":"(root|recipe|moment)","status":"(done|failed)",'
+    rb'"needs":\{([^{}]*)\},"ended":([^,]*),"address":"([^"]{32})","recipe":"([^"\\]*)",'
+    rb'"parents":\[([^\]]*)\],"tags":\[([^]\\]*)\],"moment":([^,]*),"position":([^,]*),"more":\{'
+)
+
+
+def decode_line(line: bytes) -> Record | Note | Damage | None:
+    """What a line (without its newline) says; None when it is damaged or says nothing that dagtree writes."""
+    if xxh3_64_hexdigest(line[_CHECKED_FROM:]).encode() != line[10:26]:
+        return None
+    return _decode_plain(line) or _decode_any(line)
+
+
+def _decode_plain(line: bytes) -> Record | None:
+    found = _PLAIN.match(line)
+    if found is None:
+        return None
+    key, kind, status, needs, ended, address, recipe, parents, tags, moment, position = found.groups()
+    record = Record.__new__(Record)
+    try:
+        record.key = key.decode("ascii")
+        record.address = address.decode("ascii")
+        record.kind = "recipe" if kind == b"recipe" else "root" if kind == b"root" else "moment"
+        record.status = "done" if status == b"done" else "failed"
+        record.needs = needs.decode("ascii")
+        record.ended = record.defined = float(ended)
+        record.recipe = _known_texts.get(recipe) or _keep_text(recipe)
+        record.parents = (
+            (parents[1:-1].decode("ascii"),)
+            if len(parents) == 34
+            else tuple(parents[1:-1].decode("ascii").split('","'))
+            if parents
+            else ()
+        )
+        record.tags = _known_tags.get(tags) or _keep_tags(tags)
+        record.moment = None if moment == b"null" else int(moment)
+        record.position = int(position)
+    except ValueError:
+        return None
+    record._raw = line
+    return record
+
+
+_known_texts: dict[bytes, str] = {}
+_known_tags: dict[bytes, tuple[str, ...]] = {}
+_MOST_KNOWN = 100_000
+
+
+def _keep_text(text: bytes) -> str:
+    if len(_known_texts) >= _MOST_KNOWN:
+        _known_texts.clear()
+    found = _known_texts[text] = text.decode("ascii")
+    return found
+
+
+def _keep_tags(tags: bytes) -> tuple[str, ...]:
+    if len(_known_tags) >= _MOST_KNOWN:
+        _known_tags.clear()
+    found = _known_tags[tags] = tuple(json.loads(b"[%b]" % tags))
+    return found
+
+
+def _decode_any(line: bytes) -> Record | Note | Damage | None:
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(content, dict) or not line.startswith(b'{"check":"'):
+        return None
+    key, kind = content.get("key"), content.get("kind")
+    if not _is_key(key):
+        return None
+    if kind == "note":
+        tags: Any = content.get("tags", [])
+        results = content.get("results", {})
+        defined, at = content.get("defined", 0.0), content.get("at", 0.0)
+        if is_texts(tags) and isinstance(results, dict) and is_number(defined) and is_number(at):
+            return Note(key, tuple(tags), results, defined, at)
+    elif kind == "damaged":
+        reason, lines = content.get("reason"), cast(Any, content.get("lines"))
+        if isinstance(reason, str) and is_texts(lines):
+            return Damage(key, reason, tuple(lines))
+    elif kind in KINDS:
+        return _record_of(content, line)
+    return None
+
+
+def _record_of(content: dict[str, Any], line: bytes) -> Record | None:
+    """The record in a line that is JSON, each of its facts looked at."""
+    recipe, status, moment = content.get("recipe"), content.get("status"), content.get("moment")
+    parents: Any = content.get("parents")
+    tags: Any = content.get("tags")
+    needs: Any = content.get("needs")
+    position, ended, address = content.get("position"), content.get("ended"), content.get("address")
+    if not (
+        isinstance(recipe, str)
+        and status in STATUSES
+        and _is_key(address)
+        and is_texts(parents)
+        and all(map(_is_key, parents))
+        and is_texts(tags)
+        and isinstance(needs, dict)
+        and all(type(size) is int for size in needs.values())
+        and type(position) is int
+        and (moment is None or type(moment) is int)
+        and is_number(ended)
+        and isinstance(content.get("more"), dict)
+    ):
+        return None
+    record = Record.__new__(Record)
+    record.key, record.address, record.kind, record.recipe = content["key"], address, content["kind"], recipe
+    record.parents, record.tags, record.status = tuple(parents), tuple(tags), status
+    record.moment, record.position, record.ended, record.defined = (
+        moment,
+        position,
+        float(ended),
+        float(ended),
+    )
+    record.needs = ",".join(f'"{name}":{size}' for name, size in needs.items())
+    record._raw = line
+    return record
+
+
+def _is_key(value: Any) -> TypeGuard[str]:
+    return isinstance(value, str) and HEX.match(value) is not None

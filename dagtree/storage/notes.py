@@ -1,0 +1,91 @@
+"""What is written about a node besides its record: notes, and that it was found damaged."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeGuard
+
+from xxhash import xxh3_64_hexdigest
+
+__all__ = ["HEX", "Damage", "Note", "encode_json", "is_number", "is_texts", "merge_results", "quoted", "seal"]
+
+HEX = re.compile(r"[0-9a-f]{32}\Z")
+quoted = json.encoder.encode_basestring_ascii
+
+
+def _prepare_encoder() -> Callable[[object], str]:
+    """What json.dumps does for ASCII without spaces, but without making a new encoder for every line."""
+    encoder = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
+    make: Any = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return encoder.encode
+    parts = make(None, encoder.default, quoted, None, ":", ",", False, False, True)
+    return lambda value: "".join(parts(value, 0))
+
+
+encode_json = _prepare_encoder()
+
+
+def seal(text: str) -> bytes:
+    """The line, without its newline, for the JSON `text` that follows the check."""
+    content = text.encode("ascii")
+    return b'{"check":"%b"%b' % (xxh3_64_hexdigest(content).encode(), content)
+
+
+class Note(NamedTuple):
+    """What was learned about a node after its record was written."""
+
+    key: str
+    tags: tuple[str, ...]
+    results: dict[str, Any]
+    defined: float
+    at: float
+
+    def encode(self) -> bytes:
+        content: dict[str, Any] = {"at": self.at}
+        if self.tags:
+            content["tags"] = list(self.tags)
+        if self.results:
+            content["results"] = self.results
+        if self.defined:
+            content["defined"] = self.defined
+        return seal(f',"key":"{self.key}","kind":"note",{encode_json(content)[1:]}') + b"\n"
+
+
+class Damage(NamedTuple):
+    """The record lines of a node (by their checks) whose bytes were found not to be what was written.
+
+    Naming lines, not times, needs no agreement between clocks: what is written again is another line.
+    """
+
+    key: str
+    reason: str
+    lines: tuple[str, ...]
+
+    def encode(self) -> bytes:
+        content = {"reason": self.reason, "lines": list(self.lines)}
+        return seal(f',"key":"{self.key}","kind":"damaged",{encode_json(content)[1:]}') + b"\n"
+
+
+def merge_results(older: Any, newer: Any) -> dict[str, Any]:
+    """The results of both; of one function's, those with the later ``at``."""
+    merged = dict(older) if isinstance(older, dict) else {}
+
+    def at(result: Any) -> float:
+        when = result.get("at") if isinstance(result, dict) else None
+        return float(when) if is_number(when) else 0.0
+
+    for name, result in (newer or {}).items():
+        if name not in merged or at(merged[name]) <= at(result):
+            merged[name] = result
+    return merged
+
+
+def is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(part, str) for part in value)
+
+
+def is_number(value: Any) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and abs(value) < 1e18
