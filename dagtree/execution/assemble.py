@@ -14,6 +14,7 @@ from ..definition.state import ExperimentState
 from ..definition.tree import ExperimentStatePromise, Tree
 from ..identity.key import digest
 from ..identity.source import Code
+from ..storage.scripts import script_classes
 from ..storage.store import Store
 from .environment import torch_threads
 from .plan import Plan, Unit
@@ -29,12 +30,14 @@ def assemble(
     git: dict[str, Any] | None,
     *,
     shared: bool,
+    travels: bool,
     taken: ExperimentStatePromise | None = None,
 ) -> dict[str, tuple[Step, Sequence[str]]]:
     """The steps of a plan by their keys, each with the keys of those that it waits for.
 
-    ``shared`` says that several threads of one process may run steps; ``taken`` is the node whose state the
-    driver wants as well. Writes down the code that the missing nodes' keys cover, once for each fingerprint.
+    ``shared`` says that several threads of one process may run steps, ``travels`` that other processes do;
+    ``taken`` is the node whose state the driver wants as well. Writes down the code that the missing nodes'
+    keys cover, once for each fingerprint.
     """
     recipes: dict[type[Recipe], int] = {}
     functions: dict[int, Any] = {}
@@ -52,6 +55,7 @@ def assemble(
         _state_facts(tree.state_class, store if plan.missing else None),
         shared=shared,
         torch_threads=torch_threads(),
+        script_classes=script_classes() if travels else None,
     )
     _keep_sources(plan, store)
     graph: dict[str, tuple[Step, Sequence[str]]] = {}

@@ -41,13 +41,14 @@ class Round:
         self.scheduler = scheduler
         self.workers = workers
         self.taken = taken
-        computes = any(unit.computes for unit in plan.units.values())
+        kind = kind_of(scheduler)
         self.graph = assemble(
             plan,
             tree,
             store,
-            commit() if computes else None,
-            shared=is_shared(kind_of(scheduler)),
+            commit() if plan.missing else None,
+            shared=is_shared(kind),
+            travels=kind in ("processes", "cluster"),
             taken=taken,
         )
         self.progress = Progress(len(plan.missing), len(plan.cached), visible=progress)

@@ -14,6 +14,7 @@ from ..definition.state import ExperimentState
 from ..definition.tree import label_of
 from ..identity.key import digest
 from ..storage.record import Record
+from ..storage.scripts import offer
 from ..storage.store import Store
 from .environment import environment
 from .handle import Handle
@@ -61,6 +62,7 @@ class Context:
         *,
         shared: bool,
         torch_threads: int | None = None,
+        script_classes: Mapping[str, str] | None = None,
     ) -> None:
         self.store = store
         self.state_class = state_class
@@ -70,6 +72,7 @@ class Context:
         self.state_facts = state_facts
         self.shared = shared
         self.torch_threads = torch_threads
+        self.script_classes = script_classes or {}
         self.stopping: Callable[[], bool] = _never
         self.started: Callable[[Step], None] = _ignore
         self.is_abroad = False
@@ -93,6 +96,7 @@ class Context:
 
 SHIPPED = (
     "store", "state_class", "recipes", "functions", "git", "state_facts", "shared", "torch_threads",
+    "script_classes",
 )  # fmt: skip
 
 
@@ -117,6 +121,7 @@ def _unpack_context(name: str, content: bytes) -> Context:
             context = Context(**cloudpickle.loads(content))
             context._packed = (name, content)
             context.is_abroad = True
+            offer(context.script_classes, (context.state_class, *context.recipes, *context.functions))
             while len(_contexts) >= _KEPT_CONTEXTS:
                 _contexts.pop(next(iter(_contexts)))
             _contexts[name] = context

@@ -17,6 +17,7 @@ import cloudpickle
 
 from . import rebuild
 from .buffer import DTYPE_BYTES, Buffer
+from .scripts import class_code, copy_of, is_of_script
 
 __all__ = ["take_apart"]
 
@@ -280,6 +281,10 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not
 
     def reducer_override(self, value: Any) -> Any:
         kind = type(value)
+        if is_of_script(value):
+            code = class_code(value)
+            if code:
+                return rebuild.script_class, (value.__qualname__, code, copy_of(value, code))
         if kind is _StoredOnce:
             return self._taking.reduce_stored(value)
         if kind is self._array:

@@ -10,12 +10,13 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from .buffer import Buffer
+from .scripts import class_of_script
 
 if TYPE_CHECKING:
     import numpy
     import torch
 
-__all__ = ["Lent", "array", "flatten", "same", "storage", "typed_storage", "view"]
+__all__ = ["Lent", "array", "flatten", "same", "script_class", "storage", "typed_storage", "view"]
 
 
 class Lent:
@@ -26,6 +27,11 @@ class Lent:
     def __init__(self, buffer: Buffer, copy: bool) -> None:
         self.buffer = buffer
         self.copy = copy
+
+
+def script_class(qualname: str, code: str, copy: bytes) -> type:
+    """A class of the script that runs, or the copy that was kept of it."""
+    return class_of_script(qualname, code, copy)
 
 
 def storage(lent: Lent, device: str) -> torch.UntypedStorage:
