@@ -21,6 +21,7 @@ from .errors import (
     NotAnExperimentError,
     NotComputedError,
     StorageError,
+    TreeError,
 )
 from .identity.key import digest
 from .identity.source import Code
@@ -113,7 +114,9 @@ class Experiment:
         """Tag every node that is defined within the block: ``with exp.tag("lr:0.1", "baseline"):``. Blocks
         nest.
         """
-        flat = [tag for group in tags for tag in ([group] if isinstance(group, str) else group)]
+        flat: list[str] = []
+        for group in tags:
+            flat.extend([group] if isinstance(group, str) or not isinstance(group, Sequence) else group)
         return self._tree.tag(flat)
 
     @property
@@ -180,6 +183,8 @@ class Experiment:
         """The state of a node, computed if it is missing: what ``promise.get()`` calls."""
         from .execution.run import Run
 
+        if promise.tree is not self._tree:
+            raise TreeError(f"{promise!r} belongs to another experiment: {promise.tree.experiment}.")
         there = self._store.keys()
         if promise.key not in there:
             self._writable()

@@ -19,8 +19,8 @@ PACKAGE = Path(dagtree.__file__).parent
 LAYOUT = """
 identity:   names canonical standard arrays ownership syntax watch statics reach source key
 definition: fields state recipe tree
-storage:    describe notes record lines buffer rebuild pickling payload store files tensorfile writing reading
-            index local
+storage:    describe notes record lines scripts buffer rebuild pickling payload store files tensorfile
+            writing reading index local
 execution:  environment generators kinds output report plan handle current task assemble progress step
             schedulers rounds run
 analysis:   order text facts recorded select html nodeset measure picture layout dot outline svg draw graph

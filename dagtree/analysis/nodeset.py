@@ -231,6 +231,7 @@ def _let_go(node: Node) -> None:
 _SLOTS = frozenset({*Recorded.__slots__, *Node.__slots__})
 _OLD_NAMES: dict[str, tuple[str, Callable[[Node], Any]]] = {
     "sha": ("node.key", lambda node: lambda: node.key),
+    "parent": ("node.parents", lambda node: next(iter(node.parents), None)),
     "slim_loaded": ("`with node.lazy_load():`", lambda node: not node._states),
     "deflate": ("`with node.lazy_load():`", lambda node: lambda: _let_go(node)),
 }

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from types import MethodType
 from typing import Any, ClassVar, get_origin
 
-from ..errors import PropertyError
+from ..errors import PropertyError, UnsupportedValueError
 
 __all__ = ["Fields", "bind", "choices", "fields_of", "snapshot", "suggestion", "unbound"]
 
@@ -46,9 +46,18 @@ def suggestion(name: str, names: Iterable[str]) -> str:
     return f" Did you mean `{close[0]}`?" if close else ""
 
 
-def snapshot(value: object) -> Any:
-    """The value as it is now: a copy, unless it can't change."""
-    return value if type(value) in ATOMIC else copy.deepcopy(value)
+def snapshot(value: object, name: str = "value") -> Any:
+    """The value as it is now: a copy, unless it can't change. Raises UnsupportedValueError where none can be."""
+    if type(value) in ATOMIC:
+        return value
+    try:
+        return copy.deepcopy(value)
+    except Exception as error:
+        raise UnsupportedValueError(
+            f"{name} is a {type(value).__name__}, which can't be copied ({error}), so it can't be identity: "
+            f"what it is now would not be what runs. Give what it is made from instead: a path, numbers.",
+            name,
+        ) from None
 
 
 def unbound(method: Any) -> Any:

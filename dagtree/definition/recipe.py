@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, dataclass_transform, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast, dataclass_transform, overload
 from weakref import WeakKeyDictionary
 
 from ..errors import DefinitionError, PropertyError
@@ -15,7 +15,17 @@ from .state import ExperimentState
 if TYPE_CHECKING:
     from .tree import ExperimentStatePromise
 
-__all__ = ["Function", "Recipe", "Shape", "call_run", "function", "properties_of", "recipe_with", "shape_of"]
+__all__ = [
+    "Function",
+    "HasPromise",
+    "Recipe",
+    "Shape",
+    "call_run",
+    "function",
+    "properties_of",
+    "recipe_with",
+    "shape_of",
+]
 
 RESERVED = frozenset({"run", "steps", "version", "depends_on", "ignores", "extends", "PROPERTIES"})
 NOT_IDENTITY = frozenset(
@@ -40,6 +50,12 @@ class Shape:
             if self.most == float("inf")
             else f"{self.least} to {int(self.most)} states"
         )
+
+
+class HasPromise(Protocol):
+    """What can be a parent: a promise, or a node of a graph."""
+
+    def to_promise(self) -> Any: ...
 
 
 @dataclass_transform()
@@ -85,7 +101,7 @@ class Recipe:
                 f"{choices(cls._fields.names)}."
             )
 
-    def __call__(self, *parents: ExperimentStatePromise) -> ExperimentStatePromise:
+    def __call__(self, *parents: HasPromise) -> ExperimentStatePromise:
         """The promise of the state that this recipe makes from the given ones; defines it, computes nothing.
 
         Takes promises, or nodes of a restored graph, of one experiment. Raises DefinitionError for anything
@@ -147,11 +163,9 @@ class Function:
         self.__wrapped__ = op
 
     @overload
-    def __call__(self, target: ExperimentStatePromise) -> ExperimentStatePromise: ...
-    @overload
     def __call__(self, target: ExperimentState) -> Any: ...
     @overload
-    def __call__(self, target: Any) -> Any: ...
+    def __call__(self, target: HasPromise) -> ExperimentStatePromise: ...
 
     def __call__(self, target: Any) -> Any:
         if isinstance(target, ExperimentState):
@@ -190,7 +204,7 @@ def properties_of(recipe: Recipe) -> dict[str, Any]:
     names = recipe._fields.names
     attributes = vars(recipe)
     try:
-        values = {name: snapshot(attributes[name]) for name in names}
+        values = {name: snapshot(attributes[name], name) for name in names}
     except KeyError:
         missing = [name for name in names if name not in attributes]
         computed = {name: getattr(recipe, name) for name in missing if hasattr(type(recipe), name)}

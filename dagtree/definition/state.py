@@ -148,6 +148,7 @@ def root_properties(cls: type[ExperimentState], arguments: Mapping[str, object])
             raise PropertyError(
                 f"spawn_new_tree: {cls.__name__} has no property `{name}`. It has: "
                 f"{choices(known)}.{suggestion(name, known)}"
+                + (" Give yours: Experiment(directory, state_class=…)." if cls is ExperimentState else "")
             )
     missing = [name for name in cls._fields.required if name not in arguments]
     missing += [

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from ..deprecation import alias
 from ..errors import DefinitionError, TreeError
 from ..identity import key as keys
 from ..identity.canonical import canonical_properties
@@ -164,6 +166,9 @@ class ExperimentStatePromise:
     def __getattr__(self, name: str) -> Any:
         if self.kind == "root" and name in self.properties:
             return self.properties[name]
+        if name == "sha":
+            alias("ExperimentStatePromise", "sha()", "key")
+            return lambda: self.key
         cls = self.tree.known_state_class
         hint = f" The state has it: promise.get().{name}" if cls is not None and name in cls._names else ""
         raise AttributeError(f"A promise has no attribute `{name}`.{hint}")
@@ -234,7 +239,7 @@ class Tree:
         root.
         """
         cls = self.state_class
-        properties = {name: snapshot(value) for name, value in root_properties(cls, arguments).items()}
+        properties = {name: snapshot(value, name) for name, value in root_properties(cls, arguments).items()}
         code = root_code(cls)
         body = canonical_properties(properties)
         key = keys.node_key("root", cls.__name__, code.digest, body, ())
@@ -249,7 +254,9 @@ class Tree:
                 f'Experiment("…/another directory", {cls.__name__}), for {_arguments(arguments)}.'
             )
         root = self._add(
-            lambda: ExperimentStatePromise(self, "root", cls.__name__, key, body, code, properties), key
+            lambda: ExperimentStatePromise(self, "root", cls.__name__, key, body, code, properties),
+            key,
+            self.tags,
         )
         self.root, self.arguments = root, {name: properties[name] for name in arguments}
         return root
@@ -261,8 +268,7 @@ class Tree:
         if not shape.least <= len(parents) <= shape.most:
             raise DefinitionError(
                 f"{cls.__name__}.run takes {shape}, but {cls.__name__}(…)(…) was given {len(parents)}. "
-                f"Several parents are "
-                f"given in order: def run(self, first, second)."
+                f"Several parents are given in order: def run(self, first, second)."
             )
         for parent in parents:
             if parent.tree is not self:
@@ -285,10 +291,11 @@ class Tree:
                 self, "recipe", name, key, body, code, properties, tuple(parents), recipe=cls, links=links
             ),
             key,
+            self.tags,
         )
 
     def moment(self, edge: ExperimentStatePromise, moment: int) -> ExperimentStatePromise:
-        """The promise of the state after a moment of the edge that makes ``edge``."""
+        """The promise of the state after a moment of the edge that makes ``edge``, with the edge's tags."""
         body = canonical_properties({"moment": moment})
         key = keys.node_key("moment", edge.name, "", body, [edge.key])
         return self._add(
@@ -296,11 +303,12 @@ class Tree:
                 self, "moment", edge.name, key, body, NO_CODE, {}, (edge,), recipe=edge.recipe, moment=moment
             ),
             key,
+            edge.tags,
         )
 
     def adopt(self, make: Callable[[Tree], ExperimentStatePromise], key: str) -> ExperimentStatePromise:
         """A node that is known from disk only: the promise that ``make`` gives for it, once."""
-        return self._add(lambda: make(self), key, tagged=False)
+        return self._add(lambda: make(self), key, from_disk=True)
 
     def ask(self, function: Function, promise: ExperimentStatePromise) -> None:
         """Ask for a function at a node. The same name again replaces it, as a notebook cell that is run again
@@ -326,30 +334,28 @@ class Tree:
         return tuple(promise for key, promise in self.promises.items() if key not in inner)
 
     def _add(
-        self, make: Callable[[], ExperimentStatePromise], key: str, tagged: bool = True
+        self,
+        make: Callable[[], ExperimentStatePromise],
+        key: str,
+        tags: Sequence[str] = (),
+        from_disk: bool = False,
     ) -> ExperimentStatePromise:
         promise = self.promises.get(key)
-        if promise is None or (promise.is_from_disk and tagged):
-            known, promise = promise, make()
-            if known is not None:
-                # A script defines again what was known from disk only: the promise that others hold learns
-                # how it is made.
-                known.recipe, known.properties, known.parents = (
-                    promise.recipe,
-                    promise.properties,
-                    promise.parents,
-                )
-                known.code, known.links, known._body = promise.code, promise.links, promise._body
-                promise = known
-            else:
-                promise.position = self.first_position + len(self.promises)
-                self.promises[key] = promise
+        if promise is None:
+            promise = self.promises[key] = make()
+            promise.position = self.first_position + len(self.promises) - 1
             self.revision += 1
-        if tagged and self.tags:
-            merged = tuple(dict.fromkeys((*promise.tags, *self.tags)))
-            if merged != promise.tags:
-                promise.tags = merged
-                self.revision += 1
+        elif promise.is_from_disk and not from_disk:
+            # A script defines again what was known from disk only: the promise that others hold learns how it
+            # is made.
+            made = make()
+            promise.recipe, promise.properties, promise.parents = made.recipe, made.properties, made.parents
+            promise.code, promise.links, promise._body = made.code, made.links, made._body
+            self.revision += 1
+        merged = tuple(dict.fromkeys((*promise.tags, *tags))) if tags else promise.tags
+        if merged != promise.tags:
+            promise.tags = merged
+            self.revision += 1
         return promise
 
     def _links(self, cls: type, properties: Mapping[str, Any]) -> tuple[ExperimentStatePromise, ...]:
@@ -389,6 +395,8 @@ def label_of(name: str, properties: Mapping[str, Any], moment: int | None = None
 
 
 def _brief(value: object) -> str:
+    if isinstance(value, PurePath):
+        value = str(value)
     text = (
         repr(value)
         if type(value) in ATOMIC or isinstance(value, list | tuple | dict)

@@ -98,6 +98,6 @@ def _travels_by_value(code: Any) -> bool:
 def _other_code(name: str, module: str) -> str:
     return (
         f"this worker has imported other code of {name} (module {module}) than the script that defined the "
-        f"tree: "
-        f"the file was edited in between. Restart what is older, the script or the workers, and run again."
+        f"tree: the file was edited in between, or the script changed it in memory. Restart what is older, "
+        f"the script or the workers, and run again."
     )

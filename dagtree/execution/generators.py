@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any
 
-__all__ = ["Disturbed", "Generators", "generators", "preserved", "seed_all"]
+__all__ = ["Disturbed", "Generators", "generators", "part_from_engine", "preserved", "seed_all"]
 
 LATE = ("numpy.random", "torch")
 
@@ -55,6 +55,20 @@ def _states() -> tuple[Any, ...]:
         if torch.cuda.is_available() and torch.cuda.is_initialized():
             found.extend(state.cpu().numpy().tobytes() for state in torch.cuda.get_rng_state_all())
     return tuple(found)
+
+
+_ENGINE = ("dask", "distributed", "tornado")
+
+
+def part_from_engine() -> None:
+    """Give Dask's own modules a generator of their own.
+
+    Its threads (an event loop, ``sizeof``) draw from ``random`` while a recipe runs in another, and would
+    shift the recipe's numbers.
+    """
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] in _ENGINE and vars(module).get("random") is random:
+            vars(module)["random"] = random.Random()
 
 
 @contextlib.contextmanager

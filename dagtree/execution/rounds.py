@@ -8,7 +8,7 @@ from ..definition.tree import ExperimentStatePromise, Tree
 from ..storage.store import Store
 from .assemble import assemble
 from .environment import commit
-from .generators import preserved
+from .generators import part_from_engine, preserved
 from .kinds import is_shared, kind_of
 from .output import listening
 from .plan import Plan
@@ -63,6 +63,7 @@ class Round:
     def __call__(self) -> None:
         """Do it. Ctrl-C goes on as KeyboardInterrupt when what was under way has ended."""
         stop = Stop()
+        part_from_engine()
         with preserved(), self.progress, listening():
             context = next(iter(self.graph.values()))[0].context
             context.stopping = stop

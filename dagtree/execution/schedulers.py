@@ -51,25 +51,22 @@ def execute(
         _here(graph, kind, ended, stop, workers)
 
 
-def _tasks(graph: Graph) -> tuple[dict[str, Any], dict[str, str]]:
-    """Dask's low-level graph, and the names of its tasks (``Train-3f2a91…``) by the keys of the steps."""
+def _tasks(graph: Graph, names: dict[str, str]) -> dict[str, Any]:
+    """Dask's low-level graph; ``names`` are those of its tasks by the keys of the steps."""
     from dask._task_spec import Task, TaskRef
 
-    # A cluster takes a task of a name that it still remembers for done: this run's names must not be the last
-    # one's.
-    run = os.urandom(4).hex()
-    names = {key: f"{step.node.name}-{key}-{run}" for key, (step, _) in graph.items()}
-    tasks = {
+    return {
         names[key]: Task(names[key], perform, step, *(TaskRef(names[parent]) for parent in parents))
         for key, (step, parents) in graph.items()
     }
-    return tasks, names
 
 
 def _here(graph: Graph, kind: str, ended: Callable[[Outcome], None], stop: Stop, workers: int | None) -> None:
     from dask.callbacks import Callback
 
-    tasks, names = _tasks(graph)
+    # Where Dask has a choice it goes by name: by these, in order of definition.
+    names = {key: f"{place:09d}" for place, key in enumerate(graph)}
+    tasks = _tasks(graph, names)
     steps = {name: graph[key][0] for key, name in names.items()}
     under_way: dict[str, Step] = {}
 
@@ -182,7 +179,11 @@ class _Spawn(multiprocessing.context.SpawnContext):
 def _on_cluster(graph: Graph, scheduler: Any, ended: Callable[[Outcome], None]) -> None:
     from distributed import Client, as_completed
 
-    tasks, names = _tasks(graph)
+    # A cluster takes a task of a name that it still remembers for done: this run's names must not be the last
+    # one's.
+    run = os.urandom(4).hex()
+    names = {key: f"{step.node.name}-{key}-{run}" for key, (step, _) in graph.items()}
+    tasks = _tasks(graph, names)
     own = None
     client = scheduler
     if not isinstance(scheduler, Client):

@@ -316,7 +316,7 @@ class _Work:
                     job.key, results={job.name: {"value": value, "code": job.code, "at": time.time()}}
                 )
                 self.outcome.noted = True
-                if isinstance(value, dict):
+                if isinstance(value, dict) and job.moment is None:
                     self.outcome.metrics = {**self.outcome.metrics, **value}
                 break
 

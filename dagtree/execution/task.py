@@ -17,6 +17,7 @@ from ..storage.record import Record
 from ..storage.scripts import offer
 from ..storage.store import Store
 from .environment import environment
+from .generators import part_from_engine
 from .handle import Handle
 from .report import Failure
 
@@ -121,6 +122,7 @@ def _unpack_context(name: str, content: bytes) -> Context:
             context = Context(**cloudpickle.loads(content))
             context._packed = (name, content)
             context.is_abroad = True
+            part_from_engine()
             offer(context.script_classes, (context.state_class, *context.recipes, *context.functions))
             while len(_contexts) >= _KEPT_CONTEXTS:
                 _contexts.pop(next(iter(_contexts)))

@@ -114,8 +114,6 @@ class Reach:
             if part:
                 self._add(*part)
 
-    # -- values --------------------------------------------------------------------------------------------
-
     def describe(self, value: Any) -> bytes:
         """``value`` in bytes: as what it is, or as the number of the object to be visited later."""
         kind = type(value)
@@ -241,8 +239,6 @@ class Reach:
         elif is_a(value, (int, float, complex, str, bytes)):
             base_type = next(scalar for scalar in (int, float, complex, str, bytes) if is_a(value, scalar))
             self._add("content", type(value).__name__, base_type.__repr__(value))
-
-    # -- functions -----------------------------------------------------------------------------------------
 
     def _function_reference(self, function: types.FunctionType) -> bytes:
         if not is_library_function(function):
@@ -409,8 +405,6 @@ class Reach:
         if tree is not None:
             package = name if os.path.basename(path) == "__init__.py" else name.rpartition(".")[0]
             self._imports(tree, package)
-
-    # -- classes -------------------------------------------------------------------------------------------
 
     def _class_reference(self, cls: type) -> bytes:
         for index, subject in enumerate(self.subjects):

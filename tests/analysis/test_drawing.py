@@ -277,7 +277,7 @@ def test_without_graphviz_the_svg_is_drawn_and_a_warning_says_so(
 
 def test_a_graphviz_that_fails_is_quoted(study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = tmp_path / "dot"
-    fake.write_text("#!/bin/sh\necho 'no such renderer' >&2\nexit 3\n")
+    fake.write_text("#!/bin/sh\ncat >/dev/null\necho 'no such renderer' >&2\nexit 3\n")
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     with pytest.warns(UserWarning, match="no such renderer"):

@@ -264,3 +264,29 @@ def test_a_promise_gives_the_roots_properties_and_says_where_content_is(root: An
     assert root.start == 1
     with pytest.raises(AttributeError, match=r"promise.get\(\).value"):
         _ = root.value
+
+
+def test_a_moment_has_the_tags_of_its_edge_not_of_the_block_that_names_it(
+    exp: dg.Experiment, root: Any
+) -> None:
+    with exp.tag("counted"):
+        counted = Count(5)(root)
+    with exp.tag("rewound"):
+        child = Add(1)(counted.at(1))
+    assert counted.at(1).tags == ("counted",)
+    assert child.tags == ("rewound",)
+
+
+def test_an_experiment_gives_no_state_of_another(root: Any, tmp_path: Path) -> None:
+    with pytest.raises(dg.TreeError, match="belongs to another experiment"):
+        dg.Experiment(tmp_path / "other", Number).get(root)
+
+
+def test_a_property_that_cannot_be_copied_is_refused_by_name(root: Any, tmp_path: Path) -> None:
+    with (tmp_path / "file").open("w") as file, pytest.raises(dg.UnsupportedValueError, match="amount is a"):
+        Add(amount=file)(root)  # type: ignore[arg-type]
+
+
+def test_forgetting_the_state_class_is_named(tmp_path: Path) -> None:
+    with pytest.raises(dg.PropertyError, match=r"state_class="):
+        dg.Experiment(tmp_path / "e").spawn_new_tree(start=1)

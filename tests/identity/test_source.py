@@ -623,3 +623,32 @@ def test_the_first_look_is_quick_and_later_ones_cost_nearly_nothing():
     for _ in range(1000):
         code(names)
     assert perf_counter() - start < 0.1
+
+
+@pytest.mark.parametrize(
+    "before",
+    ["pass", "numpy.random.get_state()", "torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1)"],
+)
+def test_what_of_a_library_is_loaded_or_wrapped_already_does_not_count(before: str, tmp_path: Path) -> None:
+    """numpy loads its generators when they are first used, torch wraps its seeding when its compiler is loaded."""
+    pytest.importorskip("torch")
+    script = tmp_path / "seeds.py"
+    script.write_text(
+        "import sys\nimport numpy\nimport torch\nfrom torch import manual_seed\n"
+        "from dagtree.identity.source import function_code\n"
+        f"if len(sys.argv) > 1:\n    {before}\n"
+        "def seeds():\n    numpy.random.seed(0)\n    torch.manual_seed(0)\n    manual_seed(0)\n"
+        "print(function_code(seeds, None).digest)\n"
+    )
+    root = str(Path(source.__file__).parents[2])
+    said = {
+        subprocess.run(
+            [sys.executable, str(script), *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONPATH": root},
+        ).stdout
+        for arguments in ([], ["before"], ["before"])
+    }
+    assert len(said) == 1
