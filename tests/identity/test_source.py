@@ -630,7 +630,7 @@ def test_the_first_look_is_quick_and_later_ones_cost_nearly_nothing():
     ["pass", "numpy.random.get_state()", "torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1)"],
 )
 def test_what_of_a_library_is_loaded_or_wrapped_already_does_not_count(before: str, tmp_path: Path) -> None:
-    """numpy loads its generators when they are first used, torch wraps its seeding when its compiler is loaded."""
+    """numpy loads its generators when they are first used, torch wraps its seeding once its compiler is."""
     pytest.importorskip("torch")
     script = tmp_path / "seeds.py"
     script.write_text(
