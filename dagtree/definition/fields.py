@@ -47,7 +47,7 @@ def suggestion(name: str, names: Iterable[str]) -> str:
 
 
 def snapshot(value: object, name: str = "value") -> Any:
-    """The value as it is now: a copy, unless it can't change. UnsupportedValueError where none can be made."""
+    """The value as it is now: a copy unless it can't change, UnsupportedValueError where there is none."""
     if type(value) in ATOMIC:
         return value
     try:
