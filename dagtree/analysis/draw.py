@@ -7,7 +7,6 @@ import os
 import re
 import sys
 import warnings
-import webbrowser
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +86,8 @@ def _shown(path: Path, kind: str, content: bytes) -> Any:
         if kind in ("png", "jpg", "jpeg", "gif"):
             return display.Image(data=content)
         return display.FileLink(str(path))
+    import webbrowser  # rarely wanted, and a tenth of what opening an experiment costs
+
     try:
         opened = webbrowser.open(path.resolve().as_uri())
     except (OSError, webbrowser.Error):

@@ -108,6 +108,8 @@ def bind(
     Raises PropertyError for a name that is unknown, given twice or missing.
     """
     names = declared.names
+    if not positional and len(named) == len(names) and all(map(named.__contains__, names)):
+        return dict(named)
     if len(positional) > len(names):
         raise PropertyError(
             f"{cls.__name__} takes {len(names)} propert{'y' if len(names) == 1 else 'ies'} "

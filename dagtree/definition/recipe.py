@@ -6,10 +6,9 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast, dataclass_transform, overload
-from weakref import WeakKeyDictionary
 
 from ..errors import DefinitionError, PropertyError
-from .fields import Fields, bind, choices, fields_of, snapshot, unbound
+from .fields import ATOMIC, Fields, bind, choices, fields_of, snapshot, unbound
 from .state import ExperimentState
 
 if TYPE_CHECKING:
@@ -204,7 +203,10 @@ def properties_of(recipe: Recipe) -> dict[str, Any]:
     names = recipe._fields.names
     attributes = vars(recipe)
     try:
-        values = {name: snapshot(attributes[name], name) for name in names}
+        values = {}
+        for name in names:
+            value = attributes[name]
+            values[name] = value if type(value) in ATOMIC else snapshot(value, name)
     except KeyError:
         missing = [name for name in names if name not in attributes]
         computed = {name: getattr(recipe, name) for name in missing if hasattr(type(recipe), name)}
@@ -241,23 +243,26 @@ def call_run(recipe: Recipe, states: Sequence[Any]) -> Any:
     return unbound(type(recipe).run)(recipe, *states)
 
 
-_shapes: WeakKeyDictionary[Any, Shape] = WeakKeyDictionary()
+_shapes: dict[type, tuple[object, Shape]] = {}
+_MOST_SHAPES = 10_000
 
 
 def shape_of(cls: type[Recipe]) -> Shape:
     """The shape of the class's ``run``. Raises DefinitionError when it has none of its own."""
     run = unbound(cls.run)
-    shape = _shapes.get(run)
-    if shape is None:
-        if run is Recipe.run:
-            raise DefinitionError(
-                f"{cls.__name__} has no `run`. Write: def run(self, state): …; return state"
-            )
-        parameters = list(inspect.signature(run).parameters.values())[1:]
-        places = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-        least = sum(p.default is p.empty for p in places)
-        most = float("inf") if any(p.kind is p.VAR_POSITIONAL for p in parameters) else len(places)
-        shape = _shapes[run] = Shape(max(least, 0), most, inspect.isgeneratorfunction(inspect.unwrap(run)))
+    known = _shapes.get(cls)
+    if known is not None and known[0] is run:
+        return known[1]
+    if run is Recipe.run:
+        raise DefinitionError(f"{cls.__name__} has no `run`. Write: def run(self, state): …; return state")
+    parameters = list(inspect.signature(run).parameters.values())[1:]
+    places = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    least = sum(p.default is p.empty for p in places)
+    most = float("inf") if any(p.kind is p.VAR_POSITIONAL for p in parameters) else len(places)
+    shape = Shape(least, most, inspect.isgeneratorfunction(inspect.unwrap(run)))
+    if len(_shapes) >= _MOST_SHAPES:
+        _shapes.clear()
+    _shapes[cls] = run, shape
     return shape
 
 

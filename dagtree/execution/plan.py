@@ -7,8 +7,7 @@ unit of work for each edge: its final state, its wanted moments, and the functio
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Set
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..definition.tree import Asked, ExperimentStatePromise
 from ..errors import NotComputedError
@@ -16,24 +15,25 @@ from ..errors import NotComputedError
 __all__ = ["Plan", "Unit", "make_plan"]
 
 
-@dataclass
 class Unit:
     """The work on one edge. ``takers`` counts the units of this plan that want its final state live."""
 
-    promise: ExperimentStatePromise
-    final: bool = False
-    moments: dict[int, ExperimentStatePromise] = field(default_factory=dict)
-    functions: list[Asked] = field(default_factory=list)
-    after: list[str] = field(default_factory=list)
-    takers: int = 0
+    __slots__ = ("after", "final", "functions", "moments", "promise", "takers")
+
+    def __init__(self, promise: ExperimentStatePromise) -> None:
+        self.promise = promise
+        self.final = False
+        self.moments: dict[int, ExperimentStatePromise] = {}
+        self.functions: list[Asked] = []
+        self.after: list[str] = []
+        self.takers = 0
 
     @property
     def computes(self) -> bool:
         return self.final or bool(self.moments)
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """The missing work, parents before children, and what is there already."""
 
     units: dict[str, Unit]

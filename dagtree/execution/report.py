@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -131,6 +130,8 @@ def users_traceback(error: BaseException) -> str:
     trimmed: TracebackType | None = error.__traceback__
     while trimmed is not None and trimmed.tb_frame.f_code.co_filename.startswith(PACKAGE):
         trimmed = trimmed.tb_next
+    import traceback  # a run that fails nothing doesn't need it
+
     return "".join(traceback.format_exception(type(error), error, trimmed))
 
 

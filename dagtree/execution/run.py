@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -153,6 +152,8 @@ class Run:
     def _found_damaged(self, problem: str) -> None:
         if problem not in self.damaged:
             self.damaged.append(problem)
+            import logging
+
             logging.getLogger("dagtree").warning("damaged: %s", problem)
 
     def _report(self, seconds: float, interrupted: bool) -> Report:

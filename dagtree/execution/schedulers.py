@@ -122,7 +122,8 @@ def _died(step: Step) -> Outcome:
         "Others that were under way at that moment are counted as failed too; the next run tries them again."
     )
     failure = failure_of(error, step.node.key, step.label())
-    outcome = Outcome(step.node.key, failures=[failure])
+    outcome = Outcome(step.node.key)
+    outcome.failures.append(failure)
     outcome.statuses = {node.key: "failed" for node in step.nodes()}
     return outcome
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import cloudpickle
@@ -130,8 +129,7 @@ def _unpack_context(name: str, content: bytes) -> Context:
         return context
 
 
-@dataclass
-class Step:
+class Step(NamedTuple):
     """The work on one edge, ready to travel. ``recipe`` is an index into the context's classes, None for a
     root.
     """
@@ -157,35 +155,41 @@ class Step:
         return [*([self.node] if self.final else ()), *self.moments.values()]
 
 
-@dataclass
 class Outcome:
     """What became of a step: the status of each of its nodes, and what the driver has to know."""
 
-    unit: str
-    statuses: dict[str, str] = field(default_factory=dict)
-    handles: dict[str, Handle] = field(default_factory=dict)
-    lines: list[bytes] = field(default_factory=list)
-    records: list[Record] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-    damaged: list[tuple[str, str]] = field(default_factory=list)
-    called: list[tuple[str, str]] = field(default_factory=list)
-    noted: bool = False
-    foreign: bool = False
-    seconds: float = 0.0
-    metrics: dict[str, Any] = field(default_factory=dict)
+    def __init__(self, unit: str) -> None:
+        self.unit = unit
+        self.statuses: dict[str, str] = {}
+        self.handles: dict[str, Handle] = {}
+        self.records: list[Record] = []
+        self.lines: list[bytes] = []
+        self.failures: list[Failure] = []
+        self.damaged: list[tuple[str, str]] = []
+        self.called: list[tuple[str, str]] = []
+        self.metrics: dict[str, Any] = {}
+        self.seconds = 0.0
+        self.noted = False
+        self.foreign = False
 
     def __getstate__(self) -> dict[str, Any]:
         lines = [record.encode() for record in self.records] or self.lines
         return {**self.__dict__, "records": [], "lines": lines, "foreign": True}
 
 
-@dataclass(frozen=True)
 class LinkedNode:
     """A promise among a recipe's properties, as it travels."""
 
-    key: str
-    label: str
+    def __init__(self, key: str, label: str) -> None:
+        self.key = key
+        self.label = label
 
     @property
     def __dagtree_key__(self) -> str:
         return self.key
+
+    def __deepcopy__(self, memo: object) -> LinkedNode:
+        return self
+
+    def __repr__(self) -> str:
+        return f"<node {self.key[:8]} {self.label}>"

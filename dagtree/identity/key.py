@@ -55,7 +55,10 @@ def seed_of(key: str) -> int:
 
 
 def _chain(head: bytes, properties: bytes, parents: Sequence[str]) -> str:
-    tail = "".join([f"{len(parent)}:{parent}" for parent in parents]).encode()
+    if len(parents) == 1:
+        tail = f"{len(parents[0])}:{parents[0]}".encode()
+    else:
+        tail = "".join([f"{len(parent)}:{parent}" for parent in parents]).encode()
     return xxh3_128_hexdigest(b"%b%d:%b%d:%b" % (head, len(properties), properties, len(parents), tail))
 
 
