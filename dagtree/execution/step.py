@@ -205,27 +205,29 @@ class _Work:
             raise self.broken(
                 f'yielded {_kind(metrics)}. Yield a mapping of metrics, like {{"loss": loss}}, or nothing'
             )
-        self.history.append([number, values, time.time()])
+        self.history.append([number, values, round(time.time(), 6)])
         self.outcome.metrics = values
 
     def facts(self) -> dict[str, Any]:
-        """The cold part of a record, as of now."""
+        """The cold part of a record, as of now. What is empty is left out: ten thousand of them are read."""
         step = self.step
-        return {
+        threads = torch_threads()
+        facts = {
             "module": step.module,
             "properties": {name: describe(value) for name, value in step.properties.items()},
             "code": step.code,
-            "started": self.started,
-            "seconds": self.seconds,
+            "started": round(self.started, 6),
+            "seconds": round(self.seconds, 6),
             "environment": step.context.environment(),
             "device": device(),
-            "torch_threads": torch_threads(),
             "seeds": {"key": seed_of(step.node.key)},
-            "history": list(self.history),
-            "results": {},
-            "output": False,
             "state": step.context.state_facts,
         }
+        if threads is not None:
+            facts["torch_threads"] = threads
+        if self.history:
+            facts["history"] = list(self.history)
+        return facts
 
     def keep(self, node: NodeFacts, payload: Payload, facts: dict[str, Any]) -> None:
         """Write a node: what it printed, its bytes, and last its record."""
@@ -250,7 +252,7 @@ class _Work:
             status=status,
             moment=node.moment,
             position=node.position,
-            ended=time.time(),
+            ended=round(time.time(), 6),
             more=facts,
         )
         record = self.store.write(record, payload)

@@ -9,73 +9,70 @@ from typing import Any, TypeGuard, cast
 from xxhash import xxh3_64_hexdigest
 
 from .notes import HEX, Damage, Note, is_number, is_texts
-from .record import KINDS, STATUSES, Record
+from .record import KINDS, MORE, STATUSES, Record
 
-__all__ = ["decode_line"]
+__all__ = ["decode_at", "decode_line"]
 
 _CHECKED_FROM = 27  # the length of {"check":"0123456789abcdef"
 # A record's line with no escapes in its head, as nearly all are. Who makes a path of a key looks at it again.
 _PLAIN = re.compile(
-    rb'\{"check":"[^"]{16}","key":"([^"]{32})","kind":"(root|recipe|moment)","status":"(done|failed)",'
-    rb'"needs":\{([^{}]*)\},"ended":([^,]*),"address":"([^"]{32})","recipe":"([^"\\]*)",'
-    rb'"parents":\[([^\]]*)\],"tags":\[([^]\\]*)\],"moment":([^,]*),"position":([^,]*),"more":\{'
+    r'\{"check":"[^"]{16}","key":"([^"]{32})","kind":"(root|recipe|moment)","status":"(done|failed)",'
+    r'"needs":\{([^{}]*)\},"ended":([^,]*),"address":"([^"]{32})","recipe":"([^"\\]*)",'
+    r'"parents":\[([^\]]*)\],"tags":\[([^]\\]*)\],"moment":([^,]*),"position":([^,]*)\Z'
 )
 
 
 def decode_line(line: bytes) -> Record | Note | Damage | None:
     """What a line (without its newline) says; None when it is damaged or says nothing that dagtree writes."""
-    if xxh3_64_hexdigest(line[_CHECKED_FROM:]).encode() != line[10:26]:
-        return None
-    return _decode_plain(line) or _decode_any(line)
+    return decode_at(line, memoryview(line), 0, len(line))
 
 
-def _decode_plain(line: bytes) -> Record | None:
-    found = _PLAIN.match(line)
-    if found is None:
+def decode_at(content: bytes, view: memoryview, start: int, end: int) -> Record | Note | Damage | None:
+    """What the line says that lies there in a file's ``content``, of which it isn't copied."""
+    if xxh3_64_hexdigest(view[start + _CHECKED_FROM : end]).encode() != content[start + 10 : start + 26]:
         return None
-    key, kind, status, needs, ended, address, recipe, parents, tags, moment, position = found.groups()
-    record = Record.__new__(Record)
+    return _decode_plain(content, start, end) or _decode_any(content[start:end])
+
+
+def _decode_plain(content: bytes, start: int, end: int) -> Record | None:
     try:
-        record.key = key.decode("ascii")
-        record.address = address.decode("ascii")
-        record.kind = "recipe" if kind == b"recipe" else "root" if kind == b"root" else "moment"
-        record.status = "done" if status == b"done" else "failed"
-        record.needs = needs.decode("ascii")
-        record.ended = record.defined = float(ended)
-        record.recipe = _known_texts.get(recipe) or _keep_text(recipe)
-        record.parents = (
-            (parents[1:-1].decode("ascii"),)
-            if len(parents) == 34
-            else tuple(parents[1:-1].decode("ascii").split('","'))
-            if parents
-            else ()
+        found = _PLAIN.match(content[start : content.find(MORE, start, end)].decode("ascii"))
+        if found is None:
+            return None
+        key, kind, status, needs, ended, address, recipe, parents, tags, moment, position = found.groups()
+        record = Record.__new__(Record)
+        record.key, record.address, record.kind, record.status, record.needs = (
+            key,
+            address,
+            kind,
+            status,
+            needs,
         )
-        record.tags = _known_tags.get(tags) or _keep_tags(tags)
-        record.moment = None if moment == b"null" else int(moment)
+        record.recipe = recipe
+        record.ended = record.defined = float(ended)
+        record.parents = () if not parents else (parents[1:-1],) if len(parents) == 34 else _texts(parents)
+        record.tags = (_known_tags.get(tags) or _keep_tags(tags)) if tags else ()
+        record.moment = None if moment == "null" else int(moment)
         record.position = int(position)
     except ValueError:
         return None
-    record._raw = line
+    record._held, record._start, record._end = content, start, end
     return record
 
 
-_known_texts: dict[bytes, str] = {}
-_known_tags: dict[bytes, tuple[str, ...]] = {}
+_known_tags: dict[str, tuple[str, ...]] = {}
 _MOST_KNOWN = 100_000
 
 
-def _keep_text(text: bytes) -> str:
-    if len(_known_texts) >= _MOST_KNOWN:
-        _known_texts.clear()
-    found = _known_texts[text] = text.decode("ascii")
-    return found
-
-
-def _keep_tags(tags: bytes) -> tuple[str, ...]:
+def _keep_tags(tags: str) -> tuple[str, ...]:
     if len(_known_tags) >= _MOST_KNOWN:
         _known_tags.clear()
-    found = _known_tags[tags] = tuple(json.loads(b"[%b]" % tags))
+    found = _known_tags[tags] = _texts(tags)
     return found
+
+
+def _texts(texts: str) -> tuple[str, ...]:
+    return tuple(json.loads(f"[{texts}]"))
 
 
 def _decode_any(line: bytes) -> Record | Note | Damage | None:
@@ -135,7 +132,7 @@ def _record_of(content: dict[str, Any], line: bytes) -> Record | None:
         float(ended),
     )
     record.needs = ",".join(f'"{name}":{size}' for name, size in needs.items())
-    record._raw = line
+    record._held, record._start, record._end = line, 0, len(line)
     return record
 
 

@@ -23,7 +23,7 @@ from ..errors import DamagedError, FormatVersionError, NotComputedError, Storage
 from . import reading, writing
 from .files import disk_errors, replace_file
 from .index import Index
-from .lines import decode_line
+from .lines import decode_at, decode_line
 from .notes import HEX, Damage, Note
 from .payload import Payload
 from .record import Record
@@ -128,11 +128,13 @@ class LocalStore:
         start = self._consumed.get(name, 0)
         with disk_errors("read the records", path):
             content = reading.read_from(path, start)
-        end = content.rfind(b"\n") + 1  # what follows is torn, or still being written
-        self._consumed[name] = start + end
         add, hold = self._index.add, extents.hold
-        for number, line in enumerate(content[:end].split(b"\n")[:-1], 1):
-            said = decode_line(line)
+        view, begin, number = memoryview(content), 0, 0
+        while (
+            end := content.find(b"\n", begin)
+        ) >= 0:  # what follows the last is torn, or still being written
+            said = decode_at(content, view, begin, end)
+            line_start, begin, number = begin, end + 1, number + 1
             if type(said) is Record:
                 is_there = hold(said.needs)
                 add(said, is_there)
@@ -146,11 +148,12 @@ class LocalStore:
                 self._take(said)
                 if isinstance(said, Damage):
                     suspects.append((said.key, f"node {said.key} was found damaged: {said.reason}"))
-            elif line:
+            elif end > line_start:
                 where = f"line {number}" if not start else f"a line after byte {start}"
-                key = reading.guess_key(line)
+                key = reading.guess_key(content[line_start:end])
                 of_node = f" (it seems to be about node {key})" if key else ""
                 suspects.append((key, f"{path}: {where} is damaged{of_node}; what it said is lost"))
+        self._consumed[name] = start + begin
 
     def _take(self, said: Record | Note | Damage) -> None:
         if isinstance(said, Record):

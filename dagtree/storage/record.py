@@ -13,11 +13,11 @@ from typing import Any
 
 from .notes import HEX, Note, encode_json, merge_results, quoted, seal
 
-__all__ = ["KINDS", "Record"]
+__all__ = ["KINDS", "MORE", "STATUSES", "Record"]
 
 KINDS = ("root", "recipe", "moment")
 STATUSES = ("done", "failed")
-_MORE = b',"more":{'  # between quotes a quote is escaped, so that this is nowhere else before it
+MORE = b',"more":{'  # between quotes a quote is escaped, so that this is nowhere else before it
 
 
 class Record:
@@ -28,10 +28,12 @@ class Record:
     """
 
     __slots__ = (
+        "_end",
+        "_held",
         "_late_results",
         "_line",
         "_more",
-        "_raw",
+        "_start",
         "address",
         "defined",
         "ended",
@@ -59,7 +61,9 @@ class Record:
     needs: str
     """Which files the node's bytes lie in and how long each must at least be: ``"packs/a.pack":120,…``"""
 
-    _raw: bytes  # the line that `more` is in, where it is not parsed yet
+    _held: bytes  # where the line lies that `more` is in, while that is not parsed
+    _start: int
+    _end: int
     _line: bytes | None
     _more: dict[str, Any] | None
     _late_results: dict[str, Any] | None
@@ -89,7 +93,8 @@ class Record:
         record.defined = record.ended
         record._more = more if type(more) is dict else dict(more or ())
         record.needs = _needs(record._more)
-        record._raw, record._line, record._late_results = b"", None, None
+        record._held, record._line, record._late_results = b"", None, None
+        record._start = record._end = 0
         for name in (key, address, *record.parents):
             if HEX.match(name) is None:
                 raise ValueError(f"{name!r} is no key: a key is 32 of 0-9a-f")
@@ -116,7 +121,8 @@ class Record:
         """The same record without what its line says: a run of many nodes keeps all of their records."""
         record = self._changed(None, self.tags)
         record.needs = self.needs
-        record._raw = record._line = self.encode()[:-1]
+        record._held = record._line = self.encode()[:-1]
+        record._start, record._end = 0, len(record._held)
         return record
 
     @property
@@ -149,7 +155,8 @@ class Record:
         record = self._changed(self._more, tuple(tags))
         record.defined = defined
         if record._more is None:
-            record._raw, record._late_results = self._raw, merge_results(self._late_results, results)
+            record._held, record._start, record._end = self._held, self._start, self._end
+            record._late_results = merge_results(self._late_results, results)
         elif results:
             record._more = {**record._more, "results": merge_results(record._more.get("results"), results)}
         return record
@@ -165,7 +172,8 @@ class Record:
         record.parents, record.tags, record.status = self.parents, tags, self.status
         record.moment, record.position = self.moment, self.position
         record.ended, record.defined = self.ended, self.defined
-        record._more, record._line, record._raw, record._late_results = more, None, b"", None
+        record._more, record._line, record._late_results = more, None, None
+        record._held, record._start, record._end = b"", 0, 0
         record.needs = self.needs if more is self._more else _needs(more or {})
         return record
 
@@ -173,14 +181,14 @@ class Record:
         # Reached only for slots that are still empty, as they are in records that were just read.
         if name not in ("_line", "_more", "_late_results"):
             raise AttributeError(f"a Record has no {name!r}")
-        value = self._raw if name == "_line" else None
+        value = self._held[self._start : self._end] if name == "_line" else None
         setattr(self, name, value)
         return value
 
     def _parse_more(self) -> dict[str, Any]:
-        at = self._raw.find(_MORE)
+        at = self._held.find(MORE, self._start, self._end)
         try:
-            more = json.loads(self._raw[at + len(_MORE) - 1 : -1]) if at >= 0 else {}
+            more = json.loads(self._held[at + len(MORE) - 1 : self._end - 1]) if at >= 0 else {}
         except (ValueError, RecursionError):
             more = {}
         return more if isinstance(more, dict) else {}
@@ -223,7 +231,7 @@ def _unpickle(facts: tuple[Any, ...], line: bytes) -> Record:
     record = Record.__new__(Record)
     for name, fact in zip(_FACTS, facts, strict=True):
         setattr(record, name, fact)
-    record._raw = line
+    record._held, record._start, record._end = line, 0, len(line)
     return record
 
 
