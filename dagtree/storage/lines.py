@@ -35,20 +35,17 @@ def decode_at(content: bytes, view: memoryview, start: int, end: int) -> Record 
 
 
 def _decode_plain(content: bytes, start: int, end: int) -> Record | None:
+    head = content.find(MORE, start, end)
+    if head < 0:
+        return None
     try:
-        found = _PLAIN.match(content[start : content.find(MORE, start, end)].decode("ascii"))
+        found = _PLAIN.match(content[start:head].decode("ascii"))
         if found is None:
             return None
         key, kind, status, needs, ended, address, recipe, parents, tags, moment, position = found.groups()
         record = Record.__new__(Record)
-        record.key, record.address, record.kind, record.status, record.needs = (
-            key,
-            address,
-            kind,
-            status,
-            needs,
-        )
-        record.recipe = recipe
+        record.key, record.address, record.kind, record.recipe = key, address, kind, recipe
+        record.status, record.needs = status, needs
         record.ended = record.defined = float(ended)
         record.parents = () if not parents else (parents[1:-1],) if len(parents) == 34 else _texts(parents)
         record.tags = (_known_tags.get(tags) or _keep_tags(tags)) if tags else ()
