@@ -146,6 +146,27 @@ def test_an_unguarded_script_of_a_cluster_is_the_users_to_guard_but_ours_runs(
     assert leaves[0].get().value == 5
 
 
+def test_a_cluster_that_does_a_finished_step_again_finds_its_node_on_disk(
+    tmp_path: Path, client: Any
+) -> None:
+    """As it does when a worker dies after it finished: Dask lost the result, not the node."""
+    from dagtree.execution.assemble import assemble
+    from dagtree.execution.plan import make_plan
+    from dagtree.execution.step import perform
+
+    log = tmp_path / "log"
+    exp = dg.Experiment(tmp_path / "tree", Number)
+    touched = Touch(file=str(log), name="x")(exp.spawn_new_tree(start=1))
+    plan = make_plan(exp._tree.promises.values(), set())
+    graph = assemble(plan, exp._tree, exp._store, None, shared=True, travels=True)
+    root_step, step = (graph[key][0] for key in (exp.root.key, touched.key))
+    first = client.submit(perform, root_step, pure=False)
+    for _ in range(3):
+        outcome = client.submit(perform, step, first, pure=False).result()
+        assert outcome.statuses == {touched.key: "done"}
+    assert log.read_text() == "x\n"
+
+
 @pytest.mark.parametrize("wrong", ["thread", 3, None, "host", object()])
 def test_an_unknown_scheduler_is_an_error_that_lists_the_right_ones(wrong: Any, tmp_path: Path) -> None:
     exp, _ = define(tmp_path / "tree")
