@@ -31,8 +31,9 @@ from .errors import (
 )
 from .experiment import Experiment
 from .identity.canonical import register_encoding
+from .version import VERSION as _VERSION
 
-__version__ = "0.1.0"
+__version__ = _VERSION
 
 __all__ = [
     "CodeNotFoundError",

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
-import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from .definition.state import ExperimentState, state_with
 from .definition.tree import ExperimentStatePromise, Tree
 from .errors import (
-    CodeNotFoundError,
     DamagedError,
     DefinitionError,
     NotAnExperimentError,
@@ -23,8 +20,8 @@ from .errors import (
     StorageError,
     TreeError,
 )
-from .identity.key import digest
 from .identity.source import Code
+from .reopening import Beside, kept_state_class, missing_code
 from .storage.describe import describe, understand
 from .storage.local import LocalStore
 from .storage.notes import Note
@@ -58,6 +55,7 @@ class Experiment:
         self._tree = Tree(self, state_class)
         self._statuses: dict[str, str] = {}
         self._graph: tuple[Any, Graph] | None = None
+        self._named: set[str] = set()
 
     @classmethod
     def restore(
@@ -88,9 +86,10 @@ class Experiment:
         experiment = cls.__new__(cls)
         experiment.directory = path
         experiment._store = LocalStore(path, read_only=True)
-        experiment._tree = Tree(experiment, state_class, experiment._kept_state_class)
+        experiment._tree = Tree(experiment, state_class, lambda: kept_state_class(experiment._store))
         experiment._statuses = {}
         experiment._graph = None
+        experiment._named = set()
         if not slim:
             _ = experiment.state_class
         return experiment
@@ -172,6 +171,7 @@ class Experiment:
             scheduler=scheduler,
             workers=workers,
             progress=progress,
+            named=self._named,
         )
         try:
             return run()
@@ -189,7 +189,9 @@ class Experiment:
         if promise.key not in there:
             self._writable()
         for _ in range(2):
-            run = Run(self._tree, self._store, [promise], scheduler=scheduler, taken=promise)
+            run = Run(
+                self._tree, self._store, [promise], scheduler=scheduler, taken=promise, named=self._named
+            )
             run()
             self._graph = None
             if run.content is not None:
@@ -199,8 +201,7 @@ class Experiment:
                 break
             except DamagedError as error:
                 self._writable()
-                run._found_damaged(str(error))
-                self._store.mark_damaged(promise.key, str(error))
+                run.found_damaged(promise.key, str(error))
         else:
             raise NotComputedError(
                 f"{promise.label} [{promise.key[:8]}] was computed twice and could not be read back.",
@@ -222,6 +223,7 @@ class Experiment:
                 self._store.mark_damaged(key, str(error))
                 damaged.append(key)
         self._graph = None
+        Beside(self._store, self.directory).verify()
         return tuple(damaged)
 
     # What there is
@@ -297,33 +299,6 @@ class Experiment:
 
         return self._tree.adopt(make, key)
 
-    def _kept_state_class(self, record: Record | None = None) -> type[ExperimentState]:
-        """The class that the states were made with: imported, or as it was kept when no module has it."""
-        records = [record] if record is not None else list(self._store.records().values())
-        latest = max(records, key=lambda record: record.ended, default=None)
-        facts = (latest.more.get("state") if latest is not None else None) or {}
-        module, name, kept = facts.get("module", ""), facts.get("name", ""), facts.get("class")
-        say = f"The states here are of class {module}.{name}"
-        hint = "Give it: Experiment.restore(directory, state_class=…)."
-        if kept is not None:
-            import cloudpickle
-
-            content = self._store.read_once("sources", str(kept))
-            if content is None or digest(content) != kept:
-                raise CodeNotFoundError(
-                    f"{say}, and the copy that was kept of it is missing or damaged. {hint}"
-                )
-            with _missing_code(f"{say}, whose kept copy needs code that is not here", hint):
-                found: Any = cloudpickle.loads(content)
-        else:
-            with _missing_code(f"{say}, which can't be imported here", hint):
-                found = importlib.import_module(module)
-                for part in name.split("."):
-                    found = getattr(found, part)
-        if not (isinstance(found, type) and issubclass(found, ExperimentState)):
-            raise CodeNotFoundError(f"{say}, but that is no ExperimentState any more. {hint}")
-        return found
-
     def _restored_state(self, key: str) -> Any:
         """The state of a node, read and unpickled."""
         record = self._store.records().get(key)
@@ -342,8 +317,8 @@ class Experiment:
                 self._store.mark_damaged(key, str(error))
             self._graph = None
             raise
-        cls = self._tree.known_state_class or self._kept_state_class(record)
-        with _missing_code(
+        cls = self._tree.known_state_class or kept_state_class(self._store, record)
+        with missing_code(
             f"{record.recipe} [{key[:8]}] holds objects whose classes can't be imported here",
             "Put the module on sys.path. What needs no such code (metrics, tags, properties, drawing) works "
             "without.",
@@ -359,10 +334,11 @@ class Experiment:
         return f"<div><b>Experiment</b> <code>{where}</code></div>{self.graph._repr_html_()}"
 
 
-class _Loader:
+class _Loader(Beside):
     """What a graph may ask of its experiment."""
 
     def __init__(self, experiment: Experiment) -> None:
+        super().__init__(experiment._store, experiment.directory)
         self._experiment = experiment
 
     def restore(self, key: str) -> Any:
@@ -370,23 +346,6 @@ class _Loader:
 
     def promise(self, key: str) -> Any:
         return self._experiment._promise(key)
-
-    def output(self, key: str) -> str:
-        content = self._experiment._store.read_file(key, "log.txt")
-        return "" if content is None else content.decode(errors="replace")
-
-    def environment(self, name: str) -> dict[str, Any]:
-        return dict(self._json("environments", name) or {})
-
-    def sources(self, name: str) -> list[dict[str, Any]]:
-        return list(self._json("sources", name) or [])
-
-    def _json(self, folder: Any, name: str) -> Any:
-        content = self._experiment._store.read_once(folder, name) if name else None
-        try:
-            return None if content is None else json.loads(content)
-        except ValueError:
-            return None
 
 
 def _planned(promise: ExperimentStatePromise, now: float) -> Record:
@@ -421,11 +380,3 @@ def _local(directory: str | os.PathLike[str]) -> Path:
     if path.is_file():
         raise StorageError(f"{path} is a file; an experiment is kept in a directory.")
     return path
-
-
-@contextlib.contextmanager
-def _missing_code(what: str, hint: str) -> Iterator[None]:
-    try:
-        yield
-    except (ImportError, AttributeError) as error:
-        raise CodeNotFoundError(f"{what} ({type(error).__name__}: {error}). {hint}") from error

@@ -26,8 +26,13 @@ execution:  environment generators kinds output report plan handle current task 
 analysis:   order text facts recorded select html nodeset measure picture layout dot outline svg draw graph
 """
 ROOMS = {room: files.split() for room, files in re.findall(r"(\w+):([\w\s]+?)(?=\w+:|$)", LAYOUT)}
-FOR_ALL = {"errors", "deprecation"}  # import nothing of the house
-FACES = {"experiment", "testing", "__init__"}  # stand outside of the rooms and import all of them
+FOR_ALL = {"errors", "deprecation", "version"}  # import nothing of the house
+FACES = {
+    "experiment",
+    "reopening",
+    "testing",
+    "__init__",
+}  # stand outside of the rooms and import all of them
 SHUT = {"analysis": {"definition", "execution"}}  # rooms above that are closed all the same
 ONLY_IN_EXECUTION = {"dask", "distributed"}
 LONGEST = 450

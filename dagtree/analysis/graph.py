@@ -121,7 +121,7 @@ class Graph:
         graph: networkx.DiGraph[str] = networkx.DiGraph(name=self.title)
         for node in self.nodes:
             graph.add_node(
-                node.key, label=node.label, path=node.path, kind=node.kind, recipe=node.recipe,
+                node.key, label=node.label, kind=node.kind, recipe=node.recipe,
                 properties=node.properties, tags=node.tags, status=node.status, metrics=node.metrics,
                 results=node.results, seconds=node.seconds, size_bytes=node.size_bytes,
             )  # fmt: skip

@@ -129,19 +129,19 @@ class Node(Recorded):
 
         ``root`` for a root; a path that starts with ``…`` hangs below a node that isn't there.
         """
-        if self.record.kind == "root":
+        records, record = self._tree.records, self.record
+        if record.kind == "root":
             return "root"
         names: list[str] = []
         seen: set[str] = set()
-        node: Node | None = self
-        while node is not None and node.record.kind != "root":
-            names.append(node.name)
-            seen.add(node.key)
-            above = node.parent_keys[:1]
-            if not above or above[0] in seen or above[0] not in self._tree.records:
+        while record.kind != "root":
+            names.append(record.recipe if record.moment is None else f"{record.recipe}@{record.moment}")
+            seen.add(record.key)
+            above = self._tree.parents(record)
+            if not above or above[0] in seen or above[0] not in records:
                 names.append("…")
                 break
-            node = self._tree.node(above[0])
+            record = records[above[0]]
         return "/".join(reversed(names))
 
     @property
@@ -158,7 +158,7 @@ class Node(Recorded):
     @property
     def sources(self) -> list[dict[str, Any]]:
         """The code that the node's key stands for, one entry a function or class."""
-        digest = self.record.more.get("code")
+        digest = self.record.more.get("sources")
         return self._tree.loader.sources(digest) if digest else []
 
     def restore(self) -> Any:

@@ -33,8 +33,8 @@ class ExperimentStatePromise:
     """
 
     __slots__ = (
-        "__weakref__", "_address", "_body", "code", "key", "kind", "links", "moment", "name", "parents",
-        "position", "properties", "recipe", "tags", "tree",
+        "__weakref__", "_address", "_body", "_twin", "code", "key", "kind", "links", "moment", "name",
+        "parents", "position", "properties", "recipe", "tags", "tree",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +59,7 @@ class ExperimentStatePromise:
         self.key = key
         self._body = body
         self._address = address
+        self._twin = 0
         self.code = code
         self.properties = properties
         self.parents = parents
@@ -90,7 +91,8 @@ class ExperimentStatePromise:
                     waiting.extend(unknown)
                     continue
                 parents = [parent._address for parent in promise.parents]
-                promise._address = keys.address(promise.kind, promise.name, promise._body, parents)
+                body = promise._body + b"#%d" % promise._twin if promise._twin else promise._body
+                promise._address = keys.address(promise.kind, promise.name, body, parents)
             waiting.pop()
         return self._address
 
@@ -206,6 +208,7 @@ class Tree:
         self.promises: dict[str, ExperimentStatePromise] = {}
         self.functions: dict[tuple[str, str], tuple[Function, ExperimentStatePromise]] = {}
         self.tags: list[str] = []
+        self._makers: dict[tuple[object, ...], list[tuple[str, str, str]]] = {}
         self.first_position = 0
         self.revision = 0
 
@@ -286,13 +289,29 @@ class Tree:
         found = self.promises.get(key)
         if found is not None and not found.is_from_disk and not self.tags:
             return found
-        return self._add(
+        promise = self._add(
             lambda: ExperimentStatePromise(
                 self, "recipe", name, key, body, code, properties, tuple(parents), recipe=cls, links=links
             ),
             key,
             self.tags,
         )
+        if found is None:
+            promise._twin = self._twin_of(promise, cls)
+        return promise
+
+    def _twin_of(self, promise: ExperimentStatePromise, cls: type[Recipe]) -> int:
+        """Which of several recipes this is that have one name, equal properties and the same parents.
+
+        Classes of different modules, or made by a function, stand beside each other; a class that is defined
+        again under its own name in its own module takes the place of the older one.
+        """
+        slot = (promise.name, promise._body, *[parent.key for parent in promise.parents])
+        makers = self._makers.setdefault(slot, [])
+        maker = (cls.__module__, cls.__qualname__, promise.key if "<locals>" in cls.__qualname__ else "")
+        if maker not in makers:
+            makers.append(maker)
+        return makers.index(maker)
 
     def moment(self, edge: ExperimentStatePromise, moment: int) -> ExperimentStatePromise:
         """The promise of the state after a moment of the edge that makes ``edge``, with the edge's tags."""

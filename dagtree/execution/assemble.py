@@ -13,7 +13,6 @@ from ..definition.recipe import Recipe
 from ..definition.state import ExperimentState
 from ..definition.tree import ExperimentStatePromise, Tree
 from ..identity.key import digest
-from ..identity.source import Code
 from ..storage.scripts import script_classes
 from ..storage.store import Store
 from .environment import torch_threads
@@ -57,7 +56,7 @@ def assemble(
         torch_threads=torch_threads(),
         script_classes=script_classes() if travels else None,
     )
-    _keep_sources(plan, store)
+    sources = _keep_sources(plan, store)
     graph: dict[str, tuple[Step, Sequence[str]]] = {}
     for key, unit in plan.units.items():
         promise = unit.promise
@@ -73,6 +72,7 @@ def assemble(
             links=tuple([link.key for link in promise.links]),
             module=(recipe or tree.state_class).__module__,
             code=promise.code.digest,
+            sources=sources.get(promise.code.digest, ""),
             final=unit.final,
             moments={number: _facts(node) for number, node in unit.moments.items()},
             jobs=_jobs(unit, places),
@@ -120,13 +120,13 @@ def _state_facts(cls: type[ExperimentState], store: Store | None) -> dict[str, A
     return facts
 
 
-def _keep_sources(plan: Plan, store: Store) -> None:
-    codes: dict[str, Code] = {}
-    for unit in plan.units.values():
-        if unit.computes:
-            codes[unit.promise.code.digest] = unit.promise.code
-        for asking in unit.functions:
-            codes[asking.code.digest] = asking.code
+def _keep_sources(plan: Plan, store: Store) -> dict[str, str]:
+    """Write the code down, by content; the digests of what was written, by fingerprint."""
+    codes = {unit.promise.code.digest: unit.promise.code for unit in plan.units.values() if unit.computes}
+    written = {}
     for name, code in codes.items():
         parts = [dataclasses.asdict(source) for source in code.sources]
-        store.write_once("sources", name, json.dumps(parts, indent=1).encode())
+        content = json.dumps(parts, indent=1).encode()
+        written[name] = digest(content)
+        store.write_once("sources", written[name], content)
+    return written

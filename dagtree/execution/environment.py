@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..identity.key import digest
+from ..version import VERSION
 
 __all__ = ["commit", "device", "environment", "packages", "torch_threads", "use_torch_threads"]
 
@@ -21,20 +22,23 @@ GIT_TIMEOUT_S = 5.0
 
 
 def commit(directory: str | os.PathLike[str] | None = None) -> dict[str, Any] | None:
-    """The git commit that ``directory`` (by default that of the running script) is at, and whether it has
-    changes.
+    """The git commit that ``directory`` (by default that of the running script) is at, and whether what runs
+    differs from it: something that git knows has changed, or git doesn't know the script.
 
     None when that is no git checkout, or there is no git.
     """
+    script = getattr(sys.modules.get("__main__"), "__file__", None)
     if directory is None:
-        script = getattr(sys.modules.get("__main__"), "__file__", None)
         directory = Path(script).resolve().parent if script else Path.cwd()
+    else:
+        script = None
     try:
         head = _git(directory, "rev-parse", "HEAD")
         changes = _git(directory, "status", "--porcelain", "--untracked-files=no")
+        known = _git(directory, "ls-files", "--", Path(script).name) if script else "no script"
     except (OSError, subprocess.SubprocessError):
         return None
-    return {"commit": head.strip(), "dirty": bool(changes.strip())}
+    return {"commit": head.strip(), "dirty": bool(changes.strip()) or not known.strip()}
 
 
 def _git(directory: str | os.PathLike[str], *words: str) -> str:
@@ -77,6 +81,7 @@ def _environment(git: str) -> tuple[str, bytes]:
         "host": socket.gethostname(),
         "cores": os.cpu_count(),
         "executable": sys.executable,
+        "dagtree": VERSION,
         "packages": packages(),
         "git": json.loads(git),
     }

@@ -19,8 +19,9 @@ READ_SPEED_OVER_DASKS = 20
 class Handle:
     """The payload of a node, kept live until its last taker has it; pickled, it is the key alone.
 
-    ``takers`` is how many steps of this run want it. Each of them gets a copy of its own, the last one the
-    live memory.
+    ``takers`` is how many steps of this run want it. Each of them gets a copy of its own, also the last: what
+    shares the live memory with something outside of the state would otherwise go on sharing it, and the child
+    would not be what the store gives.
     """
 
     __slots__ = ("_left", "_lock", "_payload", "key", "size_bytes")
@@ -33,20 +34,17 @@ class Handle:
         self._lock = threading.Lock()
 
     def take(self) -> dict[str, object] | None:
-        """The state's content, equal to what the store gives; None when it is not live here (any more)."""
-        if self._payload is None:
-            return None
-        # The copy is made under the lock, so that the last taker can't change the memory that another still
-        # copies.
+        """The state's content, equal to what the store gives.
+
+        None when it is not live here (any more), or when somebody has written to its memory since it was
+        kept.
+        """
         with self._lock:
             payload = self._payload
-            if payload is None:
-                return None
             self._left -= 1
             if self._left <= 0:
                 self._payload = None
-                return payload.load(copy=False)
-            return payload.load()
+        return payload.load() if payload is not None and payload.is_intact() else None
 
     @property
     def is_live(self) -> bool:

@@ -34,8 +34,8 @@ class Log:
                 self.parts.append("\n… the rest was not kept\n")
         self.length += len(text)
 
-    def text(self) -> str:
-        return "".join(self.parts)
+    def encode(self) -> bytes:
+        return "".join(self.parts).encode(errors="replace")
 
 
 class _Tee(io.TextIOBase):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..definition.tree import Asked, ExperimentStatePromise, Tree
-from ..errors import RunError, RunInterrupted
+from ..errors import RunError, RunInterrupted, StorageError
 from ..storage.store import Store
 from .current import current
 from .kinds import kind_of
@@ -37,6 +37,7 @@ class Run:
         workers: int | None = None,
         progress: bool | None = None,
         taken: ExperimentStatePromise | None = None,
+        named: set[str] | None = None,
     ) -> None:
         self.tree = tree
         self.store = store
@@ -51,6 +52,7 @@ class Run:
         self.failures: dict[tuple[str, str | None], Failure] = {}
         self.called: list[tuple[str, str]] = []
         self.damaged: list[str] = []
+        self.named = named if named is not None else set()
         self.content: dict[str, object] | None = None
 
     def __call__(self) -> Report:
@@ -59,8 +61,7 @@ class Run:
         interrupted = False
         store = self.store
         store.refresh()
-        for problem in store.problems():
-            self._found_damaged(problem)
+        self._name(store.problems())
         self.targets = current(self.tree, self.targets, store.keys())
         asked = list(self.asked)
         plan = make_plan(self.targets, store.keys(), asked, self._results)
@@ -73,8 +74,7 @@ class Run:
                 if not damaged and not is_cut:
                     break
                 for key, reason in damaged.items():
-                    self._found_damaged(reason)
-                    store.mark_damaged(key, reason)
+                    self.found_damaged(key, reason)
                 called = set(self.called)
                 asked = [asking for asking in asked if (asking.promise.key, asking.name) not in called]
                 again = [self.tree.promises[key] for key in damaged if key in self.tree.promises]
@@ -82,6 +82,8 @@ class Run:
         except KeyboardInterrupt:
             interrupted = True
         report = self._report(time.perf_counter() - started, interrupted)
+        if report.computed_keys:
+            self._check_kept(report)
         if interrupted:
             raise RunInterrupted(
                 f"interrupted; {report}. What is done is kept; the next run goes on from there.", report
@@ -89,6 +91,18 @@ class Run:
         if report.failures:
             raise RunError(report.explain_failures(), report) from None
         return report
+
+    def _check_kept(self, report: Report) -> None:
+        """What was reported done is there; somebody may have removed the directory meanwhile."""
+        self.store.refresh()
+        there = self.store.keys()
+        lost = [key for key in report.computed_keys if key not in there]
+        if lost:
+            raise StorageError(
+                f"{len(lost)} of {report.computed} nodes that were computed are not in {self.store.location} "
+                f"any more: was the directory removed, or its file system unmounted, during the run? "
+                f"Run again to compute them."
+            )
 
     def _waiting(self, plan: Plan) -> list[ExperimentStatePromise]:
         """What this round left undone and another can do: all that doesn't hang below a failure of this
@@ -149,12 +163,24 @@ class Run:
         record = self.store.records().get(key)
         return record.more.get("results", {}) if record is not None else {}
 
-    def _found_damaged(self, problem: str) -> None:
-        if problem not in self.damaged:
-            self.damaged.append(problem)
-            import logging
+    def found_damaged(self, key: str, reason: str) -> None:
+        """A node's bytes are not what was written: say so, and forget them."""
+        self._name([reason])
+        self.store.mark_damaged(key, reason)
+        self.named.update(self.store.problems())
 
+    def _name(self, problems: Iterable[str]) -> None:
+        """Say what is damaged, each thing once."""
+        new = [problem for problem in problems if problem not in self.named]
+        if not new:
+            return
+        import logging
+
+        for problem in new:
             logging.getLogger("dagtree").warning("damaged: %s", problem)
+        self.named.update(new)
+        self.damaged.extend(new)
+        self.store.acknowledge()
 
     def _report(self, seconds: float, interrupted: bool) -> Report:
         statuses = dict(self.statuses)

@@ -22,7 +22,7 @@ from .generators import Disturbed, generators
 from .handle import Handle, StateReference
 from .output import captured, listening
 from .report import failure_of
-from .task import LinkedNode, NodeFacts, Outcome, Step
+from .task import Job, LinkedNode, NodeFacts, Outcome, Step
 
 __all__ = ["perform"]
 
@@ -109,7 +109,7 @@ class _Work:
         raised.
         """
         step = self.step
-        contents = [self.content(key) for key in step.node.parents]
+        contents: list[dict[str, object]] | None = None
         while True:
             self.waiting: list[tuple[NodeFacts, Payload, dict[str, Any]]] = []
             self.history: list[list[Any]] = []
@@ -117,6 +117,8 @@ class _Work:
             self.clock = time.perf_counter()
             with captured() as self.log:
                 try:
+                    if contents is None:
+                        contents = [self.content(key) for key in step.node.parents]
                     with generators.seeded(
                         seed_of(step.node.key), step.code, shared=step.context.shared
                     ) as self.provisional:
@@ -143,8 +145,15 @@ class _Work:
 
     def content(self, key: str) -> dict[str, object]:
         handle = self.handles.get(key)
-        content = handle.take() if handle is not None else None
-        return content if content is not None else self.store.read(key).load()
+        try:
+            content = handle.take() if handle is not None else None
+            return content if content is not None else self.store.read(key).load()
+        except (DamagedError, NotComputedError):
+            raise
+        except Exception as error:
+            raise RecipeError(
+                f"the state of its parent [{key[:8]}] can't be restored here: {type(error).__name__}: {error}"
+            ) from error
 
     def run(self, contents: list[dict[str, object]]) -> Any:
         """The final state; None when only moments were wanted and the last of them is made."""
@@ -234,6 +243,7 @@ class _Work:
             "module": step.module,
             "properties": {name: describe(value) for name, value in step.properties.items()},
             "code": step.code,
+            "sources": step.sources,
             "started": round(self.started, 6),
             "seconds": round(self.seconds, 6),
             "environment": step.context.environment(),
@@ -250,14 +260,19 @@ class _Work:
     def keep(self, node: NodeFacts, payload: Payload, facts: dict[str, Any]) -> None:
         """Write a node: what it printed, its bytes, and last its record."""
         if self.log.parts:
-            facts["output"] = True
-            self.store.write_file(node.key, "log.txt", self.log.text().encode(errors="replace"))
+            facts["output"] = self.keep_output(node)
         self.write(node, payload, facts, "done")
         takers = self.step.takers if node is self.step.node else 0
         self.outcome.handles[node.key] = Handle(node.key, payload, takers, payload.size_bytes)
         if self.step.jobs and node is self.step.node:
             # Not a moment's: its buffers are the memory that the recipe goes on changing.
             self.payloads[node.key] = payload
+
+    def keep_output(self, node: NodeFacts) -> str:
+        """Write what was printed; its digest."""
+        content = self.log.encode()
+        self.store.write_file(node.key, "log.txt", content)
+        return digest(content)
 
     def write(self, node: NodeFacts, payload: Payload | None, facts: dict[str, Any], status: str) -> None:
         record = Record.make(
@@ -297,8 +312,7 @@ class _Work:
                     "traceback": failure.traceback,
                 }
                 if self.log.parts:
-                    facts["output"] = True
-                    self.store.write_file(node.key, "log.txt", self.log.text().encode(errors="replace"))
+                    facts["output"] = self.keep_output(node)
                 self.write(node, None, facts, "failed")
             except OSError:
                 # The disk that is full, or gone, is most likely the failure itself: the report has it.
@@ -306,39 +320,41 @@ class _Work:
 
     def call_functions(self) -> None:
         """Call the functions that were asked for, each with a copy of its own; note what they return."""
-        step, context = self.step, self.step.context
-        for job in step.jobs:
+        for job in self.step.jobs:
             if self.outcome.statuses.get(job.key, "done") != "done":
                 continue
-            payload = self.payloads.get(job.key)
-            if payload is None:
-                payload = self.payloads[job.key] = self.store.read(job.key)
-            op = context.functions[job.function]
+            try:
+                self.call_function(job)
+            except (DamagedError, NotComputedError):
+                raise
+            except (Exception, SystemExit) as error:
+                label = self.step.label(job.moment)
+                self.outcome.failures.append(failure_of(error, job.key, label, job.name))
             self.outcome.called.append((job.key, job.name))
-            while True:
-                try:
-                    state = state_with(context.state_class, payload.load(), job.key, step.node.tags)
-                    if context.is_abroad:
-                        check_function(op, context.state_class, job.code)
-                    seed = int(digest(job.key.encode(), job.name.encode())[:16], 16)
-                    with captured() as log, generators.seeded(seed, job.code, shared=context.shared):
-                        value = plain(op(state), f"{job.name} at {step.label(job.moment)}")
-                except Disturbed:
-                    continue
-                except (Exception, SystemExit) as error:
-                    self.outcome.failures.append(failure_of(error, job.key, step.label(job.moment), job.name))
-                    break
-                if log.parts:
-                    self.store.write_file(
-                        job.key, f"{_file_name(job.name)}.txt", log.text().encode(errors="replace")
-                    )
-                self.store.note(
-                    job.key, results={job.name: {"value": value, "code": job.code, "at": time.time()}}
-                )
-                self.outcome.noted = True
-                if isinstance(value, dict) and job.moment is None:
-                    self.outcome.metrics = {**self.outcome.metrics, **value}
+
+    def call_function(self, job: Job) -> None:
+        step, context = self.step, self.step.context
+        payload = self.payloads.get(job.key)
+        if payload is None or not payload.is_intact():
+            payload = self.payloads[job.key] = self.store.read(job.key)
+        op = context.functions[job.function]
+        if context.is_abroad:
+            check_function(op, context.state_class, job.code)
+        seed = int(digest(job.key.encode(), job.name.encode())[:16], 16)
+        while True:
+            state = state_with(context.state_class, payload.load(), job.key, step.node.tags)
+            try:
+                with captured() as log, generators.seeded(seed, job.code, shared=context.shared):
+                    value = plain(op(state), f"{job.name} at {step.label(job.moment)}")
                 break
+            except Disturbed:
+                continue
+        if log.parts:
+            self.store.write_file(job.key, f"function-{_file_name(job.name)}.txt", log.encode())
+        self.store.note(job.key, results={job.name: {"value": value, "code": job.code, "at": time.time()}})
+        self.outcome.noted = True
+        if isinstance(value, dict) and job.moment is None:
+            self.outcome.metrics = {**self.outcome.metrics, **value}
 
     def resolved(self, properties: Mapping[str, Any]) -> dict[str, Any]:
         """The properties as ``run`` sees them: a promise among them is a reference to its state."""

@@ -141,6 +141,7 @@ class Step(NamedTuple):
     links: tuple[str, ...]
     module: str
     code: str
+    sources: str
     final: bool
     moments: dict[int, NodeFacts]
     jobs: list[Job]

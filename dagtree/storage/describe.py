@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import RecipeError
+from ..errors import DefinitionError, RecipeError
+from ..identity.canonical import canonical_bytes
+from ..identity.key import digest
 
 __all__ = ["Described", "describe", "plain", "understand"]
 
@@ -24,10 +26,14 @@ _ADDRESS = re.compile(r"\s*\b(?:object\s+)?at\s+0x[0-9a-fA-F]+|0x[0-9a-fA-F]{6,}
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """A value of which only its type and a short text were kept; equal when both are equal."""
+    """A value of which only its type, a short text, and the digest of what it is were kept.
+
+    Equal when these are; ``digest`` is empty for a value that has no canonical bytes.
+    """
 
     type: str
     text: str
+    digest: str = ""
 
     def __str__(self) -> str:
         return self.text
@@ -65,7 +71,12 @@ def _describe(value: object, inside: tuple[int, ...]) -> Any:
         if all(type(name) is str for name in value) and _MARKS.isdisjoint(value):
             return {name: _describe(part, inside) for name, part in value.items()}
         return {"$dict": [[_describe(name, inside), _describe(part, inside)] for name, part in value.items()]}
-    return {"$type": _type_name(kind), "text": _text(value)}
+    described = {"$type": _type_name(kind), "text": _text(value)}
+    try:
+        described["digest"] = digest(canonical_bytes(value))
+    except DefinitionError:
+        pass
+    return described
 
 
 def understand(value: Any) -> Any:
@@ -88,8 +99,10 @@ def understand(value: Any) -> Any:
                 return {understand(name): understand(part) for name, part in content}
             except TypeError:  # a name that can't be a key was not written by describe
                 return value
-    if len(value) == 2 and isinstance(value.get("$type"), str) and isinstance(value.get("text"), str):
-        return Described(value["$type"], value["text"])
+    if {"$type", "text"} <= value.keys() <= {"$type", "text", "digest"} and all(
+        isinstance(part, str) for part in value.values()
+    ):
+        return Described(value["$type"], value["text"], value.get("digest", ""))
     return {name: understand(part) for name, part in value.items()}
 
 

@@ -60,6 +60,10 @@ class Index:
         counts = self._written.get(key) or self.records.get(key)
         return [] if counts is None else [counts, *self._others.get(key, ())]
 
+    def is_named(self, mark: str) -> bool:
+        """Whether somebody was told already that this line can't be read."""
+        return mark in self._damaged
+
     def is_broken(self, key: str) -> bool:
         """Whether the node has lines, and the bytes of none are there."""
         return key in self.records and not any(self._is_usable(line) for line in self.lines(key))

@@ -19,6 +19,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from xxhash import xxh3_64_hexdigest
+
 from ..errors import DamagedError, FormatVersionError, NotComputedError, StorageError
 from . import reading, writing
 from .files import disk_errors, replace_file
@@ -32,6 +34,7 @@ from .store import Folder
 __all__ = ["LocalStore"]
 
 FORMAT = 1
+NO_NODE = "0" * 32
 _FORMAT_FILE = "dagtree.json"
 _FILE_NAME = re.compile(r"(?!\.)[^/\\\x00-\x1f:]{1,200}\Z")
 _ONCE_NAME = re.compile(r"[0-9a-zA-Z_-]{1,64}\Z")
@@ -58,6 +61,8 @@ class LocalStore:
         self.revision = 0
         self._directory = Path(self.location)
         self._problems: dict[str, None] = {}
+        self._unnamed: list[str] = []
+        self._format_is_whole = True
         self._index = Index()
         self._consumed: dict[str, int] = {}
         self._is_open = False
@@ -99,11 +104,14 @@ class LocalStore:
                 for record in waiting:
                     if extents.hold(record.needs):
                         self._index.add(record)
-                suspects: list[tuple[str, str]] = []
+                suspects: list[tuple[str, str, str]] = []
                 for name in sorted(new):
                     self._read_lines(name, extents, suspects)
-                for key, problem in suspects:
-                    if key not in self._index.there:  # else it was written again since
+                for key, problem, mark in suspects:
+                    if mark and not self._index.is_named(mark):
+                        self._unnamed.append(mark)
+                        self._report(problem)
+                    elif not mark and key not in self._index.there:  # else it was written again since
                         self._report(problem)
             if new:
                 self.revision += 1
@@ -122,7 +130,7 @@ class LocalStore:
             self.refresh()
         return self._index
 
-    def _read_lines(self, name: str, extents: reading.Extents, suspects: list[tuple[str, str]]) -> None:
+    def _read_lines(self, name: str, extents: reading.Extents, suspects: list[tuple[str, str, str]]) -> None:
         """Takes in a file's new lines; what looks damaged is added to `suspects`, with the node's key."""
         path = self._directory / "records" / name
         start = self._consumed.get(name, 0)
@@ -143,16 +151,18 @@ class LocalStore:
                     problem = (
                         f"{said.recipe or said.kind} node {said.key}: {lacks}; it will be computed again"
                     )
-                    suspects.append((said.key, problem))
+                    suspects.append((said.key, problem, ""))
             elif said is not None:
                 self._take(said)
-                if isinstance(said, Damage):
-                    suspects.append((said.key, f"node {said.key} was found damaged: {said.reason}"))
+                if isinstance(said, Damage) and said.key != NO_NODE:
+                    suspects.append((said.key, f"node {said.key} was found damaged: {said.reason}", ""))
             elif end > line_start:
                 where = f"line {number}" if not start else f"a line after byte {start}"
                 key = reading.guess_key(content[line_start:end])
                 of_node = f" (it seems to be about node {key})" if key else ""
-                suspects.append((key, f"{path}: {where} is damaged{of_node}; what it said is lost"))
+                problem = f"{path}: {where} is damaged{of_node}; what it said is lost"
+                mark = xxh3_64_hexdigest(content[line_start:end])
+                suspects.append((key, problem, mark))
         self._consumed[name] = start + begin
 
     def _take(self, said: Record | Note | Damage) -> None:
@@ -204,7 +214,9 @@ class LocalStore:
             defined = defined if defined is not None and defined > record.defined else None
             if new:
                 known = record.more.get("results")
-                new = {name: result for name, result in new.items() if (known or {}).get(name) != result}
+                new = {
+                    name: result for name, result in new.items() if not _same((known or {}).get(name), result)
+                }
         if not tags and not new and defined is None:
             return
         note = Note(key, tuple(tags), new, float(defined or 0.0), time.time())
@@ -228,9 +240,17 @@ class LocalStore:
             with disk_errors(f"write down that node {key} is damaged", self.location):
                 self._append(self._writer_here(), damage.encode())
 
+    def acknowledge(self) -> None:
+        with self._lock:
+            marks, self._unnamed = tuple(self._unnamed), []
+        if marks and not self.read_only:
+            damage = Damage(NO_NODE, "lines that can't be read; they were named once", marks)
+            with disk_errors("write down what was found damaged", self.location):
+                self._append(self._writer_here(), damage.encode())
+
     def write_once(self, folder: Folder, name: str, content: bytes) -> None:
         path = self._once_path(folder, name)
-        if path in self._kept or (path.exists() and path.stat().st_size == len(content)):
+        if path in self._kept or self._read_file(path) == content:
             return
         with disk_errors(f"keep {folder}/{name}", path):
             self._writer_here()
@@ -266,7 +286,7 @@ class LocalStore:
                 self._kept.clear()
             if self._writer is None:
                 self._directory.mkdir(parents=True, exist_ok=True)
-                if not (self._directory / _FORMAT_FILE).exists():
+                if not ((self._directory / _FORMAT_FILE).exists() and self._format_is_whole):
                     replace_file(
                         self._directory / _FORMAT_FILE, [json.dumps({"format": FORMAT}).encode() + b"\n"]
                     )
@@ -355,6 +375,7 @@ class LocalStore:
             found = json.loads(content)["format"]
         except (ValueError, KeyError, TypeError, RecursionError):
             # Records tell by themselves whether they are whole, so this file alone can't cost an experiment.
+            self._format_is_whole = False
             self._report(f"{path} is damaged; taking the experiment to be of format {FORMAT}")
             return
         if found != FORMAT:
@@ -372,6 +393,13 @@ class LocalStore:
     def __del__(self) -> None:
         with contextlib.suppress(Exception):
             self.close()
+
+
+def _same(known: Any, result: Any) -> bool:
+    """Whether a function gave again, with the same code, what it gave before: when doesn't matter."""
+    if not isinstance(known, dict) or not isinstance(result, dict):
+        return bool(known == result)
+    return {**known, "at": 0} == {**result, "at": 0}
 
 
 def _check_key(key: str) -> None:

@@ -54,6 +54,16 @@ class Payload:
                 failed.attribute, content[failed.attribute], failed.__cause__
             ) from failed.__cause__
 
+    def is_intact(self) -> bool:
+        """Whether what was dumped is still what it was: something else may hold its memory, and write to it.
+
+        Memory of another device is not looked at.
+        """
+        return all(
+            buffer.device != "cpu" or buffer.digest_of(buffer.view()) == buffer.digest
+            for buffer in self.buffers
+        )
+
     def load(self, copy: bool = True) -> dict[str, Any]:
         """The content put together again.
 

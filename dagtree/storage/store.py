@@ -75,6 +75,11 @@ class Store(Protocol):
         """
         ...
 
+    def acknowledge(self) -> None:
+        """The problems found so far were named: those that nothing else mends are no problems of a store that
+        is opened later. Does nothing when the store is read-only."""
+        ...
+
     def mark_damaged(self, key: str, reason: str) -> None:
         """The node is not among `keys`, for any reader, until it is written again; `problems` says why."""
         ...

@@ -91,6 +91,7 @@ class Grower:
                 "seconds": 1.5,
                 "bytes": 2048,
                 "code": "c" * 32,
+                "sources": "c" * 32,
                 **more,
             },
         )

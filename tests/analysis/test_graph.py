@@ -218,7 +218,7 @@ def test_networkx_has_the_facts_and_the_edges(study: Any) -> None:
     rewound = graph.nodes.where(recipe="Rewind")[0]
     assert [net.edges[parent.key, rewound.key]["places"] for parent in rewound.parents] == [(0,), (1,)]
     pruned = graph.nodes.where(fraction=0.5)[0]
-    assert net.nodes[pruned.key]["path"] == "Train/Prune"
+    assert net.nodes[pruned.key]["label"] == pruned.label
     assert net.edges[pruned.parents[0].key, pruned.key]["properties"] == {"fraction": 0.5}
 
 

@@ -54,7 +54,7 @@ def test_a_record_says_who_made_it_where_when_and_from_what(exp: dg.Experiment) 
     assert environment["host"]
     assert environment["packages"]["dask"]
     assert set(environment) >= {"git", "platform"}
-    texts = [source["text"] for source in restored.graph._tree.loader.sources(more["code"])]
+    texts = [source["text"] for source in restored.graph._tree.loader.sources(more["sources"])]
     assert any("state.value += 1" in text for text in texts)
 
 
