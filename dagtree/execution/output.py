@@ -16,6 +16,7 @@ LONGEST_CHARS = 10_000_000
 
 _sink: contextvars.ContextVar[Log | None] = contextvars.ContextVar("dagtree_log", default=None)
 _lock = threading.RLock()
+_active: list[Log] = []
 _listeners = 0
 _before_write: Callable[[], None] | None = None
 
@@ -47,7 +48,7 @@ class _Tee(io.TextIOBase):
         self._stream = stream
 
     def write(self, text: str) -> int:
-        log = _sink.get()
+        log = _sink.get() or _only_one()
         if log is not None:
             log.add(text)
             if _before_write is not None:
@@ -74,6 +75,25 @@ class _Tee(io.TextIOBase):
         return getattr(self._stream, name)
 
 
+def _only_one() -> Log | None:
+    """Whose a text is that a thread of the user's own writes: the node's, when just one is being computed."""
+    if len(_active) == 1 and threading.current_thread() is not threading.main_thread():
+        return _active[0]
+    return None
+
+
+def _log_handlers() -> Iterator[Any]:
+    """The handlers of ``logging`` that write to a stream; they hold on to the one that there was before."""
+    logging = sys.modules.get("logging")
+    if logging is None or not hasattr(logging, "root"):
+        return
+    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
+    for logger in loggers:
+        for handler in getattr(logger, "handlers", ()):
+            if type(handler) is logging.StreamHandler:
+                yield handler
+
+
 @contextlib.contextmanager
 def listening() -> Iterator[None]:
     """Route stdout and stderr of this process through dagtree for the length of the block; nests, in any
@@ -82,36 +102,44 @@ def listening() -> Iterator[None]:
     global _listeners
     with _lock:
         _listeners += 1
-        if not isinstance(sys.stdout, _Tee):
-            sys.stdout = _Tee(sys.stdout)
-        if not isinstance(sys.stderr, _Tee):
-            sys.stderr = _Tee(sys.stderr)
+        for name in ("stdout", "stderr"):
+            stream = getattr(sys, name)
+            if stream is not None and not isinstance(stream, _Tee):
+                tee = _Tee(stream)
+                setattr(sys, name, tee)
+                for handler in _log_handlers():
+                    if handler.stream is stream:
+                        handler.setStream(tee)
     try:
         yield
     finally:
         with _lock:
             _listeners -= 1
             if _listeners == 0:
-                # Somebody else (a notebook, a test) may have put a stream of their own there meanwhile: leave
-                # that.
-                if isinstance(sys.stdout, _Tee):
-                    sys.stdout = sys.stdout._stream
-                if isinstance(sys.stderr, _Tee):
-                    sys.stderr = sys.stderr._stream
+                for name in ("stdout", "stderr"):
+                    tee = getattr(sys, name)
+                    # Somebody else (a notebook, a test) may have put a stream of their own there: leave that.
+                    if isinstance(tee, _Tee):
+                        setattr(sys, name, tee._stream)
+                for handler in _log_handlers():
+                    if isinstance(handler.stream, _Tee):
+                        handler.setStream(handler.stream._stream)
 
 
 class captured:  # used as a function is; a generator would cost a microsecond more, for each node
-    """Copy what the block prints in this thread into a Log. Needs ``listening`` around it."""
+    """Copy what the block prints into a Log: in this thread, and in threads of its own. Needs ``listening``."""
 
-    __slots__ = ("_token",)
+    __slots__ = ("_log", "_token")
 
     def __enter__(self) -> Log:
-        log = Log()
+        self._log = log = Log()
+        _active.append(log)
         self._token = _sink.set(log)
         return log
 
     def __exit__(self, *exception: object) -> None:
         _sink.reset(self._token)
+        _active.remove(self._log)
 
 
 def quiet_line(clear: Callable[[], None] | None) -> None:

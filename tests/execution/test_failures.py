@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import dagtree as dg
-from study import Add, Count, Fail, Number, Touch, value
+from study import Add, Count, Fail, Number, Touch, explode, value
 
 
 @pytest.fixture
@@ -273,3 +273,27 @@ def test_functions_of_the_failed_are_not_called(exp: dg.Experiment) -> None:
     with pytest.raises(dg.RunError) as caught:
         exp.run()
     assert len(caught.value.failures) == 1
+
+
+class Grudge:
+    """Can be kept, and not restored."""
+
+    def __reduce__(self) -> Any:
+        return explode, ("never again",)
+
+
+class Hold(dg.Recipe):
+    def run(self, state: Any) -> Any:
+        state.value = Grudge()
+        return state
+
+
+@pytest.mark.parametrize("scheduler", ["single-threaded", "threads", "processes"])
+def test_a_parent_that_cannot_be_restored_fails_the_child_alone(exp: dg.Experiment, scheduler: str) -> None:
+    root = exp.spawn_new_tree(start=1)
+    child = Add(1)(Hold()(root))
+    fine = Add(2)(root)
+    with pytest.raises(dg.RunError, match=r"state of its parent .* can't be restored.*never") as caught:
+        exp.run(scheduler, workers=2)
+    assert [failure.key for failure in caught.value.failures] == [child.key]
+    assert fine.get().value == 3

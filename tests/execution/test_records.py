@@ -109,6 +109,112 @@ def test_what_a_recipe_prints_is_kept_with_it_and_still_reaches_the_terminal(
     assert exp.graph.node(root.key).output == ""
 
 
+class Chatter(dg.Recipe):
+    def run(self, state: Any) -> Any:
+        import threading
+
+        logging.getLogger("chatter").warning("logged")
+        thread = threading.Thread(target=print, args=("from a thread",))
+        thread.start()
+        thread.join()
+        return state
+
+
+def test_what_its_threads_print_and_what_it_logs_is_kept_too(
+    exp: dg.Experiment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler = logging.StreamHandler()  # holds on to the stderr of now, as basicConfig's does
+    logging.getLogger("chatter").addHandler(handler)
+    try:
+        chatter = Chatter()(exp.spawn_new_tree(start=1))
+        exp.run()
+    finally:
+        logging.getLogger("chatter").removeHandler(handler)
+    assert exp.graph.node(chatter.key).output == "logged\nfrom a thread\n"
+    out, err = capsys.readouterr()
+    assert "from a thread" in out
+    assert "logged" in err
+
+
+def test_a_function_that_prints_leaves_the_recipes_output_alone(exp: dg.Experiment) -> None:
+    @dg.function
+    def log(state: Any) -> None:
+        print("the function")
+
+    talk = log(Talk()(exp.spawn_new_tree(start=1)))
+    exp.run()
+    assert exp.graph.node(talk.key).output == "out: hello\nerr: hello\n"
+
+
+@pytest.mark.parametrize("folder", ["environments", "sources", "files"])
+def test_what_lies_beside_the_nodes_is_never_returned_when_it_was_changed(
+    exp: dg.Experiment, folder: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    talk = Talk()(exp.spawn_new_tree(start=1))
+    exp.run()
+    for path in (exp.directory / folder).rglob("*"):
+        if path.is_file():
+            path.write_text(path.read_text().replace("e", "3"))
+    node = dg.Experiment.restore(exp.directory).graph.node(talk.key)
+    with pytest.raises(dg.DamagedError, match=folder):
+        _ = {
+            "environments": lambda: node.environment,
+            "sources": lambda: node.sources,
+            "files": lambda: node.output,
+        }[folder]()
+    with caplog.at_level(logging.WARNING, logger="dagtree"):
+        assert exp.verify() == ()
+    assert any(folder in message for message in caplog.messages)
+
+
+def test_a_line_that_cannot_be_read_is_named_once_for_ever(exp: dg.Experiment) -> None:
+    added = Add(1)(exp.spawn_new_tree(start=1))
+    exp.run()
+    records = next((exp.directory / "records").iterdir())
+    records.write_bytes(records.read_bytes().replace(added.key.encode(), b"?" * 32))
+    reports = []
+    for _ in range(3):
+        again = dg.Experiment(exp.directory, Number)
+        Add(1)(again.spawn_new_tree(start=1))
+        reports += [again.run(), again.run()]
+    assert [len(report.damaged) for report in reports] == [1, 0, 0, 0, 0, 0]
+    assert [report.computed for report in reports] == [1, 0, 0, 0, 0, 0]
+
+
+def test_a_directory_that_is_removed_during_a_run_is_an_error(exp: dg.Experiment) -> None:
+    class Remove(dg.Recipe):
+        directory: str
+
+        def run(self, state: Any) -> Any:
+            import shutil
+
+            shutil.rmtree(self.directory)
+            return state
+
+    Add(1)(Remove(directory=str(exp.directory))(exp.spawn_new_tree(start=1)))
+    with pytest.raises(dg.StorageError, match="not in .* any more"):
+        exp.run()
+
+
+def test_two_recipes_of_one_name_beside_each_other_are_both_in_the_graph(tmp_path: Path) -> None:
+    def pruner(sign: int) -> type[dg.Recipe]:
+        class Prune(dg.Recipe):
+            def run(self, state: Any) -> Any:
+                state.value *= sign
+                return state
+
+        return Prune
+
+    for _ in range(2):
+        exp = dg.Experiment(tmp_path / "tree", Number)
+        root = exp.spawn_new_tree(start=3)
+        leaves = [Add(1)(pruner(sign)()(root)) for sign in (1, -1)]
+        exp.run()
+        for graph in (exp.graph, dg.Experiment.restore(exp.directory).graph):
+            assert len(graph.superseded) == 0
+            assert {leaf.key for leaf in leaves} == set(graph.leaves.keys)
+
+
 def test_a_failed_node_keeps_its_error_and_what_it_printed(exp: dg.Experiment) -> None:
     class Sorry(dg.Recipe):
         def run(self, state: Any) -> Any:

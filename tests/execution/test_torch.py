@@ -140,6 +140,50 @@ def test_a_child_may_be_the_last_to_take_the_live_state_and_the_node_stays_as_it
         assert torch.equal(mine * 0.5, other)
 
 
+class Share(dg.Recipe):
+    def run(self, state: Classifier) -> Classifier:
+        import numpy as np
+
+        array = np.zeros(50_000)
+        state.data, state.ema = array, torch.from_numpy(array)  # one memory, known to two libraries
+        OUTSIDE.append(array)
+        return state
+
+
+class Write(dg.Recipe):
+    def run(self, state: Classifier) -> Classifier:
+        state.data[0] = 5.0
+        state.optimizer = float(state.ema[0])
+        return state
+
+
+OUTSIDE: list[Any] = []
+
+
+def test_memory_that_something_else_shares_never_reaches_a_child(tmp_path: Path) -> None:
+    found = []
+    for name in ("at once", "in two runs"):
+        exp = dg.Experiment(tmp_path / name, Classifier)
+        shared = Share()(exp.spawn_new_tree(width=4))
+        if name == "in two runs":
+            exp.run()
+        found.append(Write()(shared).get().optimizer)
+    assert found[0] == found[1]
+
+
+def test_a_live_state_that_is_written_to_from_outside_is_read_from_disk(tmp_path: Path) -> None:
+    exp = dg.Experiment(tmp_path / "tree", Classifier)
+    shared = Share()(exp.spawn_new_tree(width=4))
+
+    @dg.function
+    def vandal(state: Any) -> None:
+        OUTSIDE[-1][:] = -1
+
+    child = Halve()(vandal(shared))
+    exp.run()
+    assert float(child.get().data[0]) == 0.0
+
+
 def test_metrics_of_a_training_loop_are_numbers(tmp_path: Path) -> None:
     exp, promises = define(tmp_path / "tree")
     exp.run()
