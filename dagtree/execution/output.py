@@ -127,7 +127,10 @@ def listening() -> Iterator[None]:
 
 
 class captured:  # used as a function is; a generator would cost a microsecond more, for each node
-    """Copy what the block prints into a Log: in this thread, and in threads of its own. Needs ``listening``."""
+    """Copy what the block prints into a Log, in this thread and in threads of its own.
+
+    Needs ``listening`` around it.
+    """
 
     __slots__ = ("_log", "_token")
 

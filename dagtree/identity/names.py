@@ -13,12 +13,25 @@ import sys
 from dataclasses import dataclass
 from types import CodeType
 
-__all__ = ["Mentions", "chain_of", "imports_in", "mentions_of", "supers_in"]
+__all__ = ["Mentions", "chain_of", "computes_names", "imports_in", "mentions_of", "supers_in"]
 
 _NAMES = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
 _ATTRIBUTES = ("LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR", "DELETE_ATTR", "LOAD_SUPER_ATTR")
 _TRANSPARENT = ("CACHE", "PUSH_NULL", "EXTENDED_ARG", "NOP")
 _DYNAMIC = frozenset({"getattr", "setattr", "hasattr", "delattr", "attrgetter", "methodcaller", "operator"})
+_COMPUTING = frozenset(
+    {
+        "getattr",
+        "attrgetter",
+        "methodcaller",
+        "vars",
+        "eval",
+        "exec",
+        "globals",
+        "__dict__",
+        "__getattribute__",
+    }
+)
 _SHIFTS = {"LOAD_GLOBAL": 1, "LOAD_ATTR": 1 if sys.version_info >= (3, 12) else 0, "LOAD_SUPER_ATTR": 2}
 
 
@@ -42,6 +55,7 @@ class Mentions:
     attributes: frozenset[str]
     uses_super: bool
     free: frozenset[tuple[str, ...]]
+    is_dynamic: bool
 
 
 _memo: dict[CodeType, Mentions] = {}
@@ -63,6 +77,7 @@ def mentions_of(code: CodeType) -> Mentions:
         frozenset(attributes),
         "super" in heads or "__class__" in code.co_freevars,
         frozenset(free),
+        bool(heads & _COMPUTING or attributes & _COMPUTING),
     )
 
 
@@ -110,6 +125,25 @@ def _scan(
             _scan(const, chains, attributes, free, strings)
         elif type(const) is str:
             strings.add(const)
+
+
+def computes_names(node: ast.AST) -> bool:
+    """Whether code in a syntax tree looks names up that aren't written there as they are."""
+    for part in ast.walk(node):
+        if isinstance(part, ast.Attribute) and part.attr in ("__dict__", "__getattribute__"):
+            return True
+        name = part.func if isinstance(part, ast.Call) else None
+        called = (
+            name.id if isinstance(name, ast.Name) else name.attr if isinstance(name, ast.Attribute) else ""
+        )
+        if not isinstance(part, ast.Call) or called not in _COMPUTING:
+            continue
+        sought = part.args[1:2] if called == "getattr" else part.args
+        if not sought or not all(isinstance(one, ast.Constant) for one in sought):
+            return True
+        if called in ("eval", "exec"):
+            return True
+    return False
 
 
 def chain_of(node: ast.AST) -> tuple[str, ...] | None:

@@ -84,18 +84,16 @@ def is_library_module_name(name: str) -> bool:
         # What is started counts as the user's, also where a library's own program (pytest, Jupyter) was
         # started.
         return False
-    if first in sys.builtin_module_names or first in sys.stdlib_module_names:
-        return True
     for candidate in (name, first):
         module = sys.modules.get(candidate)
         held: dict[str, Any] = {} if module is None else vars(module)
         path = held.get("__file__")
-        if isinstance(path, str):
+        if isinstance(path, str):  # before its name: a user's trace.py is the user's
             return is_library_file(path)
         folders = held.get("__path__")
         if folders is not None:
             return any(is_library_file(os.path.join(folder, "")) for folder in list(folders))
-    return False
+    return first in sys.builtin_module_names or first in sys.stdlib_module_names
 
 
 def is_library_function(function: FunctionType) -> bool:

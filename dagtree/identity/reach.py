@@ -17,8 +17,10 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any
 
-from .canonical import ENCODERS, FAMILIES, Refused, encode, encode_with
-from .names import Mentions, chain_of, imports_in, mentions_of, supers_in
+from .canonical import Refused, encode, encode_with
+from .holds import foreign, instance
+from .library import NOT_CODE
+from .names import Mentions, chain_of, computes_names, imports_in, mentions_of, supers_in
 from .ownership import (
     is_a,
     is_library_class,
@@ -43,12 +45,13 @@ from .statics import (
     is_users_code,
     join,
     key_bytes,
+    leads_to,
     library_name,
     meant_members,
-    static_dict,
+    names_of,
     unbelieved,
 )
-from .syntax import code_bytes, definition_of, module_tree, tree_bytes
+from .syntax import code_bytes, definition_of, module_tree, tree_bytes, written_in
 from .watch import MISSING, Watch
 
 __all__ = ["Reach"]
@@ -87,7 +90,7 @@ class Reach:
 
     def enter(self, label: str, value: object) -> None:
         """Count ``value`` and all that it reaches."""
-        self._add("entry", label, self.describe(value))
+        self.add("entry", label, self.describe(value))
         while self._waiting:
             visit, reached = self._waiting.popleft()
             visit(reached)
@@ -112,7 +115,7 @@ class Reach:
         for name in sorted(names - without - _SHOWING - NOT_MEANT):
             part = self._attribute(index, name, every=True)
             if part:
-                self._add(*part)
+                self.add(*part)
 
     def describe(self, value: Any) -> bytes:
         """``value`` in bytes: as what it is, or as the number of the object to be visited later."""
@@ -147,18 +150,15 @@ class Reach:
         if is_a(value, Enum):
             return join("enum", self.describe(kind), encode(value._name_, []))
         if is_library_class(kind):
-            if kind in ENCODERS or module_of(kind).partition(".")[0] in FAMILIES:
-                try:
-                    encoded = encode_with(value, self.describe)
-                except Refused:
-                    pass
-                else:
-                    self.watch.content(value)
-                    return encoded
-            return self._later(self._foreign, value)
+            try:
+                encoded = encode_with(value, self.describe)
+            except Refused:
+                return self._later(functools.partial(foreign, self), value)
+            self.watch.content(value)
+            return encoded
         # An encoding that the user registered would be the user's code, running: what the instance holds
         # counts instead.
-        return self._later(self._instance, value)
+        return self._later(functools.partial(instance, self), value)
 
     def _later(self, visit: Any, value: object) -> bytes:
         number = self._labels.get(id(value))
@@ -170,7 +170,7 @@ class Reach:
             self._waiting.append((visit, value))
         return b"#%d" % number
 
-    def _add(self, *parts: str | bytes) -> None:
+    def add(self, *parts: str | bytes) -> None:
         self.parts.append(join(*parts))
 
     def _container(self, value: Any) -> None:
@@ -182,14 +182,14 @@ class Reach:
                 encoded = join("deep", kind.__name__)
             if kind is not tuple and kind is not frozenset:
                 self.watch.content(value)
-            self._add("constant", encoded)
+            self.add("constant", encoded)
         elif kind is dict:
             self.watch.items(value)
             pairs = sorted(((key_bytes(key), key) for key in value), key=lambda pair: pair[0])
-            self._add("dict", *(part for first, key in pairs for part in (first, self.describe(value[key]))))
+            self.add("dict", *(part for first, key in pairs for part in (first, self.describe(value[key]))))
         elif kind is list or kind is tuple:
             self.watch.elements(value)
-            self._add(kind.__name__, *(self.describe(item) for item in value))
+            self.add(kind.__name__, *(self.describe(item) for item in value))
         else:
             self.watch.elements(value)
             # The order of a set of functions or classes differs between processes.
@@ -201,44 +201,7 @@ class Reach:
                     key_bytes(item),
                 ),
             )
-            self._add(kind.__name__, *(self.describe(item) for item in members))
-
-    def _foreign(self, value: Any) -> None:
-        """An instance of a library's class: by type, and by the user's functions that it holds (a jitted
-        function, a lock)."""
-        kind = type(value)
-        self._add("foreign", public_module(module_of(kind)), qualname_of(kind))
-        held = static_dict(value)
-        names = [name for name in held if isinstance(name, str)]
-        for name in sorted(names):
-            item = held[name]
-            if is_users_code(item):
-                self.watch.name(held, name, item)
-                self._add("holds", name, self.describe(item))
-
-    def _instance(self, value: Any) -> None:
-        kind = type(value)
-        self._add("instance", self.describe(kind))
-        held = static_dict(value)
-        self.watch.names_of(held)
-        for name in sorted(name for name in held if isinstance(name, str)):
-            self.watch.name(held, name, held[name])
-            self._add("attribute", name, self.describe(held[name]))
-        for base in mro_of(kind):
-            for name, slot in members_of(base).items():
-                if type(slot) is types.MemberDescriptorType:
-                    try:
-                        item = slot.__get__(value, kind)
-                    except AttributeError:
-                        continue
-                    self._add("slot", name, self.describe(item))
-        if is_a(value, CONTAINERS):
-            base_type: Any = next(container for container in CONTAINERS if is_a(value, container))
-            items = base_type.items(value) if base_type is dict else base_type.__iter__(value)
-            self._add("content", self.describe(base_type(items)))
-        elif is_a(value, (int, float, complex, str, bytes)):
-            base_type = next(scalar for scalar in (int, float, complex, str, bytes) if is_a(value, scalar))
-            self._add("content", type(value).__name__, base_type.__repr__(value))
+            self.add(kind.__name__, *(self.describe(item) for item in members))
 
     def _function_reference(self, function: types.FunctionType) -> bytes:
         if not is_library_function(function):
@@ -251,7 +214,7 @@ class Reach:
     def _wrapper(self, function: types.FunctionType) -> None:
         """A library's wrapper (``torch.no_grad()``, ``functools.wraps``): by name, and by what of the user's
         it was made from."""
-        self._add("wrapper", library_name(function))
+        self.add("wrapper", library_name(function))
         self._function_parts(function)
 
     def _function_parts(self, function: types.FunctionType) -> None:
@@ -263,15 +226,15 @@ class Reach:
                 held = MISSING
             self.watch.cell(cell, held)
             if name != "__class__":
-                self._add("cell", name, b"" if held is MISSING else self.describe(held))
+                self.add("cell", name, b"" if held is MISSING else self.describe(held))
         for value in function.__defaults__ or ():
-            self._add("default", self.describe(value))
+            self.add("default", self.describe(value))
         for name, value in sorted((function.__kwdefaults__ or {}).items()):
-            self._add("default", name, self.describe(value))
+            self.add("default", name, self.describe(value))
         self.watch.names_of(function.__dict__)
         for name, value in sorted(function.__dict__.items()):
             self.watch.name(function.__dict__, name, value)
-            self._add("attribute", name, self.describe(value))
+            self.add("attribute", name, self.describe(value))
 
     def _function(self, function: types.FunctionType) -> None:
         code = function.__code__
@@ -281,13 +244,13 @@ class Reach:
         chains = set(mentions.chains)
         supers = mentions.attributes if mentions.uses_super else frozenset()
         if definition is None:
-            self._add("function", code_bytes(code))
+            self.add("function", code_bytes(code))
             self.written.append(
                 Source(function.__qualname__, module, code.co_filename, code.co_firstlineno, "")
             )
         else:
             node = definition.node
-            self._add("function", tree_bytes(node))
+            self.add("function", tree_bytes(node))
             self.written.append(
                 Source(function.__qualname__, module, code.co_filename, definition.line, definition.text)
             )
@@ -299,23 +262,37 @@ class Reach:
             package = function.__globals__.get("__package__") or ""
             self._imports(node, str(package))
         self._function_parts(function)
-        self._globals(function.__globals__, chains)
+        self._globals(function.__globals__, chains, written_in(code.co_filename, function.__globals__))
         self._free(function, mentions)
-        self._attributes(mentions, supers)
+        if mentions.is_dynamic and (definition is None or computes_names(definition.node)):
+            # getattr(self, f"by_{name}") may mean anything that there is.
+            every = names_of(self.subjects)
+            self._attributes(every, every)
+        elif any(leads_to(function.__globals__, chain, self.subjects) for chain in chains):
+            self._attributes(mentions.attributes, mentions.attributes)  # Base.run(self): not the first found
+        else:
+            self._attributes(mentions.attributes, supers)
 
-    def _globals(self, names: dict[str, Any], chains: set[tuple[str, ...]]) -> None:
+    def _globals(
+        self, names: dict[str, Any], chains: set[tuple[str, ...]], written: frozenset[str] = frozenset()
+    ) -> None:
+        """Globals by what they hold; a container that the code itself fills (a cache) by its type alone."""
         heads: dict[str, list[tuple[str, ...]]] = {}
         for chain in sorted(chains):
             heads.setdefault(chain[0], []).append(chain[1:])
         for name, tails in heads.items():
             value = names.get(name, MISSING)
+            if name in NOT_CODE:
+                continue
             self.watch.name(names, name, value)
             if value is MISSING:
                 continue
-            if is_a(value, types.ModuleType):
+            if name in written and type(value) in CONTAINERS:
+                self.add("written", name, type(value).__name__)
+            elif is_a(value, types.ModuleType):
                 self._module(name, value, tails)
             else:
-                self._add("global", name, self.describe(value))
+                self.add("global", name, self.describe(value))
 
     def _module(
         self, name: str, module: types.ModuleType, tails: list[tuple[str, ...]], below: bool = False
@@ -328,7 +305,7 @@ class Reach:
         held: Any = vars(module)
         library = is_library_module(module)
         if not (library and below):
-            self._add("global", name, self.describe(module))
+            self.add("global", name, self.describe(module))
         for attribute in sorted({tail[0] for tail in tails if tail}):
             value = held.get(attribute, MISSING)
             further = [tail[1:] for tail in tails if tail and tail[0] == attribute]
@@ -338,7 +315,7 @@ class Reach:
                 self._module(f"{name}.{attribute}", value, further, below=library)
             elif value is not MISSING and (not library or is_users_code(value)):
                 self.watch.name(held, attribute, value)
-                self._add("global", f"{name}.{attribute}", self.describe(value))
+                self.add("global", f"{name}.{attribute}", self.describe(value))
 
     def _free(self, function: types.FunctionType, mentions: Mentions) -> None:
         """Modules in a closure: what is taken from them."""
@@ -352,12 +329,12 @@ class Reach:
             if is_a(value, types.ModuleType) and len(chain) > 1:
                 self._module(chain[0], value, [chain[1:]])
 
-    def _attributes(self, mentions: Mentions, supers: frozenset[str]) -> None:
+    def _attributes(self, names: frozenset[str], supers: frozenset[str]) -> None:
         for index in range(len(self.subjects)):
-            for name in sorted(mentions.attributes):
+            for name in sorted(names):
                 part = self._attribute(index, name, every=name in supers)
                 if part:
-                    self._add(*part)
+                    self.add(*part)
 
     def _attribute(self, index: int, name: str, every: bool) -> tuple[str | bytes, ...]:
         """What ``name`` is on a subject: the first in the order of its bases, or every one (for
@@ -384,7 +361,7 @@ class Reach:
         for name in imports_in(node, package):
             path = file_of(name)
             if path is not None and not is_library_file(path):
-                self._add("import", self._later_file(path, name))
+                self.add("import", self._later_file(path, name))
 
     def _later_file(self, path: str, name: str) -> bytes:
         key = hash(("file", path))
@@ -399,9 +376,9 @@ class Reach:
         loaded yet or not."""
         path, name = reached
         tree = module_tree(path)
-        self._add("file", b"" if tree is None else tree_bytes(tree))
+        self.add("file", b"" if tree is None else tree_bytes(tree))
         for function in unbelieved(name, path):
-            self._add("unbelieved", code_bytes(function))
+            self.add("unbelieved", code_bytes(function))
         if tree is not None:
             package = name if os.path.basename(path) == "__init__.py" else name.rpartition(".")[0]
             self._imports(tree, package)
@@ -419,11 +396,11 @@ class Reach:
     def _class(self, cls: type) -> None:
         held = self.members(cls)
         self.watch.names_of(held)
-        self._add("class", *(self.describe(base) for base in _bases_of(cls)), self.describe(type(cls)))
+        self.add("class", *(self.describe(base) for base in _bases_of(cls)), self.describe(type(cls)))
         members: Mapping[str, Any] = held
         if isinstance(held.get("_member_map_"), dict):
             for name, member in held["_member_map_"].items():
-                self._add("member", name, self.describe(member._value_))
+                self.add("member", name, self.describe(member._value_))
             members = {
                 name: value
                 for name, value in held.items()
@@ -436,14 +413,14 @@ class Reach:
                 bool(getattr(params, name, False))
                 for name in ("init", "eq", "order", "unsafe_hash", "frozen")
             )
-            self._add("dataclass", encode(flags, []))
+            self.add("dataclass", encode(flags, []))
             for name, field in fields.items():
-                self._add("field", name, encode((field._field_type.name, field.init, field.compare), []))
+                self.add("field", name, encode((field._field_type.name, field.init, field.compare), []))
                 for part in (field.default, field.default_factory):
-                    self._add(b"-" if type(part) is _NO_DEFAULT else self.describe(part))
+                    self.add(b"-" if type(part) is _NO_DEFAULT else self.describe(part))
         for name, value in meant_members(members, isinstance(fields, dict) or "_fields" in held):
             self.watch.name(held, name, value)
-            self._add("member", name, self.describe(value))
+            self.add("member", name, self.describe(value))
 
 
 _bases_of: Callable[[type], tuple[type, ...]] = type.__dict__["__bases__"].__get__

@@ -36,9 +36,11 @@ __all__ = [
     "is_users_code",
     "join",
     "key_bytes",
+    "leads_to",
     "library_name",
     "lookup",
     "meant_members",
+    "names_of",
     "static_dict",
     "unbelieved",
 ]
@@ -213,6 +215,21 @@ def _cell_has_code(cell: Any) -> bool:
     return (type(held) is types.FunctionType and not is_library_function(held)) or (
         is_a(held, type) and not is_library_class(held)
     )
+
+
+def names_of(subjects: tuple[type, ...]) -> frozenset[str]:
+    """The names of all that the user's classes among the subjects and their bases have."""
+    bases = [base for subject in subjects for base in mro_of(subject) if not is_library_class(base)]
+    return frozenset(name for base in bases for name in members_of(base)) - NOT_MEANT
+
+
+def leads_to(names: Mapping[str, Any], chain: tuple[str, ...], subjects: tuple[type, ...]) -> bool:
+    """Whether the names lead to a subject's class or one of its bases."""
+    found: Any = names.get(chain[0])
+    for part in chain[1:]:
+        if is_a(found, types.ModuleType):
+            found = vars(found).get(part)
+    return is_a(found, type) and any(found in mro_of(subject) for subject in subjects)
 
 
 def file_of(name: str) -> str | None:

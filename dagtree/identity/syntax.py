@@ -18,7 +18,7 @@ from typing import Any
 
 from .canonical import canonical_bytes
 
-__all__ = ["Definition", "code_bytes", "definition_of", "module_tree", "tree_bytes"]
+__all__ = ["Definition", "code_bytes", "definition_of", "module_tree", "tree_bytes", "written_in"]
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
@@ -77,6 +77,55 @@ def module_tree(path: str) -> ast.Module | None:
     linecache.checkcache(path)
     parsed = _parsed(linecache.getlines(path))
     return None if parsed is None else parsed.tree
+
+
+_FILLING = frozenset(
+    {"add", "append", "appendleft", "clear", "discard", "extend", "insert", "pop", "popitem", "remove",
+     "setdefault", "sort", "update"}
+)  # fmt: skip
+
+
+def written_in(path: str, module_globals: dict[str, Any] | None = None) -> frozenset[str]:
+    """The global names that functions of a file rebind, or whose containers they fill: caches, registries."""
+    parsed = _parsed(linecache.getlines(path, module_globals))
+    if parsed is None:
+        return frozenset()
+    found = _written.get(id(parsed))
+    if found is None or found[0] is not parsed:
+        if len(_written) > 1000:
+            _written.clear()
+        found = _written[id(parsed)] = parsed, _names_written(parsed.tree)
+    return found[1]
+
+
+_written: dict[int, tuple[Any, frozenset[str]]] = {}
+
+
+def _names_written(tree: ast.Module) -> frozenset[str]:
+    names: set[str] = set()
+    for function in ast.walk(tree):
+        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        local = {part.arg for part in ast.walk(function.args) if isinstance(part, ast.arg)}
+        for part in ast.walk(function):
+            if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
+                local.add(part.id)
+        for part in ast.walk(function):
+            target: ast.AST | None = None
+            if isinstance(part, ast.Global):
+                names.update(part.names)
+                local.difference_update(part.names)
+            elif isinstance(part, ast.Subscript) and not isinstance(part.ctx, ast.Load):
+                target = part.value
+            elif (
+                isinstance(part, ast.Call)
+                and isinstance(part.func, ast.Attribute)
+                and part.func.attr in _FILLING
+            ):
+                target = part.func.value
+            if isinstance(target, ast.Name) and target.id not in local:
+                names.add(target.id)
+    return frozenset(names)
 
 
 def tree_bytes(node: ast.AST) -> bytes:

@@ -10,6 +10,7 @@ from types import CellType, CodeType, FunctionType
 from typing import Any
 
 from .canonical import Refused, encode_with
+from .library import hidden_state
 
 __all__ = ["MISSING", "Watch"]
 
@@ -31,7 +32,7 @@ class Watch:
     """Names and what they were bound to, functions and their parts, and the content of what can change in
     place."""
 
-    __slots__ = ("_cells", "_contents", "_elements", "_functions", "_keys", "_names", "_seen")
+    __slots__ = ("_cells", "_contents", "_elements", "_functions", "_hidden", "_keys", "_names", "_seen")
 
     def __init__(self) -> None:
         self._names: list[tuple[Mapping[str, Any], str, object]] = []
@@ -40,6 +41,7 @@ class Watch:
         self._cells: list[tuple[CellType, object]] = []
         self._elements: list[tuple[Any, tuple[object, ...]]] = []
         self._contents: list[tuple[object, bytes]] = []
+        self._hidden: list[tuple[object, bytes]] = []
         self._seen: set[object] = set()
 
     def name(self, held: Mapping[str, Any], name: str, value: object) -> None:
@@ -77,6 +79,12 @@ class Watch:
         with contextlib.suppress(Refused):
             self._contents.append((value, encode_with(value, _by_identity)))
 
+    def hidden(self, value: object) -> None:
+        """Notice what an object of C holds."""
+        if id(value) not in self._seen:
+            self._seen.add(id(value))
+            self._hidden.append((value, _hidden_bytes(value)))
+
     def unchanged(self) -> bool:
         for held, name, value in self._names:
             if held.get(name, MISSING) is not value:
@@ -104,6 +112,8 @@ class Watch:
             now = (*elements, *elements.values()) if type(elements) is dict else tuple(elements)
             if not _same(now, before):
                 return False
+        if any(_hidden_bytes(value) != state for value, state in self._hidden):
+            return False
         return not self._contents or self._contents_unchanged()
 
     def _contents_unchanged(self) -> bool:
@@ -114,6 +124,13 @@ class Watch:
             except Refused:
                 return False
         return True
+
+
+def _hidden_bytes(value: object) -> bytes:
+    try:
+        return encode_with(hidden_state(value), _by_identity)
+    except Refused:
+        return b""
 
 
 def _by_identity(code: object) -> bytes:
