@@ -7,9 +7,9 @@ and kept once on disk.
 
 from __future__ import annotations
 
+from .definition.promise import ExperimentStatePromise
 from .definition.recipe import Function, Recipe, function
 from .definition.state import ExperimentState
-from .definition.tree import ExperimentStatePromise
 from .errors import (
     CodeNotFoundError,
     DagtreeError,

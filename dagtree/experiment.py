@@ -10,8 +10,9 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .definition.promise import ExperimentStatePromise
 from .definition.state import ExperimentState, state_with
-from .definition.tree import ExperimentStatePromise, Tree
+from .definition.tree import Tree
 from .errors import (
     DamagedError,
     DefinitionError,
@@ -176,7 +177,8 @@ class Experiment:
         try:
             return run()
         finally:
-            self._statuses = {key: status for key, status in run.statuses.items() if status == "skipped"}
+            ended = ("skipped", "failed")
+            self._statuses = {key: status for key, status in run.statuses.items() if status in ended}
             self._graph = None
 
     def get(self, promise: ExperimentStatePromise, scheduler: Any = "single-threaded") -> Any:

@@ -18,7 +18,7 @@ PACKAGE = Path(dagtree.__file__).parent
 # In order: a room imports only rooms above it, and a file only files above it in its room.
 LAYOUT = """
 identity:   names canonical standard arrays ownership library syntax watch statics holds reach source key
-definition: fields state recipe tree
+definition: fields state recipe promise tree
 storage:    describe notes record lines scripts buffer rebuild pickling payload store files tensorfile
             writing reading index local
 execution:  environment generators kinds output report plan handle current task assemble progress step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from .fields import ATOMIC, Fields, bind, choices, fields_of, snapshot, unbound
 from .state import ExperimentState
 
 if TYPE_CHECKING:
-    from .tree import ExperimentStatePromise
+    from .promise import ExperimentStatePromise
 
 __all__ = [
     "Function",
@@ -83,6 +84,11 @@ class Recipe:
 
         def __init__(self, *positional: object, **named: object) -> None:
             cls = type(self)
+            if any(hasattr(type(value), "to_promise") for value in positional):
+                raise PropertyError(
+                    f"{cls.__name__}(node) would make a recipe with the node as a property. To apply it, "
+                    f"write {cls.__name__}(…)(node); to give a node as a property, name it."
+                )
             if cls.__init__ is Recipe.__init__ or positional or named:
                 vars(self).update(bind(cls, cls._fields, positional, named))
 
@@ -157,7 +163,8 @@ class Function:
             )
         self.op = op
         self.cached = cached
-        self.__name__: str = getattr(op, "__name__", type(op).__name__)
+        named = op.func if isinstance(op, functools.partial) else op
+        self.__name__: str = getattr(named, "__name__", type(named).__name__)
         self.__doc__ = getattr(op, "__doc__", None)
         self.__wrapped__ = op
 

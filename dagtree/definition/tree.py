@@ -5,178 +5,24 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..deprecation import alias
 from ..errors import DefinitionError, TreeError
 from ..identity import key as keys
-from ..identity.canonical import canonical_properties
+from ..identity.canonical import canonical_bytes, canonical_properties
 from ..identity.source import Code, function_code, recipe_code, root_code
 from .fields import ATOMIC, choices, snapshot
+from .promise import ExperimentStatePromise, brief, promises_in
 from .recipe import Function, Recipe, properties_of, shape_of
 from .state import ExperimentState, root_properties
 
 if TYPE_CHECKING:
     from ..experiment import Experiment
 
-__all__ = ["Asked", "ExperimentStatePromise", "Tree", "label_of"]
+__all__ = ["Asked", "Tree"]
 
 NO_CODE = Code("", ())
-
-
-class ExperimentStatePromise:
-    """A node that is defined and perhaps not computed yet.
-
-    Two promises with one ``key`` are one object. ``at(k)`` is the state after the k-th moment of the edge
-    that makes this node, ``get()`` computes what is missing and gives the state.
-    """
-
-    __slots__ = (
-        "__weakref__", "_address", "_body", "_twin", "code", "key", "kind", "links", "moment", "name",
-        "parents", "position", "properties", "recipe", "tags", "tree",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        tree: Tree,
-        kind: str,
-        name: str,
-        key: str,
-        body: bytes,
-        code: Code,
-        properties: Mapping[str, Any],
-        parents: tuple[ExperimentStatePromise, ...] = (),
-        *,
-        recipe: type[Recipe] | None = None,
-        moment: int | None = None,
-        links: tuple[ExperimentStatePromise, ...] = (),
-        address: str = "",
-    ) -> None:
-        self.tree = tree
-        self.kind = kind
-        self.name = name
-        self.key = key
-        self._body = body
-        self._address = address
-        self._twin = 0
-        self.code = code
-        self.properties = properties
-        self.parents = parents
-        self.recipe = recipe
-        self.moment = moment
-        self.links = links
-        self.position = -1
-        self.tags: tuple[str, ...] = ()
-
-    @property
-    def experiment(self) -> Experiment:
-        """The experiment that this promise belongs to."""
-        return self.tree.experiment
-
-    @property
-    def is_from_disk(self) -> bool:
-        """Whether only its record is known, so that nobody here could make it."""
-        return not self._body
-
-    @property
-    def address(self) -> str:
-        """What this node is called, whatever its code: the key of the same path without the code on it."""
-        waiting = [self]
-        while waiting:
-            promise = waiting[-1]
-            if not promise._address:
-                unknown = [parent for parent in promise.parents if not parent._address]
-                if unknown:
-                    waiting.extend(unknown)
-                    continue
-                parents = [parent._address for parent in promise.parents]
-                body = promise._body + b"#%d" % promise._twin if promise._twin else promise._body
-                promise._address = keys.address(promise.kind, promise.name, body, parents)
-            waiting.pop()
-        return self._address
-
-    @property
-    def recorded_parents(self) -> tuple[str, ...]:
-        """The keys that its record names: those of its parents; of a moment the end of its edge, then the
-        edge's parents.
-        """
-        keys = [parent.key for parent in self.parents]
-        if self.kind == "moment" and self.parents:
-            keys.extend(parent.key for parent in self.parents[0].parents)
-        return tuple(keys)
-
-    @property
-    def label(self) -> str:
-        """The recipe as one would write it, ``Train(epochs=20, lr=0.1)``; a moment is ``Train(…)@1``."""
-        edge = self.parents[0] if self.kind == "moment" and self.parents else self
-        return label_of(self.name, edge.properties, self.moment)
-
-    def at(self, moment: int) -> ExperimentStatePromise:
-        """The promise of the state after the ``moment``-th ``yield`` (1 is the first) of the recipe that
-        makes this node.
-
-        Raises DefinitionError when the node isn't made by a recipe that yields, or ``moment`` isn't a
-        positive integer.
-        """
-        if self.kind != "recipe":
-            raise DefinitionError(
-                f"{self.label} is a {self.kind}, and only what a recipe with moments makes has an `.at(k)`."
-            )
-        if self.recipe is not None and not shape_of(self.recipe).has_moments:
-            raise DefinitionError(
-                f"{self.name}.run doesn't yield, so it has no moments. Write `yield` "
-                f'(or `yield {{"loss": loss}}`) where a state should be kept.'
-            )
-        if type(moment) is not int or moment < 1:
-            raise DefinitionError(f"Moments are counted from 1: {self.name}(…).at({moment!r}) means none.")
-        return self.tree.moment(self, moment)
-
-    def get(self, scheduler: Any = "single-threaded") -> Any:
-        """The state of this node. Computes it, and whatever it needs that is missing; what is there is read.
-
-        Takes ``scheduler`` as ``Experiment.run`` does. Raises RunError when the node, or one above it, fails.
-        """
-        return self.tree.experiment.get(self, scheduler=scheduler)
-
-    def to_promise(self) -> ExperimentStatePromise:
-        """The promise itself; nodes of a graph have this too, so that both can be parents."""
-        return self
-
-    @property
-    def experiment_object(self) -> Experiment:
-        """dagger's name for ``experiment``."""
-        return self.tree.experiment
-
-    @property
-    def __dagtree_key__(self) -> str:
-        return self.key
-
-    def __deepcopy__(self, memo: dict[int, object]) -> ExperimentStatePromise:
-        return self
-
-    def __copy__(self) -> ExperimentStatePromise:
-        return self
-
-    def __reduce__(self) -> Any:
-        raise TypeError(
-            f"{self!r} is a promise, and promises don't travel. Give it to the recipe as a parent, or as a "
-            f"property of its "
-            f"own; or take the state with get()."
-        )
-
-    def __getattr__(self, name: str) -> Any:
-        if self.kind == "root" and name in self.properties:
-            return self.properties[name]
-        if name == "sha":
-            alias("ExperimentStatePromise", "sha()", "key")
-            return lambda: self.key
-        cls = self.tree.known_state_class
-        hint = f" The state has it: promise.get().{name}" if cls is not None and name in cls._names else ""
-        raise AttributeError(f"A promise has no attribute `{name}`.{hint}")
-
-    def __repr__(self) -> str:
-        return f"<promise {self.key[:8]} {self.label}{' ' + ', '.join(self.tags) if self.tags else ''}>"
 
 
 @dataclass(frozen=True)
@@ -281,8 +127,8 @@ class Tree:
                     f"A node's parents belong to its own experiment."
                 )
         properties = properties_of(recipe)
-        links = self._links(cls, properties)
         body = canonical_properties(properties)
+        links = self._links(cls, properties)
         code = recipe_code(cls, self.state_class)
         name = cls.__name__
         key = keys.node_key("recipe", name, code.digest, body, [parent.key for parent in parents])
@@ -338,7 +184,13 @@ class Tree:
         name = function.__name__
         if name == "<lambda>":
             name = f"lambda:{function_code(function.op, self.state_class).digest[:8]}"
-        self.functions[promise.key, name] = (function, promise)
+        place, number = name, 1
+        while (known := self.functions.get((promise.key, place))) is not None and _are_siblings(
+            known[0], function
+        ):
+            number += 1
+            place = f"{name}#{number}"
+        self.functions[promise.key, place] = (function, promise)
         self.revision += 1
 
     def asked(self) -> list[Asked]:
@@ -383,7 +235,7 @@ class Tree:
         for name, value in properties.items():
             if type(value) in ATOMIC:
                 continue
-            for promise in _promises_in(value):
+            for promise in promises_in(value):
                 if promise.tree is not self:
                     raise TreeError(
                         f"{cls.__name__}.{name} is a node of another experiment: {promise.tree.experiment}."
@@ -392,37 +244,19 @@ class Tree:
         return tuple(found)
 
 
-def _promises_in(value: Any) -> Iterator[ExperimentStatePromise]:
-    if isinstance(value, ExperimentStatePromise):
-        yield value
-    elif isinstance(value, dict):
-        for inner in value.values():
-            yield from _promises_in(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _promises_in(inner)
-    elif hasattr(type(value), "to_promise") and hasattr(type(value), "__dagtree_key__"):
-        yield value.to_promise()
-
-
-def label_of(name: str, properties: Mapping[str, Any], moment: int | None = None) -> str:
-    """A recipe as one would write it: ``Train(epochs=20, lr=0.1)``; one of its moments: ``Train(epochs=20,
-    lr=0.1)@3``.
-    """
-    shown = ", ".join(f"{name}={_brief(value)}" for name, value in properties.items())
-    return f"{name}({shown})" if moment is None else f"{name}({shown})@{moment}"
-
-
-def _brief(value: object) -> str:
-    if isinstance(value, PurePath):
-        value = str(value)
-    text = (
-        repr(value)
-        if type(value) in ATOMIC or isinstance(value, list | tuple | dict)
-        else type(value).__name__
+def _are_siblings(known: Function, function: Function) -> bool:
+    """Whether one definition made both, with other values: in a loop, or by ``functools.partial``."""
+    if known.op is function.op:
+        return False
+    if isinstance(known.op, partial) and isinstance(function.op, partial):
+        return canonical_bytes(known.op) != canonical_bytes(function.op)
+    code, other = getattr(known.op, "__code__", None), getattr(function.op, "__code__", None)
+    return (
+        code is not None
+        and code is other
+        and function_code(known.op, None) != function_code(function.op, None)
     )
-    return text if len(text) <= 40 else text[:39] + "…"
 
 
 def _arguments(arguments: Mapping[str, Any]) -> str:
-    return choices(f"{name}={_brief(value)}" for name, value in arguments.items())
+    return choices(f"{name}={brief(value)}" for name, value in arguments.items())

@@ -9,9 +9,10 @@ from typing import Any
 
 import cloudpickle
 
+from ..definition.promise import ExperimentStatePromise
 from ..definition.recipe import Recipe
 from ..definition.state import ExperimentState
-from ..definition.tree import ExperimentStatePromise, Tree
+from ..definition.tree import Tree
 from ..identity.key import digest
 from ..storage.scripts import script_classes
 from ..storage.store import Store

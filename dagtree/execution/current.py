@@ -11,9 +11,10 @@ import sys
 from collections.abc import Callable, Iterable, Sequence, Set
 from typing import Any
 
+from ..definition.promise import ExperimentStatePromise
 from ..definition.recipe import Recipe
 from ..definition.state import ExperimentState
-from ..definition.tree import ExperimentStatePromise, Tree
+from ..definition.tree import Tree
 from ..errors import DefinitionError, RecipeError
 from ..identity.source import function_code, recipe_code, root_code
 

@@ -10,6 +10,7 @@ and computed again alone.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.abc
 import importlib.util
 import random
@@ -68,7 +69,18 @@ def part_from_engine() -> None:
     """
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] in _ENGINE and vars(module).get("random") is random:
-            vars(module)["random"] = random.Random()
+            vars(module)["random"] = _engines_random()
+
+
+@functools.cache
+def _engines_random() -> ModuleType:
+    """A second ``random`` module, with a generator of its own."""
+    spec = importlib.util.find_spec("random")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @contextlib.contextmanager
@@ -154,19 +166,21 @@ _late = _Late()
 
 
 class _Seeded:
-    """The generators of a process in which one recipe runs at a time."""
+    """The generators of a process in which one recipe runs at a time; another run may still be beside it."""
 
-    __slots__ = ("_seed",)
+    __slots__ = ("_generators", "_seed")
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, generators: Generators, seed: int) -> None:
+        self._generators = generators
         self._seed = seed
 
     def __enter__(self) -> bool:
+        self._generators.enter()
         seed_all(self._seed)
         return False
 
     def __exit__(self, *exception: object) -> None:
-        return None
+        self._generators.leave()
 
 
 class Generators:
@@ -175,10 +189,28 @@ class Generators:
     def __init__(self) -> None:
         self._free = threading.Condition()
         self._alone = False
+        self._owner = 0
+        self._depth = 0
         self._beside = 0
         self._seeded: tuple[Any, ...] = ()
         self._disturbed = 0
         self._quiet: set[str] = set()
+
+    def enter(self) -> None:
+        """Have the generators alone; a run within a recipe has them with it."""
+        me = threading.get_ident()
+        with self._free:
+            if not (self._alone and self._owner == me):
+                self._free.wait_for(lambda: not self._alone and self._beside == 0)
+                self._alone, self._owner = True, me
+            self._depth += 1
+
+    def leave(self) -> None:
+        with self._free:
+            self._depth -= 1
+            if self._depth == 0:
+                self._alone, self._owner = False, 0
+                self._free.notify_all()
 
     def seeded(self, seed: int, code: str, *, shared: bool) -> AbstractContextManager[bool]:
         """Run the block with all generators seeded. ``shared`` says that other threads of this process may
@@ -188,7 +220,7 @@ class Generators:
         ended. Raises Disturbed after the block when a recipe that never drew before did so beside others; run
         it again then.
         """
-        return self._among_others(seed, code) if shared else _Seeded(seed)
+        return self._among_others(seed, code) if shared else _Seeded(self, seed)
 
     @contextlib.contextmanager
     def _among_others(self, seed: int, code: str) -> Iterator[bool]:
@@ -199,7 +231,7 @@ class Generators:
             if beside:
                 self._beside += 1
             else:
-                self._alone = True
+                self._alone, self._owner, self._depth = True, threading.get_ident(), 1
             if not beside or self._beside == 1:
                 seed_all(seed)
                 self._seeded = _states()
@@ -210,7 +242,7 @@ class Generators:
             with self._free:
                 drew = _states() != self._seeded
                 if not beside:
-                    self._alone = False
+                    self._alone, self._owner, self._depth = False, 0, 0
                     if not drew:
                         self._quiet.add(code)
                 else:

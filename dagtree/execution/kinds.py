@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import DefinitionError
 
-__all__ = ["is_shared", "kind_of"]
+__all__ = ["check_workers", "is_shared", "kind_of"]
 
 NAMES = {
     "single-threaded": "single-threaded", "sync": "single-threaded", "synchronous": "single-threaded",
@@ -37,6 +37,12 @@ def kind_of(scheduler: Any) -> str:
         'Give "single-threaded", "threads", "processes", a '
         'distributed.Client or cluster, or a scheduler\'s address like "tcp://host:8786".'
     )
+
+
+def check_workers(workers: object) -> None:
+    """DefinitionError when it is no number of workers."""
+    if workers is not None and (type(workers) is not int or workers < 1):
+        raise DefinitionError(f"workers={workers!r}: give how many threads or processes, from 1 on.")
 
 
 def is_shared(kind: str) -> bool:

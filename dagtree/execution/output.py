@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
-__all__ = ["captured", "listening", "quiet_line"]
+__all__ = ["captured", "is_recording", "listening", "quiet_line"]
 
 LONGEST_CHARS = 10_000_000
 
@@ -143,6 +143,11 @@ class captured:  # used as a function is; a generator would cost a microsecond m
     def __exit__(self, *exception: object) -> None:
         _sink.reset(self._token)
         _active.remove(self._log)
+
+
+def is_recording() -> bool:
+    """Whether this thread is within a recipe or a function of a run."""
+    return _sink.get() is not None
 
 
 def quiet_line(clear: Callable[[], None] | None) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any, NamedTuple
 
-from ..definition.tree import Asked, ExperimentStatePromise
+from ..definition.promise import ExperimentStatePromise
+from ..definition.tree import Asked
 from ..errors import NotComputedError
 
 __all__ = ["Plan", "Unit", "make_plan"]

@@ -11,6 +11,7 @@ __all__ = ["Failure", "Report", "duration", "failure_of", "users_traceback"]
 
 PACKAGE = str(Path(__file__).resolve().parent.parent)
 SHOWN_FAILURES = 20
+LONGEST_CHARS = 20_000
 
 
 @dataclass(frozen=True)
@@ -121,8 +122,20 @@ class Report:
 
 def failure_of(error: BaseException, key: str, label: str, function: str | None = None) -> Failure:
     """The failure that an exception means for a node."""
-    message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return Failure(key, label, message, users_traceback(error), function, error)
+    try:
+        said = str(error)
+    except BaseException:
+        said = "(and its own text can't be made)"
+    message = f"{type(error).__name__}: {said}" if said else type(error).__name__
+    return Failure(key, label, _cut(message), _cut(users_traceback(error)), function, error)
+
+
+def _cut(text: str) -> str:
+    """A text that people can still read, and that every record can hold."""
+    if len(text) <= LONGEST_CHARS:
+        return text
+    half = LONGEST_CHARS // 2
+    return f"{text[:half]}\n… {len(text) - 2 * half} characters …\n{text[-half:]}"
 
 
 def users_traceback(error: BaseException) -> str:
@@ -132,7 +145,11 @@ def users_traceback(error: BaseException) -> str:
         trimmed = trimmed.tb_next
     import traceback  # a run that fails nothing doesn't need it
 
-    return "".join(traceback.format_exception(type(error), error, trimmed))
+    try:
+        return "".join(traceback.format_exception(type(error), error, trimmed))
+    except BaseException:
+        frames = "".join(traceback.format_tb(trimmed))
+        return f"Traceback (most recent call last):\n{frames}{type(error).__name__}\n"
 
 
 def duration(seconds: float) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..definition.tree import ExperimentStatePromise, Tree
+from ..definition.promise import ExperimentStatePromise
+from ..definition.tree import Tree
 from ..storage.store import Store
 from .assemble import assemble
 from .environment import commit

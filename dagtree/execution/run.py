@@ -6,17 +6,17 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..definition.tree import Asked, ExperimentStatePromise, Tree
-from ..errors import RunError, RunInterrupted, StorageError
+from ..definition.promise import ExperimentStatePromise
+from ..definition.tree import Asked, Tree
+from ..errors import DefinitionError, RunError, RunInterrupted, StorageError
 from ..storage.store import Store
 from .current import current
-from .kinds import kind_of
+from .kinds import check_workers, kind_of
+from .output import is_recording
 from .plan import Plan, make_plan
 from .report import Failure, Report
 
 __all__ = ["Run"]
-
-MOST_ROUNDS = 20
 
 
 class Run:
@@ -44,7 +44,13 @@ class Run:
         self.targets = targets
         self.asked = asked
         self.scheduler = scheduler
-        kind_of(scheduler)
+        kind = kind_of(scheduler)
+        check_workers(workers)
+        if kind == "threads" and is_recording():
+            raise DefinitionError(
+                "A run within a recipe, or a function, can't use threads: the outer one has this process's "
+                "random generators, and the inner ones would wait for them for ever. Use the default there."
+            )
         self.workers = workers
         self.progress = progress
         self.taken = taken
@@ -62,12 +68,13 @@ class Run:
         store = self.store
         store.refresh()
         self._name(store.problems())
+        before = frozenset(store.keys())
         self.targets = current(self.tree, self.targets, store.keys())
         asked = list(self.asked)
         plan = make_plan(self.targets, store.keys(), asked, self._results)
         self._remember_definitions(plan.cached)
         try:
-            for _ in range(MOST_ROUNDS):
+            for _ in range(len(self.tree.promises) + 10):  # each round but the last does or drops something
                 if not plan.units:
                     break
                 damaged, is_cut = self._round(plan)
@@ -81,6 +88,11 @@ class Run:
                 plan = make_plan([*again, *self._waiting(plan)], store.keys(), asked, self._results)
         except KeyboardInterrupt:
             interrupted = True
+            store.refresh()
+            # What was under way when it came has ended since, and nobody has heard of it.
+            there = store.keys()
+            wanted = {promise.key for promise in self.targets}
+            self.statuses.update({key: "done" for key in wanted if key in there and key not in before})
         report = self._report(time.perf_counter() - started, interrupted)
         if report.computed_keys:
             self._check_kept(report)

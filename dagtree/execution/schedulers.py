@@ -114,17 +114,25 @@ class WorkerDied(Exception):
     """
 
 
-def _died(step: Step) -> Outcome:
+def _died(step: Step, cause: BaseException | None = None) -> Outcome:
     """The outcome of a step whose process didn't live to tell it."""
+    if cause is None:
+        said = "Others that were under way then are counted as failed too; the next run tries them again."
+    else:
+        said = f"The cluster says {type(cause).__name__}."
     error = RuntimeError(
         "its worker process died while this was under way: killed by a signal, out of memory, or crashed in "
-        "native code. "
-        "Others that were under way at that moment are counted as failed too; the next run tries them again."
+        f"native code. {said}"
     )
-    failure = failure_of(error, step.node.key, step.label())
     outcome = Outcome(step.node.key)
-    outcome.failures.append(failure)
+    outcome.failures.append(failure_of(error, step.node.key, step.label()))
     outcome.statuses = {node.key: "failed" for node in step.nodes()}
+    return outcome
+
+
+def _skipped(step: Step) -> Outcome:
+    outcome = Outcome(step.node.key)
+    outcome.statuses = {node.key: "skipped" for node in step.nodes()}
     return outcome
 
 
@@ -192,9 +200,23 @@ def _on_cluster(graph: Graph, scheduler: Any, ended: Callable[[Outcome], None]) 
     try:
         futures = client.get(tasks, list(names.values()), sync=False)
         try:
+            lost: dict[str, BaseException] = {}
             for future in as_completed(futures, loop=client.loop):
-                ended(future.result())
+                try:
+                    outcome = future.result()
+                except KeyboardInterrupt:
+                    raise
+                except BaseException as error:  # its worker died, or the cluster gave it up
+                    lost[future.key] = error
+                else:
+                    ended(outcome)
                 future.release()  # the cluster keeps it for those that wait for it, and no longer
+            gone: set[str] = set()
+            for key, (step, parents) in graph.items():
+                if names[key] in lost:
+                    below = any(parent in gone for parent in parents)
+                    gone.add(key)
+                    ended(_skipped(step) if below else _died(step, lost[names[key]]))
         finally:
             for future in futures:
                 future.release()

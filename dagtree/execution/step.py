@@ -4,6 +4,7 @@ outcome.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Generator, Mapping
 from types import GeneratorType
@@ -139,9 +140,19 @@ class _Work:
                     contents = [self.store.read(key).load() for key in step.node.parents]
                 except (DamagedError, NotComputedError):
                     raise
-                except (Exception, SystemExit) as error:
+                except BaseException as error:
+                    if self.is_ctrl_c(error):
+                        raise
                     self.fail(error)
                     return
+
+    def is_ctrl_c(self, error: BaseException) -> bool:
+        """Whether it ends the run: Ctrl-C reaches the main thread of the driver, and nobody else."""
+        return (
+            isinstance(error, KeyboardInterrupt)
+            and not self.step.context.is_abroad
+            and threading.current_thread() is threading.main_thread()
+        )
 
     def content(self, key: str) -> dict[str, object]:
         handle = self.handles.get(key)
@@ -308,7 +319,7 @@ class _Work:
                 facts = self.facts()
                 facts["error"] = {
                     "type": type(error).__name__,
-                    "message": str(error),
+                    "message": failure.message.partition(": ")[2],
                     "traceback": failure.traceback,
                 }
                 if self.log.parts:
@@ -327,7 +338,9 @@ class _Work:
                 self.call_function(job)
             except (DamagedError, NotComputedError):
                 raise
-            except (Exception, SystemExit) as error:
+            except BaseException as error:
+                if self.is_ctrl_c(error):
+                    raise
                 label = self.step.label(job.moment)
                 self.outcome.failures.append(failure_of(error, job.key, label, job.name))
             self.outcome.called.append((job.key, job.name))
@@ -383,7 +396,8 @@ class _Work:
 
 
 def _kind(value: object) -> str:
-    return "nothing" if value is None else f"a {type(value).__name__}"
+    name = type(value).__name__
+    return "nothing" if value is None else f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
 
 
 def _file_name(name: str) -> str:

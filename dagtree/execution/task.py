@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import cloudpickle
 
+from ..definition.promise import label_of
 from ..definition.recipe import Recipe
 from ..definition.state import ExperimentState
-from ..definition.tree import label_of
 from ..identity.key import digest
 from ..storage.record import Record
 from ..storage.scripts import offer

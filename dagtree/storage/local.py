@@ -297,6 +297,9 @@ class LocalStore:
 
     def read(self, key: str) -> Payload:
         record = self._opened().records.get(key)
+        if key not in self._index.there:
+            self.refresh()  # another process may have written it meanwhile
+            record = self._index.records.get(key)
         if record is None or record.status != "done":
             raise NotComputedError(
                 f"{self.location} has no state of node {key}: it was not computed there, or failed",

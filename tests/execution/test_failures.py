@@ -87,10 +87,10 @@ def test_the_next_run_tries_again_what_failed_and_computes_nothing_else(
     ("body", "said"),
     [
         ("pass", "returned nothing. It must return the state"),
-        ("return 3", "returned a int. It must return the state"),
+        ("return 3", "returned an int. It must return the state"),
         ("return self", "It must return the state"),
-        ("yield 3", "yielded a int. Yield a mapping of metrics"),
-        ("yield {}\nreturn 3", "returned a int"),
+        ("yield 3", "yielded an int. Yield a mapping of metrics"),
+        ("yield {}\nreturn 3", "returned an int"),
         ("raise SystemExit(3)", "SystemExit: 3"),
     ],
 )

@@ -192,7 +192,7 @@ def test_a_directory_that_is_removed_during_a_run_is_an_error(exp: dg.Experiment
             return state
 
     Add(1)(Remove(directory=str(exp.directory))(exp.spawn_new_tree(start=1)))
-    with pytest.raises(dg.StorageError, match="not in .* any more"):
+    with pytest.raises(dg.StorageError, match=r"not in .* any more"):
         exp.run()
 
 
