@@ -13,6 +13,7 @@ from .definition.state import ExperimentState
 from .errors import CodeNotFoundError, DamagedError
 from .identity.key import digest
 from .storage.record import Record
+from .storage.scripts import from_value
 from .storage.store import Store
 
 __all__ = ["Beside", "kept_state_class", "missing_code"]
@@ -86,13 +87,11 @@ def kept_state_class(store: Store, record: Record | None = None) -> type[Experim
     say = f"The states here are of class {module}.{name}"
     hint = "Give it: Experiment.restore(directory, state_class=…)."
     if kept is not None:
-        import cloudpickle
-
         content = store.read_once("sources", str(kept))
         if content is None or digest(content) != kept:
             raise CodeNotFoundError(f"{say}, and the copy that was kept of it is missing or damaged. {hint}")
         with missing_code(f"{say}, whose kept copy needs code that is not here", hint):
-            found: Any = cloudpickle.loads(content)
+            found: Any = from_value(content, f"the class {name}")
     else:
         with missing_code(f"{say}, which can't be imported here", hint):
             found = importlib.import_module(module)

@@ -55,7 +55,7 @@ def main(directory="runs/schedulers"):
     from distributed import Client, LocalCluster
 
     # The address of a scheduler works as well: that of a SLURM cluster, say.
-    with LocalCluster(n_workers=2, dashboard_address=None) as cluster, Client(cluster) as client:
+    with LocalCluster(n_workers=2, dashboard_address=":0") as cluster, Client(cluster) as client:
         pi_of(Path(directory) / "cluster", client)
 
 

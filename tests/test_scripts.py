@@ -75,3 +75,53 @@ def test_a_class_of_the_script_is_itself_again_after_a_restore(scheduler: str, t
     """
     assert run(tmp_path, scheduler, "a") == ["3 [True, True]", "True"]
     assert run(tmp_path, scheduler, "a", "b") == ["1 [True, True] [True, True]", "True"]
+
+
+MENTIONS = """
+import sys
+import threading
+import dagtree as dg
+
+LOCK = threading.Lock()
+DATA = list(range(500_000))
+
+class Layer:
+    def weigh(self):
+        return len(DATA)
+
+class State(dg.ExperimentState):
+    NONHASHED_ATTRIBUTES = ["layer"]
+
+    def initialize_state(self, **properties):
+        with LOCK:
+            self.layer = Layer()
+
+exp = dg.Experiment("tree", state_class=State)
+root = exp.spawn_new_tree()
+print(exp.run().computed, root.get().layer.weigh(), exp.graph.root.size_bytes < 100_000)
+"""
+
+
+def test_a_script_may_mention_what_cannot_be_pickled_and_much_data(tmp_path: Path) -> None:
+    (tmp_path / "mentions.py").write_text(MENTIONS, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "mentions.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stdout.split() == ["1", "500000", "True"], done.stderr
+    looks = "import dagtree as dg\ndg.Experiment.restore('tree').graph.root.restore()"
+    other = subprocess.run(
+        [sys.executable, "-c", looks],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "CodeNotFoundError" in other.stderr

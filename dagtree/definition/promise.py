@@ -177,7 +177,7 @@ class ExperimentStatePromise:
 
 
 def promises_in(value: Any) -> Iterator[ExperimentStatePromise]:
-    """The promises in what a property holds, in lists, tuples and dicts; DefinitionError for one elsewhere."""
+    """The promises in what a property holds: in lists, tuples, dicts. DefinitionError for one elsewhere."""
     if isinstance(value, ExperimentStatePromise):
         yield value
     elif isinstance(value, dict | list | tuple):

@@ -7,14 +7,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import cloudpickle
-
 from ..definition.promise import ExperimentStatePromise
 from ..definition.recipe import Recipe
 from ..definition.state import ExperimentState
 from ..definition.tree import Tree
 from ..identity.key import digest
-from ..storage.scripts import script_classes
+from ..storage.scripts import by_value, script_classes
 from ..storage.store import Store
 from .environment import torch_threads
 from .plan import Plan, Unit
@@ -115,9 +113,10 @@ def _state_facts(cls: type[ExperimentState], store: Store | None) -> dict[str, A
     """What a record says of the state class; one that no module has (``__main__``) is kept whole."""
     facts: dict[str, Any] = {"module": cls.__module__, "name": cls.__qualname__, "class": None}
     if store is not None and (cls.__module__ == "__main__" or "<locals>" in cls.__qualname__):
-        content = cloudpickle.dumps(cls)
-        facts["class"] = digest(content)
-        store.write_once("sources", facts["class"], content)
+        content = by_value(cls)
+        if content:
+            facts["class"] = digest(content)
+            store.write_once("sources", facts["class"], content)
     return facts
 
 

@@ -83,31 +83,6 @@ def _engines_random() -> ModuleType:
     return module
 
 
-@contextlib.contextmanager
-def preserved() -> Iterator[None]:
-    """Give the caller's generators back as they were: what a script draws must not depend on what was
-    cached.
-    """
-    state = random.getstate()
-    numpy_random = sys.modules.get("numpy.random")
-    numpy_state = numpy_random.get_state() if numpy_random is not None else None
-    torch = sys.modules.get("torch")
-    torch_state = torch.get_rng_state() if torch is not None else None
-    cuda_states = (
-        torch.cuda.get_rng_state_all() if torch is not None and torch.cuda.is_initialized() else None
-    )
-    try:
-        yield
-    finally:
-        random.setstate(state)
-        if numpy_random is not None:
-            numpy_random.set_state(numpy_state)
-        if torch is not None:
-            torch.set_rng_state(torch_state)
-            if cuda_states is not None:
-                torch.cuda.set_rng_state_all(cuda_states)
-
-
 class _Late(importlib.abc.MetaPathFinder):
     """Seeds numpy or torch when a recipe is the first to import it; numpy would seed itself from the
     system.
@@ -189,8 +164,7 @@ class Generators:
     def __init__(self) -> None:
         self._free = threading.Condition()
         self._alone = False
-        self._owner = 0
-        self._depth = 0
+        self._holders: dict[int, int] = {}
         self._beside = 0
         self._seeded: tuple[Any, ...] = ()
         self._disturbed = 0
@@ -200,16 +174,19 @@ class Generators:
         """Have the generators alone; a run within a recipe has them with it."""
         me = threading.get_ident()
         with self._free:
-            if not (self._alone and self._owner == me):
+            if me not in self._holders:
                 self._free.wait_for(lambda: not self._alone and self._beside == 0)
-                self._alone, self._owner = True, me
-            self._depth += 1
+                self._alone = True
+            self._holders[me] = self._holders.get(me, 0) + 1
 
     def leave(self) -> None:
+        """What `enter` began has ended."""
+        me = threading.get_ident()
         with self._free:
-            self._depth -= 1
-            if self._depth == 0:
-                self._alone, self._owner = False, 0
+            self._holders[me] -= 1
+            if not self._holders[me]:
+                del self._holders[me]
+                self._alone = False
                 self._free.notify_all()
 
     def seeded(self, seed: int, code: str, *, shared: bool) -> AbstractContextManager[bool]:
@@ -231,7 +208,8 @@ class Generators:
             if beside:
                 self._beside += 1
             else:
-                self._alone, self._owner, self._depth = True, threading.get_ident(), 1
+                self._alone = True
+            self._holders[threading.get_ident()] = 1
             if not beside or self._beside == 1:
                 seed_all(seed)
                 self._seeded = _states()
@@ -241,8 +219,9 @@ class Generators:
         finally:
             with self._free:
                 drew = _states() != self._seeded
+                del self._holders[threading.get_ident()]
                 if not beside:
-                    self._alone, self._owner, self._depth = False, 0, 0
+                    self._alone = False
                     if not drew:
                         self._quiet.add(code)
                 else:
@@ -261,3 +240,42 @@ class Generators:
 
 
 generators = Generators()
+
+
+@contextlib.contextmanager
+def preserved() -> Iterator[None]:
+    """Give the caller's generators back: what a script draws must not depend on what was cached."""
+    generators.enter()  # another run, in another thread, may have them now
+    try:
+        before = _kept()
+    finally:
+        generators.leave()
+    try:
+        yield
+    finally:
+        generators.enter()
+        try:
+            _give_back(*before)
+        finally:
+            generators.leave()
+
+
+def _kept() -> tuple[Any, ...]:
+    numpy_random, torch = sys.modules.get("numpy.random"), sys.modules.get("torch")
+    return (
+        random.getstate(),
+        numpy_random.get_state() if numpy_random is not None else None,
+        torch.get_rng_state() if torch is not None else None,
+        torch.cuda.get_rng_state_all() if torch is not None and torch.cuda.is_initialized() else None,
+    )
+
+
+def _give_back(state: Any, numpy_state: Any, torch_state: Any, cuda_states: Any) -> None:
+    random.setstate(state)
+    if numpy_state is not None:
+        sys.modules["numpy.random"].set_state(numpy_state)
+    if torch_state is not None:
+        torch: Any = sys.modules["torch"]
+        torch.set_rng_state(torch_state)
+        if cuda_states is not None:
+            torch.cuda.set_rng_state_all(cuda_states)

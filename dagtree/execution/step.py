@@ -11,7 +11,7 @@ from types import GeneratorType
 from typing import Any
 
 from ..definition.recipe import call_run, recipe_with
-from ..definition.state import ExperimentState, content_of, first_state, state_with
+from ..definition.state import content_of, first_state, state_with
 from ..errors import DamagedError, NotComputedError, RecipeError
 from ..identity.key import digest, seed_of
 from ..storage.describe import describe, plain
@@ -189,7 +189,11 @@ class _Work:
             )
         elif result is None:
             raise self.broken("returned nothing. It must return the state: end it with `return state`")
-        if not isinstance(result, ExperimentState):
+        if any(result is other for other in states[1:]):
+            raise self.broken(
+                "returned its second parent, or a later one; its copy of the first becomes the child"
+            )
+        if not isinstance(result, cls):
             raise self.broken(
                 f"returned {_kind(result)}. It must return the state: end it with `return state`"
             )

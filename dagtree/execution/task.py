@@ -11,9 +11,10 @@ import cloudpickle
 from ..definition.promise import label_of
 from ..definition.recipe import Recipe
 from ..definition.state import ExperimentState
+from ..errors import DefinitionError
 from ..identity.key import digest
 from ..storage.record import Record
-from ..storage.scripts import offer
+from ..storage.scripts import offer, teach_modules
 from ..storage.store import Store
 from .environment import environment
 from .generators import part_from_engine
@@ -89,7 +90,15 @@ class Context:
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._packed is None:
-            content = cloudpickle.dumps({name: getattr(self, name) for name in SHIPPED})
+            teach_modules()
+            try:
+                content = cloudpickle.dumps({name: getattr(self, name) for name in SHIPPED})
+            except Exception as error:
+                raise DefinitionError(
+                    f"This tree can't be sent to other processes: {type(error).__name__}: {error}. What a "
+                    f"script's own classes mention travels with them: put them in a module that workers can "
+                    f"import, or make what can't be pickled inside of `run`."
+                ) from error
             self._packed = digest(content), content
         return _unpack_context, self._packed
 

@@ -70,13 +70,28 @@ class Payload:
         With `copy` it has memory of its own. Without, it may use the buffers' memory: for the last one who
         takes it.
         """
+        skeleton = self.skeleton
+        if skeleton[:1] != b"\x80":
+            skeleton = _for_this_python(skeleton)
         if not self.buffers:
-            content = pickle.loads(self.skeleton)
+            content = pickle.loads(skeleton)
             if type(content) is dict:
                 return content
         # Attributes follow each other in one pickle, whose memo they share: what was one object stays one.
-        reader = pickle.Unpickler(io.BytesIO(self.skeleton), buffers=_lend(self.buffers, copy))
+        reader = pickle.Unpickler(io.BytesIO(skeleton), buffers=_lend(self.buffers, copy))
         return {attribute: reader.load() for attribute in reader.load()}
+
+
+def _for_this_python(skeleton: bytes) -> bytes:
+    """The skeleton without its mark. ImportError when it holds code for another Python."""
+    from .pickling import CODE_MARK
+    from .scripts import PYTHON
+
+    head, _, rest = skeleton.partition(b"\n")
+    if head + b"\n" != CODE_MARK + PYTHON:
+        said = head[:60].decode(errors="replace")
+        raise ImportError(f"it holds functions of a script as {said}, and this is {PYTHON.decode().strip()}")
+    return rest
 
 
 def _lend(buffers: tuple[Buffer, ...], copy: bool) -> list[Any]:

@@ -11,15 +11,18 @@ import io
 import pickle
 import sys
 from collections.abc import Mapping
+from types import FunctionType
 from typing import Any
 
 import cloudpickle
 
 from . import rebuild
 from .buffer import DTYPE_BYTES, Buffer
-from .scripts import class_code, copy_of, is_of_script
+from .scripts import PYTHON, class_code, copy_of, is_of_script
 
-__all__ = ["take_apart"]
+__all__ = ["CODE_MARK", "take_apart"]
+
+CODE_MARK = b"code for "
 
 _TORCH_DTYPES = {
     "float64": "F64",
@@ -82,6 +85,7 @@ class _Taking:
 
     def __init__(self, content: Mapping[str, object], shared: frozenset[int]) -> None:
         self.buffers: list[Buffer] = []
+        self.has_code = False
         self.arrays_of: dict[int, dict[int, Any]] = {}
         self._shared = shared
         self._attribute = ""
@@ -111,7 +115,8 @@ class _Taking:
                 raise
             except Exception as error:
                 raise Unpicklable(attribute) from error
-        self.skeleton = file.getvalue()
+        # Code by value is for one Python alone; another would not refuse it, but crash.
+        self.skeleton = (CODE_MARK + PYTHON if self.has_code else b"") + file.getvalue()
 
     def _name(self, value: Any, name: str, depth: int) -> None:
         """Finds the names by which a reader knows the tensors and arrays in an attribute."""
@@ -295,4 +300,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not
             return self._taking.reduce_typed_storage(value)
         elif isinstance(value, self._untyped):
             return self._taking.reduce_storage(value)
-        return super().reducer_override(value)
+        reduced = super().reducer_override(value)
+        if reduced is not NotImplemented and kind is FunctionType:
+            self._taking.has_code = True
+        return reduced

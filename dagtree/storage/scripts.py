@@ -8,10 +8,12 @@ it made from the copy.
 
 from __future__ import annotations
 
+import copyreg
+import importlib
 import sys
 import threading
 from collections.abc import Iterable, Mapping
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import cloudpickle
@@ -20,7 +22,21 @@ from ..errors import UnsupportedValueError
 from ..identity.canonical import canonical_bytes
 from ..identity.key import digest
 
-__all__ = ["class_code", "class_of_script", "copy_of", "is_of_script", "offer", "script_classes"]
+__all__ = [
+    "PYTHON",
+    "by_value",
+    "class_code",
+    "class_of_script",
+    "copy_of",
+    "from_value",
+    "is_of_script",
+    "offer",
+    "script_classes",
+    "teach_modules",
+]
+
+PYTHON = f"Python {sys.version_info[0]}.{sys.version_info[1]}\n".encode()
+LARGEST_COPY_BYTES = 256 * 1024
 
 _offered: dict[tuple[str, str], type] = {}
 _copies: dict[tuple[type, str], bytes] = {}
@@ -40,11 +56,52 @@ def class_code(cls: type) -> str:
         return ""
 
 
+def by_value(cls: Any) -> bytes:
+    """The class, or function, by value, and the Python that it is for; nothing when that can't be had.
+
+    Its code may mention what can't be pickled (a lock), or much data: then whoever restores it elsewhere has
+    to bring the class.
+    """
+    teach_modules()
+    try:
+        content: bytes = cloudpickle.dumps(cls)
+    except Exception:
+        return b""
+    return b"" if len(content) > LARGEST_COPY_BYTES else PYTHON + content
+
+
+def from_value(content: bytes, what: str) -> Any:
+    """What `by_value` gave. ImportError when there is nothing, or it is for another Python."""
+    if not content:
+        raise ImportError(
+            f"{what} is defined in a script, and could not be kept with it: its code mentions what can't be "
+            f"pickled, or much data"
+        )
+    python, _, content = content.partition(b"\n")
+    if python + b"\n" != PYTHON:
+        raise ImportError(
+            f"{what} is defined in a script, and was kept as code for {python.decode(errors='replace')}"
+        )
+    return cloudpickle.loads(content)
+
+
+def teach_modules() -> None:
+    """Modules with a class of their own (torch.backends.cudnn) are pickled by name, as others are."""
+    for module in list(sys.modules.values()):
+        kind = type(module)
+        if kind is not ModuleType and isinstance(module, ModuleType) and kind not in copyreg.dispatch_table:
+            copyreg.pickle(kind, _module_by_name)
+
+
+def _module_by_name(module: ModuleType) -> tuple[Any, ...]:
+    return importlib.import_module, (module.__name__,)
+
+
 def copy_of(cls: type, code: str) -> bytes:
-    """The class by value."""
+    """The class by value, made once."""
     kept = _copies.get((cls, code))
     if kept is None:
-        kept = cloudpickle.dumps(cls)
+        kept = by_value(cls)
         if len(_copies) > 1000:
             _copies.clear()
         _copies[cls, code] = kept
@@ -61,7 +118,7 @@ def class_of_script(qualname: str, code: str, copy: bytes) -> type:
         with _lock:
             found = _offered.get((qualname, code))
             if found is None:
-                found = _offered[qualname, code] = cloudpickle.loads(copy)
+                found = _offered[qualname, code] = from_value(copy, f"the class {qualname}")
     return found
 
 

@@ -290,3 +290,14 @@ def test_a_property_that_cannot_be_copied_is_refused_by_name(root: Any, tmp_path
 def test_forgetting_the_state_class_is_named(tmp_path: Path) -> None:
     with pytest.raises(dg.PropertyError, match=r"state_class="):
         dg.Experiment(tmp_path / "e").spawn_new_tree(start=1)
+
+
+@pytest.mark.parametrize("hide", [lambda node: {node}, lambda node: functools.partial(max, node)])
+def test_a_promise_that_would_not_be_computed_first_is_refused(root: Any, hide: Any) -> None:
+    with pytest.raises(dg.DefinitionError, match="would not be computed first"):
+        Add(amount=hide(Add(1)(root)))(root)
+
+
+def test_forgetting_the_first_parentheses_is_an_error(root: Any) -> None:
+    with pytest.raises(dg.PropertyError, match=r"write Add\(…\)\(node\)"):
+        Add(root)

@@ -297,3 +297,124 @@ def test_a_parent_that_cannot_be_restored_fails_the_child_alone(exp: dg.Experime
         exp.run(scheduler, workers=2)
     assert [failure.key for failure in caught.value.failures] == [child.key]
     assert fine.get().value == 3
+
+
+class Own(BaseException):
+    pass
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+class Raise(dg.Recipe):
+    what: str
+
+    def run(self, state: Any) -> Any:
+        import asyncio
+
+        kinds = {"own": Own, "exit": GeneratorExit, "cancelled": asyncio.CancelledError, "mute": Mute}
+        raise kinds[self.what]()
+
+
+@pytest.mark.parametrize("scheduler", ["single-threaded", "threads", "processes", "cluster"])
+@pytest.mark.parametrize("what", ["own", "exit", "cancelled", "mute"])
+def test_whatever_a_recipe_raises_is_its_own_failure(
+    exp: dg.Experiment, scheduler: Any, what: str, request: pytest.FixtureRequest
+) -> None:
+    if scheduler == "cluster":
+        scheduler = request.getfixturevalue("client")
+    root = exp.spawn_new_tree(start=1)
+    raised, fine = Raise(what=what)(root), Add(1)(root)
+    with pytest.raises(dg.RunError) as caught:
+        exp.run(scheduler)
+    assert [failure.key for failure in caught.value.failures] == [raised.key]
+    assert fine.key in {node.key for node in exp.graph.nodes.where(status="done")}
+
+
+def test_a_worker_of_a_cluster_that_dies_fails_its_node_and_nothing_else(exp: dg.Experiment) -> None:
+    distributed = pytest.importorskip("distributed")
+    root = exp.spawn_new_tree(start=1)
+    fine = Add(1)(root)
+    exp.run()
+    dead = Segfault()(root)
+    below = Add(2)(dead)
+    settings = {"distributed.scheduler.allowed-failures": 0}
+    dask = pytest.importorskip("dask")
+    with (
+        dask.config.set(settings),
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+        pytest.raises(dg.RunError, match="worker process died") as caught,
+    ):
+        exp.run(client)
+    assert [failure.key for failure in caught.value.failures] == [dead.key]
+    assert caught.value.report.skipped == 1
+    assert exp.graph.node(dead.key).status == "failed"
+    assert exp.graph.node(below.key).status == "skipped"
+    assert fine.get().value == 2
+
+
+class Nest(dg.Recipe):
+    directory: str
+    scheduler: str
+
+    def run(self, state: Any) -> Any:
+        import random
+
+        first = random.random()
+        inner = Add(5)(dg.Experiment(self.directory, Number).spawn_new_tree(start=1))
+        inner.experiment.run(self.scheduler)
+        state.draws = [first, random.random()]
+        state.value = inner.get().value
+        return state
+
+
+@pytest.mark.parametrize("outer", ["single-threaded", "threads"])
+def test_a_run_within_a_recipe_works_and_leaves_its_numbers_alone(
+    exp: dg.Experiment, tmp_path: Path, outer: str
+) -> None:
+    import random
+
+    from dagtree.identity.key import seed_of
+
+    nest = Nest(directory=str(tmp_path / "inner"), scheduler="single-threaded")(exp.spawn_new_tree(start=1))
+    exp.run(outer, workers=2)
+    assert nest.get().value == 6
+    random.seed(seed_of(nest.key))
+    assert nest.get().draws == [random.random(), random.random()]
+
+
+def test_a_run_with_threads_within_a_recipe_is_refused_and_does_not_hang(
+    exp: dg.Experiment, tmp_path: Path
+) -> None:
+    Nest(directory=str(tmp_path / "inner"), scheduler="threads")(exp.spawn_new_tree(start=1))
+    with pytest.raises(dg.RunError, match="can't use threads"):
+        exp.run("threads", workers=2)
+
+
+def test_a_run_must_return_its_copy_of_the_first_parent(exp: dg.Experiment) -> None:
+    class Second(dg.Recipe):
+        def run(self, first: Any, second: Any) -> Any:
+            return second
+
+    class Other(dg.ExperimentState):
+        pass
+
+    class Foreign(dg.Recipe):
+        def run(self, state: Any) -> Any:
+            return Other()
+
+    root = exp.spawn_new_tree(start=1)
+    with pytest.raises(dg.RunError, match="returned its second parent"):
+        Second()(root, Add(1)(root)).get()
+    with pytest.raises(dg.RunError, match="returned an Other"):
+        Foreign()(root).get()
+
+
+@pytest.mark.parametrize("workers", [0, -1, 1.5, "2", True])
+def test_a_number_of_workers_is_checked(exp: dg.Experiment, workers: Any) -> None:
+    exp.spawn_new_tree(start=1)
+    with pytest.raises(dg.DefinitionError, match="workers="):
+        exp.run("threads", workers=workers)

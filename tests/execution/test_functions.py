@@ -116,3 +116,42 @@ def test_functions_draw_the_same_numbers_each_time(exp: dg.Experiment) -> None:
     first = exp.graph.node(root.key).results
     exp.run()
     assert exp.graph.node(root.key).results == first
+
+
+def test_functions_of_one_definition_with_other_values_are_two_functions(exp: dg.Experiment) -> None:
+    import functools
+
+    def top(state: Any, k: int) -> int:
+        return k
+
+    root = exp.spawn_new_tree(start=1)
+    for k in (1, 5):
+        dg.Function(functools.partial(top, k=k))(root)
+
+        @dg.function
+        def closed(state: Any, k: int = k) -> int:
+            return k
+
+        closed(root)
+    exp.run()
+    exp.run()
+    assert exp.graph.node(root.key).results == {"top": 1, "closed": 1, "top#2": 5, "closed#2": 5}
+
+
+def test_a_function_that_changes_arrays_changes_nothing(exp: dg.Experiment) -> None:
+    import numpy as np
+
+    class Ones(dg.Recipe):
+        def run(self, state: Any) -> Any:
+            state.value = np.ones(50_000)
+            return state
+
+    @dg.function
+    def vandal(state: Any) -> None:
+        state.value += 100
+
+    ones = vandal(Ones()(exp.spawn_new_tree(start=1)))
+    child = Add(0)(ones)
+    exp.run()
+    assert float(child.get().value[0]) == 1.0
+    assert float(ones.get().value[0]) == 1.0

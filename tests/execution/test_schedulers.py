@@ -295,3 +295,92 @@ def test_numpy_that_a_recipe_is_first_to_import_is_seeded(tmp_path: Path) -> Non
     }
     exp = dg.Experiment(tmp_path / "here", Number)
     assert said == {f"{Draw()(exp.spawn_new_tree(start=1)).get().draws}\n"}
+
+
+def test_processes_find_what_another_worker_wrote_a_moment_ago(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    exp = dg.Experiment(tmp_path / "tree", Number)
+    ends = [exp.spawn_new_tree(start=1)]
+    for level in range(4):
+        ends = [
+            Touch(file=str(log), name=f"{level}-{place}-{side}")(end)
+            for place, end in enumerate(ends)
+            for side in "ab"
+        ]
+    report = exp.run("processes", workers=2)
+    assert (report.damaged, report.computed) == ((), 31)
+    assert len(log.read_text().split()) == 30
+
+
+def test_dask_can_still_make_a_cluster_after_a_run(tmp_path: Path) -> None:
+    import random as shared
+
+    import dask.sizeof
+    import distributed.utils_comm
+
+    exp, _ = define(tmp_path / "tree")
+    exp.run()
+    for module in (dask.sizeof, distributed.utils_comm):
+        engines = vars(module)["random"]
+        assert engines.Random is not None
+        state = shared.getstate()
+        engines.random()
+        assert shared.getstate() == state
+
+
+def test_two_runs_in_two_threads_draw_their_own_numbers(tmp_path: Path) -> None:
+    import threading
+
+    def define_slow(name: str) -> tuple[dg.Experiment, list[Any]]:
+        exp = dg.Experiment(tmp_path / name, Number)
+        root = exp.spawn_new_tree(start=1)
+        return exp, [Slowly(name=str(i))(root) for i in range(4)]
+
+    alone, expected = define_slow("alone")
+    alone.run()
+    both = [define_slow(name) for name in ("a", "b")]
+    threads = [threading.Thread(target=exp.run) for exp, _ in both]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for _, slow in both:
+        assert [promise.get().draws for promise in slow] == [promise.get().draws for promise in expected]
+
+
+class GrowArray(dg.Recipe):
+    name: str
+
+    def run(self, state: Any) -> Any:
+        state.value = np.zeros(20_000)
+        for _ in range(3):
+            state.value += 1
+            yield
+
+
+def test_moments_in_threads_are_what_they_were_at_their_time(tmp_path: Path) -> None:
+    exp = dg.Experiment(tmp_path / "tree", Number)
+    root = exp.spawn_new_tree(start=1)
+    exp.run()
+    moments = [(k, GrowArray(name=str(i))(root).at(k)) for i in range(4) for k in (1, 2)]
+    exp.run("threads", workers=3)
+    assert all(moment.get().value[0] == k for k, moment in moments)
+
+
+def test_functions_draw_other_numbers_at_other_nodes(tmp_path: Path) -> None:
+    import random
+
+    draw = dg.Function(lambda state: random.random())
+    exp = dg.Experiment(tmp_path / "tree", Number)
+    root = exp.spawn_new_tree(start=1)
+    nodes = [draw(Add(i)(root)) for i in range(3)]
+    exp.run()
+    assert len({str(exp.graph.node(node.key).results) for node in nodes}) == 3
+
+
+def test_a_run_sees_what_another_process_has_computed_meanwhile(tmp_path: Path) -> None:
+    first, _ = define(tmp_path / "tree")
+    second, _ = define(tmp_path / "tree")
+    assert len(second.graph.nodes) > 0
+    first.run()
+    assert second.run().computed == 0

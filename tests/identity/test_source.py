@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -652,3 +653,63 @@ def test_what_of_a_library_is_loaded_or_wrapped_already_does_not_count(before: s
         for arguments in ([], ["before"], ["before"])
     }
     assert len(said) == 1
+
+
+DISPATCH = """
+    class Base:
+        K = 1
+        def run(self, state):
+            return self.K, state
+        def helper(self):
+            return 1
+
+    class Recipe(Base):
+        K = 2
+        DATA = pathlib.Path("data/v1")
+        def run(self, state):
+            return Base.run(self, state), getattr(self, f"by_{state}")(), self.DATA, {NAMESPACE}
+        def by_size(self):
+            return 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("return self.K, state", "return state, self.K"),
+        ("def by_size(self):\n            return 1", "def by_size(self):\n            return 2"),
+        ("data/v1", "data/v2"),
+        ("lr=0.1", "lr=0.2"),
+    ],
+)
+def test_code_and_constants_that_are_reached_in_a_roundabout_way_count(old: str, new: str) -> None:
+    def digest(text: str) -> str:
+        text = textwrap.dedent(text)
+        name = f"<roundabout {hash(text)}>"
+        linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+        space: dict[str, object] = {"__name__": "__main__"}
+        exec("import argparse, pathlib\nARGS = argparse.Namespace(lr=LR)".replace("LR", LRS[text]), space)
+        exec(compile(text, name, "exec"), space)
+        return recipe_code(space["Recipe"], None).digest  # type: ignore[arg-type]
+
+    before, after = (DISPATCH.replace("{NAMESPACE}", "ARGS.lr"), DISPATCH.replace("{NAMESPACE}", "ARGS.lr"))
+    after = after.replace(old, new)
+    LRS = {textwrap.dedent(before): "0.1", textwrap.dedent(after): "0.1"}
+    if old == "lr=0.1":
+        after += "    # another value of a global\n"
+        LRS[textwrap.dedent(after)] = "0.2"
+    assert after != before
+    assert digest(before) != digest(after)
+    assert digest(before) == digest(before)
+
+
+def test_a_cache_that_the_code_fills_is_no_part_of_it() -> None:
+    text = "CACHE = {}\ndef load(name):\n    CACHE[name] = 1\n    return CACHE[name]\n"
+    name = "<cache>"
+    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+    space: dict[str, object] = {"__name__": "__main__"}
+    exec(compile(text, name, "exec"), space)
+    load: Callable[[str], int] = space["load"]  # type: ignore[assignment]
+    before = function_code(load, None).digest
+    load("x")
+    assert function_code(load, None).digest == before

@@ -387,3 +387,14 @@ def test_a_tensor_of_a_device_that_this_machine_lacks_comes_back_on_the_cpu() ->
     storage = rebuild.storage(rebuild.Lent(buffer, True), "cuda:0")
     assert storage.device.type == "cpu"
     assert torch.tensor([], dtype=torch.float32).set_(storage).tolist() == [0, 1, 2]
+
+
+def test_code_by_value_for_another_python_is_refused_and_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytecode of another version crashes the interpreter."""
+    from dagtree.storage import scripts
+
+    payload = Payload.dump({"f": lambda x: x + 1, "n": 1})
+    assert payload.load()["f"](1) == 2
+    monkeypatch.setattr(scripts, "PYTHON", b"Python 2.7\n")
+    with pytest.raises(ImportError, match="Python 3"):
+        payload.load()
