@@ -9,18 +9,15 @@ from typing import TYPE_CHECKING, Any
 from ..deprecation import alias
 from ..errors import SelectionError
 from ..storage.record import Record
-from . import draw
-from .dot import to_digraph
-from .html import counts_text, graph_html
 from .nodeset import Loader, Node, NodeSet, Tree
 from .order import distances, in_order, superseded_keys
-from .outline import to_text
-from .picture import Picture
-from .svg import direction_of, to_svg
 
+# What only drawings need is imported where one is drawn: opening a tree to filter it shouldn't wait for that.
 if TYPE_CHECKING:
     import graphviz
     import networkx
+
+    from .picture import Picture
 
 __all__ = ["Graph", "Loader", "Node", "NodeSet"]
 
@@ -141,15 +138,22 @@ class Graph:
 
     def to_graphviz(self) -> graphviz.Digraph:
         """The drawing for Graphviz; needs its program ``dot`` only to be rendered."""
+        from .dot import to_digraph
+        from .svg import direction_of
+
         picture = self._picture()
         return to_digraph(picture, direction_of(picture))
 
     def to_svg(self) -> str:
         """The drawing as SVG text."""
+        from .svg import to_svg
+
         return to_svg(self._picture())
 
     def to_text(self) -> str:
         """The tree as lines for a terminal."""
+        from .outline import to_text
+
         return to_text(self._picture())
 
     def draw(
@@ -161,9 +165,13 @@ class Graph:
         drawn by Graphviz's ``dot``; where that is missing, a warning says so and the SVG is drawn.
         ``view`` shows the drawing: in a notebook what shows it is returned, else a browser opens.
         """
-        return draw.draw(self._picture(), filename, format, view)
+        from .draw import draw
+
+        return draw(self._picture(), filename, format, view)
 
     def _picture(self, most: int | None = None) -> Picture:
+        from .picture import Picture
+
         return Picture.of(self.nodes[:most], self.title)
 
     def __getattr__(self, name: str) -> Any:
@@ -190,9 +198,14 @@ class Graph:
 
     def __repr__(self) -> str:
         name = f" {self.title}" if self.title else ""
+        from .html import counts_text
+
         return f"<Graph{name}: {counts_text(self.nodes)}>"
 
     def _repr_html_(self) -> str:
+        from .html import counts_text, graph_html
+        from .svg import to_svg
+
         counts = counts_text(self.nodes)
         if self._tree.gone:
             counts += f"; {len(self._tree.gone):,} superseded by newer code"

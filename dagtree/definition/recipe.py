@@ -84,7 +84,7 @@ class Recipe:
 
         def __init__(self, *positional: object, **named: object) -> None:
             cls = type(self)
-            if any(hasattr(type(value), "to_promise") for value in positional):
+            if positional and any(hasattr(type(value), "to_promise") for value in positional):
                 raise PropertyError(
                     f"{cls.__name__}(node) would make a recipe with the node as a property. To apply it, "
                     f"write {cls.__name__}(…)(node); to give a node as a property, name it."

@@ -54,7 +54,7 @@ class Tree:
         self.promises: dict[str, ExperimentStatePromise] = {}
         self.functions: dict[tuple[str, str], tuple[Function, ExperimentStatePromise]] = {}
         self.tags: list[str] = []
-        self._makers: dict[tuple[object, ...], list[tuple[str, str, str]]] = {}
+        self._makers: dict[tuple[object, ...], list[tuple[type[Recipe], str]]] = {}
         self.first_position = 0
         self.revision = 0
 
@@ -135,29 +135,23 @@ class Tree:
         found = self.promises.get(key)
         if found is not None and not found.is_from_disk and not self.tags:
             return found
-        promise = self._add(
-            lambda: ExperimentStatePromise(
-                self, "recipe", name, key, body, code, properties, tuple(parents), recipe=cls, links=links
-            ),
-            key,
-            self.tags,
+        made = ExperimentStatePromise(
+            self, "recipe", name, key, body, code, properties, tuple(parents), recipe=cls, links=links
         )
-        if found is None:
-            promise._twin = self._twin_of(promise, cls)
-        return promise
-
-    def _twin_of(self, promise: ExperimentStatePromise, cls: type[Recipe]) -> int:
-        """Which of several recipes this is that have one name, equal properties and the same parents.
-
-        Classes of different modules, or made by a function, stand beside each other; a class that is defined
-        again under its own name in its own module takes the place of the older one.
-        """
-        slot = (promise.name, promise._body, *[parent.key for parent in promise.parents])
-        makers = self._makers.setdefault(slot, [])
-        maker = (cls.__module__, cls.__qualname__, promise.key if "<locals>" in cls.__qualname__ else "")
-        if maker not in makers:
-            makers.append(maker)
-        return makers.index(maker)
+        if found is not None:
+            return self._add(lambda: made, key, self.tags)
+        made.position = self.first_position + len(self.promises)
+        self.promises[key] = made
+        self.revision += 1
+        if self.tags:
+            made.tags = tuple(dict.fromkeys(self.tags))
+        slot = (name, body, *[parent.key for parent in parents])
+        makers = self._makers.get(slot)
+        if makers is None:
+            self._makers[slot] = [(cls, key)]
+        else:
+            made._twin = _twin_of((cls, key), makers)
+        return made
 
     def moment(self, edge: ExperimentStatePromise, moment: int) -> ExperimentStatePromise:
         """The promise of the state after a moment of the edge that makes ``edge``, with the edge's tags."""
@@ -242,6 +236,23 @@ class Tree:
                     )
                 found.append(promise)
         return tuple(found)
+
+
+def _twin_of(maker: tuple[type[Recipe], str], makers: list[tuple[type[Recipe], str]]) -> int:
+    """Which of several recipes this is that have one name, equal properties and the same parents.
+
+    Classes of different modules, or made by a function, stand beside each other; a class that is defined
+    again under its own name in its own module takes the place of the older one.
+    """
+
+    def identity(cls: type, key: str) -> tuple[str, str, str]:
+        return cls.__module__, cls.__qualname__, key if "<locals>" in cls.__qualname__ else ""
+
+    known = [identity(*one) for one in makers]
+    if identity(*maker) not in known:
+        makers.append(maker)
+        return len(known)
+    return known.index(identity(*maker))
 
 
 def _are_siblings(known: Function, function: Function) -> bool:

@@ -33,12 +33,13 @@ def commit(directory: str | os.PathLike[str] | None = None) -> dict[str, Any] | 
     else:
         script = None
     try:
-        head = _git(directory, "rev-parse", "HEAD")
-        changes = _git(directory, "status", "--porcelain", "--untracked-files=no")
+        said = _git(directory, "status", "--porcelain=v2", "--branch", "--untracked-files=no").splitlines()
         known = _git(directory, "ls-files", "--", Path(script).name) if script else "no script"
     except (OSError, subprocess.SubprocessError):
         return None
-    return {"commit": head.strip(), "dirty": bool(changes.strip()) or not known.strip()}
+    head = next((line.split()[-1] for line in said if line.startswith("# branch.oid ")), "")
+    changed = any(line and not line.startswith("#") for line in said)
+    return {"commit": head, "dirty": changed or not known.strip()}
 
 
 def _git(directory: str | os.PathLike[str], *words: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from ..definition.promise import ExperimentStatePromise
@@ -64,7 +65,8 @@ class Round:
     def __call__(self) -> None:
         """Do it. Ctrl-C goes on as KeyboardInterrupt when what was under way has ended."""
         stop = Stop()
-        part_from_engine()
+        if "distributed" in sys.modules:
+            part_from_engine()
         with preserved(), self.progress, listening():
             context = next(iter(self.graph.values()))[0].context
             context.stopping = stop
