@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 import multiprocessing.context
 import os
@@ -80,7 +81,7 @@ def _here(graph: Graph, kind: str, ended: Callable[[Outcome], None], stop: Stop,
     # Every outcome passes through `arrived`; Dask need hold none that nobody waits for.
     inner = {parent for _, parents in graph.values() for parent in parents}
     keys = [name for key, name in names.items() if key not in inner]
-    with Callback(pretask=sent, posttask=arrived):
+    with _settled(), Callback(pretask=sent, posttask=arrived):
         if kind == "single-threaded":
             from dask.local import get_sync
 
@@ -106,6 +107,19 @@ def _here(graph: Graph, kind: str, ended: Callable[[Outcome], None], stop: Stop,
                 for step in under_way.values():
                     ended(_died(step))
                 raise WorkerDied from None
+
+
+@contextlib.contextmanager
+def _settled() -> Iterator[None]:
+    """The graph is no garbage: the collector needn't look at its many objects again and again."""
+    ours = gc.get_freeze_count() == 0
+    if ours:
+        gc.freeze()
+    try:
+        yield
+    finally:
+        if ours:
+            gc.unfreeze()
 
 
 class WorkerDied(Exception):
