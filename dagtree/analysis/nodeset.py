@@ -80,7 +80,7 @@ class Tree:
         return self._children
 
     def node_set(self, keys: Iterable[str]) -> NodeSet:
-        return NodeSet._trusted(tuple(map(self.node, keys)), self)
+        return NodeSet._deferred(tuple(keys), self)
 
 
 class Node(Recorded):
@@ -244,28 +244,51 @@ class NodeSet(Sequence[Node]):
     order of the left side; ``|`` gives the tree's order, or, between two graphs, left before right.
     """
 
-    __slots__ = ("_key_set", "_nodes", "_tree")
+    __slots__ = ("_key_set", "_keys", "_made", "_tree")
 
     _key_set: frozenset[str] | None
+    _keys: tuple[str, ...]
+    _made: tuple[Node, ...] | None
+    _tree: Tree | None
 
     def __init__(self, nodes: Iterable[Node] = (), tree: Tree | None = None) -> None:
-        self._nodes = tuple(dict.fromkeys(nodes))
+        made = self._made = tuple(dict.fromkeys(nodes))
+        self._keys = tuple([node.key for node in made])
         self._key_set = None
-        self._tree = tree if tree is not None or not self._nodes else self._nodes[0]._tree
+        self._tree = tree if tree is not None or not made else made[0]._tree
 
     @classmethod
     def _trusted(cls, nodes: tuple[Node, ...], tree: Tree | None) -> NodeSet:
         # Nodes that can't repeat need no hashing, which is most of a filter's cost.
         made = cls.__new__(cls)
-        made._nodes = nodes
+        made._made = nodes
+        made._keys = tuple([node.key for node in nodes])
+        made._tree = tree
+        made._key_set = None
+        return made
+
+    @classmethod
+    def _deferred(cls, keys: tuple[str, ...], tree: Tree) -> NodeSet:
+        # Of ten thousand nodes few are looked at: they are made when they are.
+        made = cls.__new__(cls)
+        made._made = None
+        made._keys = keys
         made._tree = tree
         made._key_set = None
         return made
 
     @property
+    def _nodes(self) -> tuple[Node, ...]:
+        made = self._made
+        if made is None:
+            assert self._tree is not None
+            made = self._made = tuple(map(self._tree.node, self._keys))
+        return made
+
+    @property
     def keys(self) -> tuple[str, ...]:
         """The nodes' keys, in order."""
-        return tuple([node.key for node in self._nodes])
+        return self._keys
 
     @overload
     def __getitem__(self, index: int) -> Node: ...
@@ -280,7 +303,7 @@ class NodeSet(Sequence[Node]):
             raise IndexError(f"there is no node {index} in a NodeSet of {len(self._nodes)}") from None
 
     def __len__(self) -> int:
-        return len(self._nodes)
+        return len(self._keys)
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self._nodes)
@@ -298,6 +321,12 @@ class NodeSet(Sequence[Node]):
         if not isinstance(pattern, str):
             raise TypeError(f"filter takes a pattern over tags, such as 'lr:*', not {pattern!r}")
         without = pattern.startswith("!")
+        if self._made is None and self._tree is not None:
+            records = self._tree.records
+            tags = [records[key].tags for key in self._keys]
+            matched = matching_tags(pattern[1:] if without else pattern, set(chain.from_iterable(tags)))
+            fits = [matched.isdisjoint(own) is without for own in tags]
+            return NodeSet._deferred(tuple(compress(self._keys, fits)), self._tree)
         tags = [node.record.tags for node in self._nodes]
         matched = matching_tags(pattern[1:] if without else pattern, set(chain.from_iterable(tags)))
         return self._of(compress(self._nodes, [matched.isdisjoint(own) is without for own in tags]))

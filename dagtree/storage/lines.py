@@ -44,8 +44,10 @@ def _decode_plain(content: bytes, start: int, end: int) -> Record | None:
             return None
         key, kind, status, needs, ended, address, recipe, parents, tags, moment, position = found.groups()
         record = Record.__new__(Record)
-        record.key, record.address, record.kind, record.recipe = key, address, kind, recipe
-        record.status, record.needs = status, needs
+        # What many records say alike is one text for all of them.
+        record.key, record.address, record.needs = key, address, needs
+        record.kind, record.status = _SAME[kind], _SAME[status]
+        record.recipe = _known_names.setdefault(recipe, recipe)
         record.ended = record.defined = float(ended)
         record.parents = () if not parents else (parents[1:-1],) if len(parents) == 34 else _texts(parents)
         record.tags = (_known_tags.get(tags) or _keep_tags(tags)) if tags else ()
@@ -57,6 +59,8 @@ def _decode_plain(content: bytes, start: int, end: int) -> Record | None:
     return record
 
 
+_SAME = {text: text for text in (*KINDS, *STATUSES)}
+_known_names: dict[str, str] = {}
 _known_tags: dict[str, tuple[str, ...]] = {}
 _MOST_KNOWN = 100_000
 
