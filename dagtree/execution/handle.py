@@ -46,10 +46,6 @@ class Handle:
                 self._payload = None
         return payload.load() if payload is not None and payload.is_intact() else None
 
-    @property
-    def is_live(self) -> bool:
-        return self._payload is not None
-
     def __sizeof__(self) -> int:
         return 200 + self.size_bytes // READ_SPEED_OVER_DASKS
 

@@ -56,13 +56,8 @@ def perform(step: Step, *inputs: Outcome) -> Outcome:
                 work()
         else:  # the run listens already, around all of its steps
             work()
-    except DamagedError as error:
-        outcome.damaged.append((error.key, str(error)))
-        for node in nodes:
-            outcome.statuses.setdefault(node.key, "blocked")
-    except NotComputedError as error:
-        # A parent that the plan found is gone: somebody removed it meanwhile. It counts as damaged: made
-        # again.
+    except (DamagedError, NotComputedError) as error:
+        # A parent that the plan found, and that is gone since, counts as damaged: it is made again.
         outcome.damaged.append((error.key, str(error)))
         for node in nodes:
             outcome.statuses.setdefault(node.key, "blocked")

@@ -104,6 +104,10 @@ class Record:
 
     def encode(self) -> bytes:
         """The record as one line, newline included."""
+        return self._sealed() + b"\n"
+
+    def _sealed(self) -> bytes:
+        """The line without its newline; made once."""
         if self._line is None:
             parents = '","'.join(self.parents)
             parents = f'"{parents}"' if parents else ""
@@ -115,20 +119,20 @@ class Record:
                 f'"parents":[{parents}],"tags":[{tags}],"moment":{moment},"position":{self.position},'
                 f'"more":{encode_json(self.more)}}}'
             )
-        return self._line + b"\n"
+        return self._line
 
     def packed(self) -> Record:
         """The same record without what its line says: a run of many nodes keeps all of their records."""
         record = self._changed(None, self.tags)
         record.needs = self.needs
-        record._held = record._line = self.encode()[:-1]
+        record._held = record._line = self._sealed()
         record._start, record._end = 0, len(record._held)
         return record
 
     @property
     def check(self) -> str:
         """What tells this record's line from every other, also of the same node."""
-        return self.encode()[10:26].decode()
+        return self._sealed()[10:26].decode()
 
     @property
     def more(self) -> dict[str, Any]:
@@ -205,7 +209,7 @@ class Record:
         return (*(getattr(self, name) for name in _FACTS), self.more)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpickle, (tuple(getattr(self, name) for name in _FACTS), self.encode()[:-1])
+        return _unpickle, (tuple(getattr(self, name) for name in _FACTS), self._sealed())
 
     def __repr__(self) -> str:
         return f"<Record {self.key[:8]} {self.kind} {self.recipe} {self.status}>"

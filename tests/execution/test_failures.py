@@ -183,12 +183,10 @@ except dg.RunInterrupted as stopped:
 """
 
 
-@pytest.mark.parametrize("scheduler", ["single-threaded", "processes"])
-def test_ctrl_c_stops_in_order_and_keeps_what_is_done(tmp_path: Path, scheduler: str) -> None:
-    script, flag = tmp_path / "wait.py", tmp_path / "flag"
-    script.write_text(SCRIPT)
+def interrupted(script: Path, flag: Path, *arguments: str) -> str:
+    """What a script prints that gets Ctrl-C once it has made `flag`; it must end by itself, with code 7."""
     process = subprocess.Popen(
-        [sys.executable, str(script), str(tmp_path / "tree"), str(flag), scheduler],
+        [sys.executable, str(script), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -198,8 +196,16 @@ def test_ctrl_c_stops_in_order_and_keeps_what_is_done(tmp_path: Path, scheduler:
     while not flag.exists() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    said, errors = process.communicate(timeout=30)
+    said, errors = process.communicate(timeout=20)
     assert process.returncode == 7, errors
+    return said
+
+
+@pytest.mark.parametrize("scheduler", ["single-threaded", "processes"])
+def test_ctrl_c_stops_in_order_and_keeps_what_is_done(tmp_path: Path, scheduler: str) -> None:
+    script, flag = tmp_path / "wait.py", tmp_path / "flag"
+    script.write_text(SCRIPT)
+    said = interrupted(script, flag, str(tmp_path / "tree"), str(flag), scheduler)
     assert said.split() == ["interrupted", "3", "2"]
     kept = dg.Experiment.restore(tmp_path / "tree")
     assert len(kept.graph.nodes) == 3
@@ -234,19 +240,7 @@ def test_threads_end_their_recipe_at_its_next_moment_when_interrupted(tmp_path: 
             """
         )
     )
-    process = subprocess.Popen(
-        [sys.executable, str(script), str(tmp_path / "tree"), str(flag)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={"PYTHONPATH": ":".join(sys.path), "PATH": ""},
-    )
-    deadline = time.monotonic() + 60
-    while not flag.exists() and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    said, errors = process.communicate(timeout=20)
-    assert process.returncode == 7, errors
+    said = interrupted(script, flag, str(tmp_path / "tree"), str(flag))
     assert "computed 1" in said
 
 
