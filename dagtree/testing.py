@@ -260,6 +260,20 @@ class StoreContract:
         store.write(make_record(2), Payload.dump({"x": 2}))
         assert self.reopen(store).keys() == {make_record(1).key, make_record(2).key}
 
+    def test_an_index_changes_nothing_that_a_reader_is_told(self) -> None:
+        store = self.make_store()
+        for number in range(40):
+            above = [f"{number - 1:032x}"] if number else []
+            store.write(make_record(number, parents=above, position=number), Payload.dump({"x": number}))
+        store.note(f"{3:032x}", tags=("later",))
+        store.mark_damaged(f"{5:032x}", "a bit was flipped")
+        store.write_index()
+        after = self.reopen(store)
+        assert dict(after.records()) == dict(store.records())
+        assert after.keys() == store.keys()
+        store.write(make_record(99), Payload.dump({"x": 99}))
+        assert f"{99:032x}" in set(self.reopen(store).keys())
+
     def test_refreshing_is_cheap_when_nothing_changed(self) -> None:
         store = self.make_store()
         for number in range(300):

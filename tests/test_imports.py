@@ -20,7 +20,7 @@ LAYOUT = """
 identity:   names canonical standard arrays ownership library syntax watch statics holds reach source key
 definition: fields state recipe promise tree
 storage:    describe notes record lines scripts buffer rebuild pickling payload store files tensorfile
-            writing reading index local
+            writing reading index indexfile ledger local
 execution:  environment generators kinds output report plan handle current task assemble progress step
             schedulers rounds run
 analysis:   order text facts recorded select html nodeset measure picture layout dot outline svg draw graph

@@ -5,8 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
-from operator import attrgetter
+from operator import attrgetter, lt
 
 from ..storage.record import Record
 
@@ -49,7 +48,8 @@ def in_order(records: Mapping[str, Record]) -> list[Record]:
 
 def _ranked(records: Iterable[Record]) -> list[Record]:
     ranked = sorted(records, key=attrgetter("position"))
-    if any(one.position == two.position for one, two in pairwise(ranked)):
+    positions = [record.position for record in ranked]
+    if not all(map(lt, positions, positions[1:])):
         ranked.sort(key=attrgetter("position", "key"))
     return ranked
 

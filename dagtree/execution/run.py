@@ -96,6 +96,7 @@ class Run:
         report = self._report(time.perf_counter() - started, interrupted)
         if report.computed_keys:
             self._check_kept(report)
+        store.write_index()
         if interrupted:
             raise RunInterrupted(
                 f"interrupted; {report}. What is done is kept; the next run goes on from there.", report

@@ -43,6 +43,17 @@ class Index:
         if key in self._notes:
             self._apply(key)
 
+    def extend(self, records: list[Record]) -> None:
+        """As `add` for each of them; faster when they are the first that are heard of their nodes."""
+        by_key = {record.key: record for record in records}
+        is_first = len(by_key) == len(records) and self.records.keys().isdisjoint(by_key)
+        if is_first and not (self._damaged or self._missing or self._notes):
+            self.records.update(by_key)
+            self.there.update(dict.fromkeys([record.key for record in records if record.status == "done"]))
+        else:
+            for record in records:
+                self.add(record)
+
     def note(self, note: Note) -> None:
         self._notes.setdefault(note.key, []).append(note)
         if note.key in self.records:
@@ -59,6 +70,10 @@ class Index:
         """All lines of a node, as they were written."""
         counts = self._written.get(key) or self.records.get(key)
         return [] if counts is None else [counts, *self._others.get(key, ())]
+
+    def written(self) -> list[Record]:
+        """The lines that count, as they were written."""
+        return [self._written.get(key, record) for key, record in self.records.items()]
 
     def is_named(self, mark: str) -> bool:
         """Whether somebody was told already that this line can't be read."""

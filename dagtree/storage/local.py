@@ -19,13 +19,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from xxhash import xxh3_64_hexdigest
-
 from ..errors import DamagedError, FormatVersionError, NotComputedError, StorageError
 from . import reading, writing
 from .files import disk_errors, replace_file
 from .index import Index
-from .lines import decode_at, decode_line
+from .ledger import NO_NODE, Ledger
+from .lines import decode_line
 from .notes import HEX, Damage, Note
 from .payload import Payload
 from .record import Record
@@ -34,7 +33,6 @@ from .store import Folder
 __all__ = ["LocalStore"]
 
 FORMAT = 1
-NO_NODE = "0" * 32
 _FORMAT_FILE = "dagtree.json"
 _FILE_NAME = re.compile(r"(?!\.)[^/\\\x00-\x1f:]{1,200}\Z")
 _ONCE_NAME = re.compile(r"[0-9a-zA-Z_-]{1,64}\Z")
@@ -60,12 +58,8 @@ class LocalStore:
         self.read_only = read_only
         self.revision = 0
         self._directory = Path(self.location)
-        self._problems: dict[str, None] = {}
-        self._unnamed: list[str] = []
+        self._ledger = Ledger(self._directory)
         self._format_is_whole = True
-        self._index = Index()
-        self._consumed: dict[str, int] = {}
-        self._is_open = False
         self._lock = threading.RLock()
         self._writer: writing.Writer | None = None
         self._kept: set[Path] = set()
@@ -90,91 +84,25 @@ class LocalStore:
 
     def problems(self) -> tuple[str, ...]:
         self._opened()
-        return tuple(self._problems)
+        return tuple(self._ledger.problems)
 
     def refresh(self) -> None:
         with self._lock:
-            names, sizes = reading.list_files(self._directory / "records", ".jsonl"), self._consumed
-            if any(names.get(name, -1) < end for name, end in sizes.items()):
-                self._forget()  # files that were read are gone or shorter: what they said no longer holds
-            new = [name for name, size in names.items() if size > self._consumed.get(name, 0)]
-            waiting = self._index.missing()
-            if new or waiting:
-                extents = reading.Extents(self._directory)
-                for record in waiting:
-                    if extents.hold(record.needs):
-                        self._index.add(record)
-                suspects: list[tuple[str, str, str]] = []
-                for name in sorted(new):
-                    self._read_lines(name, extents, suspects)
-                for key, problem, mark in suspects:
-                    if mark and not self._index.is_named(mark):
-                        self._unnamed.append(mark)
-                        self._report(problem)
-                    elif not mark and key not in self._index.there:  # else it was written again since
-                        self._report(problem)
-            if new:
+            if self._ledger.refresh():
                 self.revision += 1
-            self._is_open = True
 
     def adopt(self, line: bytes) -> None:
         said = decode_line(line.rstrip(b"\n"))
         if said is not None:
             with self._lock:
                 self._opened()
-                self._take(said)
+                self._ledger.take(said)
                 self.revision += 1
 
     def _opened(self) -> Index:
-        if not self._is_open:
+        if not self._ledger.is_open:
             self.refresh()
-        return self._index
-
-    def _read_lines(self, name: str, extents: reading.Extents, suspects: list[tuple[str, str, str]]) -> None:
-        """Takes in a file's new lines; what looks damaged is added to `suspects`, with the node's key."""
-        path = self._directory / "records" / name
-        start = self._consumed.get(name, 0)
-        with disk_errors("read the records", path):
-            content = reading.read_from(path, start)
-        add, hold = self._index.add, extents.hold
-        view, begin, number = memoryview(content), 0, 0
-        while (
-            end := content.find(b"\n", begin)
-        ) >= 0:  # what follows the last is torn, or still being written
-            said = decode_at(content, view, begin, end)
-            line_start, begin, number = begin, end + 1, number + 1
-            if type(said) is Record:
-                is_there = hold(said.needs)
-                add(said, is_there)
-                if not is_there:
-                    lacks = extents.lacks(said.needs)
-                    problem = (
-                        f"{said.recipe or said.kind} node {said.key}: {lacks}; it will be computed again"
-                    )
-                    suspects.append((said.key, problem, ""))
-            elif said is not None:
-                self._take(said)
-                if isinstance(said, Damage) and said.key != NO_NODE:
-                    suspects.append((said.key, f"node {said.key} was found damaged: {said.reason}", ""))
-            elif end > line_start:
-                where = f"line {number}" if not start else f"a line after byte {start}"
-                key = reading.guess_key(content[line_start:end])
-                of_node = f" (it seems to be about node {key})" if key else ""
-                problem = f"{path}: {where} is damaged{of_node}; what it said is lost"
-                mark = xxh3_64_hexdigest(content[line_start:end])
-                suspects.append((key, problem, mark))
-        self._consumed[name] = start + begin
-
-    def _take(self, said: Record | Note | Damage) -> None:
-        if isinstance(said, Record):
-            self._index.add(said)
-        elif isinstance(said, Note):
-            self._index.note(said)
-        else:
-            self._index.damage(said)
-
-    def _report(self, problem: str) -> None:
-        self._problems[problem] = None
+        return self._ledger.index
 
     # Writing
 
@@ -190,7 +118,7 @@ class LocalStore:
                 writer.flush_records()
         record = record.packed()
         with self._lock:
-            self._index.add(record)
+            self._ledger.take(record)
             self.revision += 1
         return record
 
@@ -223,7 +151,7 @@ class LocalStore:
         with disk_errors(f"note something about node {key}", self.location):
             self._append(self._writer_here(), note.encode())
         with self._lock:
-            self._index.note(note)
+            self._ledger.take(note)
             self.revision += 1
 
     def mark_damaged(self, key: str, reason: str) -> None:
@@ -233,8 +161,8 @@ class LocalStore:
             if not lines:
                 return
             damage = Damage(key, reason, lines)
-            self._take(damage)
-            self._report(f"node {key} was found damaged: {reason}")
+            self._ledger.take(damage)
+            self._ledger.report(f"node {key} was found damaged: {reason}")
             self.revision += 1
         if not self.read_only:
             with disk_errors(f"write down that node {key} is damaged", self.location):
@@ -242,11 +170,17 @@ class LocalStore:
 
     def acknowledge(self) -> None:
         with self._lock:
-            marks, self._unnamed = tuple(self._unnamed), []
+            marks = self._ledger.take_unnamed()
         if marks and not self.read_only:
             damage = Damage(NO_NODE, "lines that can't be read; they were named once", marks)
             with disk_errors("write down what was found damaged", self.location):
                 self._append(self._writer_here(), damage.encode())
+
+    def write_index(self) -> None:
+        if not self.read_only:
+            self.refresh()
+            with self._lock, contextlib.suppress(OSError):  # it only saves time
+                self._ledger.write_index()
 
     def write_once(self, folder: Folder, name: str, content: bytes) -> None:
         path = self._once_path(folder, name)
@@ -268,8 +202,7 @@ class LocalStore:
     def _append(self, writer: writing.Writer, line: bytes) -> None:
         with self._lock:
             offset = writer.append_line(line)
-            if self._consumed.setdefault(writer.records_name, 0) == offset:
-                self._consumed[writer.records_name] = offset + len(line)
+            self._ledger.wrote(writer.records_name, offset, len(line))
 
     def _writer_here(self) -> writing.Writer:
         writer = self._writer
@@ -297,15 +230,15 @@ class LocalStore:
 
     def read(self, key: str) -> Payload:
         record = self._opened().records.get(key)
-        if key not in self._index.there:
+        if key not in self._ledger.index.there:
             self.refresh()  # another process may have written it meanwhile
-            record = self._index.records.get(key)
+            record = self._ledger.index.records.get(key)
         if record is None or record.status != "done":
             raise NotComputedError(
                 f"{self.location} has no state of node {key}: it was not computed there, or failed",
                 key,
             )
-        if key not in self._index.there:
+        if key not in self._ledger.index.there:
             raise NotComputedError(
                 f"the state of node {key} in {self.location} is damaged or missing; run again to compute it",
                 key,
@@ -357,11 +290,6 @@ class LocalStore:
             if writer is not None:
                 writer.close()
 
-    def _forget(self) -> None:
-        self._index = Index()
-        self._consumed = {}
-        self._is_open = False
-
     def _reset(self) -> None:
         """Starts without a writer and with locks that nobody holds, as a forked process must."""
         self._lock = threading.RLock()
@@ -379,7 +307,7 @@ class LocalStore:
         except (ValueError, KeyError, TypeError, RecursionError):
             # Records tell by themselves whether they are whole, so this file alone can't cost an experiment.
             self._format_is_whole = False
-            self._report(f"{path} is damaged; taking the experiment to be of format {FORMAT}")
+            self._ledger.report(f"{path} is damaged; taking the experiment to be of format {FORMAT}")
             return
         if found != FORMAT:
             raise FormatVersionError(

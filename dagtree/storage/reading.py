@@ -14,12 +14,12 @@ from .files import read_exactly, storage_error
 from .payload import Payload
 from .record import Record
 
-__all__ = ["Extents", "guess_key", "list_files", "read_from", "read_payload", "unreadable"]
+__all__ = ["NEED", "Extents", "guess_key", "list_files", "read_from", "read_payload", "unreadable"]
 
 _FILE = re.compile(
     r"(?:packs/[A-Za-z0-9][A-Za-z0-9_-]{0,99}\.pack|tensors/[0-9a-f]{2}/[0-9a-f]{32}(?:-[0-9a-f]{1,32})?\.safetensors)\Z"
 )
-_NEED = re.compile(r'"([^"]*)":(\d{1,18})')
+NEED = re.compile(r'"([^"]*)":(\d{1,18})')
 _NEEDS = re.compile(r'(?:"[^"]*":\d{1,18}(?:,(?=")|\Z))*\Z')
 _KEY = re.compile(rb'"key":"([0-9a-f]{32})"')
 _LARGEST_SHAPE = 64
@@ -68,7 +68,7 @@ class Extents:
 
     def lacks(self, needs: str) -> str:
         """In words, the first file that is too short; "" when none is."""
-        for name, end in _NEED.findall(needs):
+        for name, end in NEED.findall(needs):
             size_bytes = self._size(name)
             if size_bytes < 0:
                 return f"{self._directory / name} is missing"

@@ -185,9 +185,10 @@ class Record:
         # Reached only for slots that are still empty, as they are in records that were just read.
         if name not in ("_line", "_more", "_late_results"):
             raise AttributeError(f"a Record has no {name!r}")
-        value = self._held[self._start : self._end] if name == "_line" else None
-        setattr(self, name, value)
-        return value
+        if name == "_line":
+            return self._held[self._start : self._end]  # not kept: that would hold every line twice
+        setattr(self, name, None)
+        return None
 
     def _parse_more(self) -> dict[str, Any]:
         at = self._held.find(MORE, self._start, self._end)

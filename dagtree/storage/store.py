@@ -80,6 +80,11 @@ class Store(Protocol):
         is opened later. Does nothing when the store is read-only."""
         ...
 
+    def write_index(self) -> None:
+        """What is there will be found faster when the store is opened again, where that is worth it. Changes
+        nothing that a reader is told; does nothing when the store is read-only."""
+        ...
+
     def mark_damaged(self, key: str, reason: str) -> None:
         """The node is not among `keys`, for any reader, until it is written again; `problems` says why."""
         ...

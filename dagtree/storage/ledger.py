@@ -1,0 +1,160 @@
+"""What the records of a directory say, as far as this process has read them."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from xxhash import xxh3_64_hexdigest
+
+from . import reading
+from .files import disk_errors, replace_file
+from .index import Index
+from .indexfile import INDEX_FILE, Chapter, read_index, summarize, write_index
+from .lines import decode_at
+from .notes import Damage, Note
+from .record import Record
+
+__all__ = ["NO_NODE", "Ledger"]
+
+NO_NODE = "0" * 32
+"""The key under which damage is written down that belongs to no node."""
+_WORTH_INDEXING = 1 << 20  # bytes of lines that are read one by one: some 1,200 records, 7 ms
+
+
+class Ledger:
+    """Reads the files of records, each line once, and keeps what they say."""
+
+    def __init__(self, directory: Path) -> None:
+        self.index = Index()
+        self.problems: dict[str, None] = {}
+        self.is_open = False
+        self._directory = directory
+        self._unnamed: list[str] = []
+        self._consumed: dict[str, int] = {}
+        self._chapters: dict[str, Chapter] = {}
+        self._indexed: dict[str, int] = {}
+
+    def refresh(self) -> bool:
+        """Reads what was written since; whether anything was."""
+        names, sizes = reading.list_files(self._directory / "records", ".jsonl"), self._consumed
+        if any(names.get(name, -1) < end for name, end in sizes.items()):
+            self._forget()  # files that were read are gone or shorter: what they said no longer holds
+        new = [name for name, size in names.items() if size > self._consumed.get(name, 0)]
+        waiting = self.index.missing()
+        if not self.is_open and sum(names.values()) >= _WORTH_INDEXING:
+            with contextlib.suppress(OSError):  # what can't be read is as good as missing
+                self._chapters = read_index(reading.read_from(self._directory / INDEX_FILE, 0))
+        if new or waiting:
+            extents = reading.Extents(self._directory)
+            for record in waiting:
+                if extents.hold(record.needs):
+                    self.index.add(record)
+            suspects: list[tuple[str, str, str]] = []
+            for name in sorted(new):
+                self._read_lines(name, extents, suspects)
+            for key, problem, mark in suspects:
+                if mark and not self.index.is_named(mark):
+                    self._unnamed.append(mark)
+                    self.report(problem)
+                elif not mark and key not in self.index.there:  # else it was written again since
+                    self.report(problem)
+        self.is_open = True
+        self._chapters = {}
+        return bool(new)
+
+    def take(self, said: Record | Note | Damage) -> None:
+        """Takes in what this process has written, or was told."""
+        if isinstance(said, Record):
+            self.index.add(said)
+        elif isinstance(said, Note):
+            self.index.note(said)
+        else:
+            self.index.damage(said)
+
+    def wrote(self, name: str, offset: int, size_bytes: int) -> None:
+        """What lies there in a file of records was taken in already."""
+        if self._consumed.setdefault(name, 0) == offset:
+            self._consumed[name] = offset + size_bytes
+
+    def report(self, problem: str) -> None:
+        self.problems[problem] = None
+
+    def take_unnamed(self) -> tuple[str, ...]:
+        """The marks of lines that can't be read and that nobody wrote down as such; they are handed out
+        once."""
+        marks, self._unnamed = tuple(self._unnamed), []
+        return marks
+
+    def _read_lines(self, name: str, extents: reading.Extents, suspects: list[tuple[str, str, str]]) -> None:
+        """Takes in a file's new lines; what looks damaged is added to `suspects`, with the node's key."""
+        path = self._directory / "records" / name
+        start = self._consumed.get(name, 0)
+        with disk_errors("read the records", path):
+            content = reading.read_from(path, start)
+        add, hold = self.index.add, extents.hold
+        view, begin, number = memoryview(content), 0, 0
+        chapter = self._chapters.get(name) if not start else None
+        if chapter is not None and (told := chapter.tell(content)) is not None:
+            records, others = told
+            if hold(chapter.needs):
+                self.index.extend(records)
+            else:
+                for record in records:
+                    self._hear(record, extents, suspects)
+            for said in others:
+                self._hear(said, extents, suspects)
+            begin = start = chapter.size_bytes
+            self._indexed[name] = begin
+        while (
+            end := content.find(b"\n", begin)
+        ) >= 0:  # what follows the last is torn, or still being written
+            heard = decode_at(content, view, begin, end)
+            line_start, begin, number = begin, end + 1, number + 1
+            if type(heard) is Record and hold(heard.needs):
+                add(heard)
+            elif heard is not None:
+                self._hear(heard, extents, suspects)
+            elif end > line_start:
+                where = f"line {number}" if not start else f"a line after byte {start}"
+                key = reading.guess_key(content[line_start:end])
+                of_node = f" (it seems to be about node {key})" if key else ""
+                problem = f"{path}: {where} is damaged{of_node}; what it said is lost"
+                mark = xxh3_64_hexdigest(content[line_start:end])
+                suspects.append((key, problem, mark))
+        self._consumed[name] = self._consumed.get(name, 0) + begin
+
+    def _hear(
+        self, said: Record | Note | Damage, extents: reading.Extents, suspects: list[tuple[str, str, str]]
+    ) -> None:
+        """Takes in what isn't the record of a node that is there."""
+        if isinstance(said, Record):
+            lacks = extents.lacks(said.needs)
+            self.index.add(said, is_there=not lacks)
+            if lacks:
+                problem = f"{said.recipe or said.kind} node {said.key}: {lacks}; it will be computed again"
+                suspects.append((said.key, problem, ""))
+        else:
+            self.take(said)
+            if isinstance(said, Damage) and said.key != NO_NODE:
+                suspects.append((said.key, f"node {said.key} was found damaged: {said.reason}", ""))
+
+    def write_index(self) -> None:
+        """Writes the file that makes the next opening fast, when that is worth it."""
+        read, indexed = sum(self._consumed.values()), sum(self._indexed.values())
+        if read - indexed < max(_WORTH_INDEXING, indexed // 4):
+            return
+        known = {record.check: record for record in self.index.written()}
+        chapters = []
+        for name in self._consumed:
+            chapter = summarize(name, reading.read_from(self._directory / "records" / name, 0), known)
+            if chapter is not None:
+                chapters.append(chapter)
+        replace_file(self._directory / INDEX_FILE, [write_index(chapters)])
+        self._indexed = dict(self._consumed)
+
+    def _forget(self) -> None:
+        self.index = Index()
+        self._consumed = {}
+        self._indexed = {}
+        self.is_open = False

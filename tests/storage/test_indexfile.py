@@ -1,0 +1,243 @@
+"""The index of a store: opening is faster with it, and nothing else is different."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dagtree as dg
+from dagtree.storage import ledger
+from dagtree.storage.indexfile import INDEX_FILE
+from dagtree.storage.local import LocalStore
+from dagtree.storage.notes import encode_json, seal
+from dagtree.storage.payload import Payload
+from dagtree.storage.record import Record
+from dagtree.testing import make_record
+from study import Add, Number
+
+Facts = dict[str, tuple[Any, ...]]
+
+
+@pytest.fixture(autouse=True)
+def small_trees_are_worth_an_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "_WORTH_INDEXING", 1)
+
+
+@pytest.fixture
+def read_singly(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The lines that were read one by one since."""
+    lines: list[bytes] = []
+    decode = ledger.decode_at
+
+    def decode_at(content: bytes, view: memoryview, start: int, end: int) -> Any:
+        lines.append(content[start:end])
+        return decode(content, view, start, end)
+
+    monkeypatch.setattr(ledger, "decode_at", decode_at)
+    return lines
+
+
+def write(directory: Path, numbers: range = range(30)) -> LocalStore:
+    store = LocalStore(directory)
+    for number in numbers:
+        kind = "root" if not number else "moment" if number % 7 == 3 else "recipe"
+        record = make_record(
+            number,
+            kind=kind,
+            recipe='Tr"äin\\' if number % 2 else "Prune",
+            parents=[f"{number - back:032x}" for back in range(1, 1 + min(number, number % 3))],
+            tags=["lr:0.1", 'a "tag" <b>'][: number % 3],
+            moment=number if kind == "moment" else None,
+            position=number,
+            ended=1795261230.135698 + number,
+            status="failed" if number == 11 else "done",
+            more={"properties": {"n": number}},
+        )
+        store.write(record, Payload.dump({"x": number}) if number != 11 else None)
+    return store
+
+
+def indexed(directory: Path) -> LocalStore:
+    store = write(directory)
+    store.note(f"{4:032x}", tags=("later",), results={"accuracy": {"value": 0.5, "code": "c", "at": 1.0}})
+    store.mark_damaged(f"{6:032x}", "a bit was flipped")
+    store.write_index()
+    return store
+
+
+def facts(store: LocalStore) -> dict[str, Any]:
+    names = [name for name in Record.__slots__ if name[0] != "_"]
+    told = {k: (*(getattr(r, n) for n in names), r.more, r.check) for k, r in store.records().items()}
+    return {"records": told, "there": set(store.keys()), "problems": store.problems()}
+
+
+def without_index(directory: Path) -> dict[str, Any]:
+    (directory / INDEX_FILE).unlink(missing_ok=True)
+    return facts(LocalStore(directory, read_only=True))
+
+
+def edit_index(directory: Path, change: Callable[[Any], Any]) -> None:
+    """Changes an index and seals it again, as nobody but an adversary would."""
+    content = json.loads((directory / INDEX_FILE).read_bytes())
+    change(content["files"][0])
+    content.pop("check")
+    (directory / INDEX_FILE).write_bytes(seal("," + encode_json(content)[1:]) + b"\n")
+
+
+def test_an_indexed_store_says_the_same_without_reading_its_lines(
+    tmp_path: Path, read_singly: list[bytes]
+) -> None:
+    indexed(tmp_path)
+    found = facts(LocalStore(tmp_path))
+    assert read_singly == []
+    assert found == without_index(tmp_path)
+    assert len(read_singly) == 32
+    assert len(found["records"]) == 30
+    assert len(found["there"]) == 28
+
+
+def test_what_was_written_after_the_index_is_read_too(tmp_path: Path, read_singly: list[bytes]) -> None:
+    store = indexed(tmp_path)
+    store.note(f"{7:032x}", tags=("afterwards",))
+    write(tmp_path, range(100, 105))
+    found = facts(LocalStore(tmp_path))
+    assert len(read_singly) == 6
+    assert found == without_index(tmp_path)
+
+
+def test_an_index_of_several_writers_grows_with_them(tmp_path: Path, read_singly: list[bytes]) -> None:
+    indexed(tmp_path)
+    later = write(tmp_path, range(100, 130))
+    later.write_index()
+    read_singly.clear()
+    found = facts(LocalStore(tmp_path))
+    assert read_singly == []
+    assert len(found["records"]) == 60
+    assert found == without_index(tmp_path)
+
+
+def test_a_small_gain_is_not_worth_writing_an_index_again(tmp_path: Path) -> None:
+    store = indexed(tmp_path)
+    before = (tmp_path / INDEX_FILE).read_bytes()
+    store.note(f"{7:032x}", tags=("afterwards",))
+    store.write_index()
+    assert (tmp_path / INDEX_FILE).read_bytes() == before
+
+
+def test_a_flipped_bit_in_an_indexed_line_is_named(tmp_path: Path) -> None:
+    indexed(tmp_path)
+    (lines,) = (tmp_path / "records").iterdir()
+    content = bytearray(lines.read_bytes())
+    content[content.index(b'"n":8') + 4] = ord("9")
+    lines.write_bytes(content)
+    store = LocalStore(tmp_path)
+    assert f"{8:032x}" not in store.records()
+    assert len(store.records()) == 29
+    assert any(f"{8:032x}" in problem for problem in store.problems())
+
+
+def test_records_of_another_experiment_are_not_taken_for_the_indexed_ones(tmp_path: Path) -> None:
+    indexed(tmp_path / "one")
+    write(tmp_path / "two", range(200, 260))
+    (one,), (two,) = (tmp_path / "one/records").iterdir(), (tmp_path / "two/records").iterdir()
+    shutil.copy(two, one)
+    shutil.copytree(tmp_path / "two/packs", tmp_path / "one/packs", dirs_exist_ok=True)
+    assert min(LocalStore(tmp_path / "one").records()) == f"{200:032x}"
+
+
+def test_nodes_whose_bytes_are_gone_are_missed_although_they_are_indexed(tmp_path: Path) -> None:
+    indexed(tmp_path)
+    (pack,) = (tmp_path / "packs").iterdir()
+    pack.write_bytes(pack.read_bytes()[: pack.stat().st_size // 2])
+    found = facts(LocalStore(tmp_path))
+    assert 5 < len(found["there"]) < 20
+    assert found == without_index(tmp_path)
+
+
+def test_a_line_that_cannot_be_read_keeps_its_file_out_of_the_index(tmp_path: Path) -> None:
+    store = write(tmp_path)
+    (lines,) = (tmp_path / "records").iterdir()
+    content = lines.read_bytes().replace(b'"n":8', b'"n":9')
+    lines.write_bytes(content)
+    store.write_index()
+    found = facts(LocalStore(tmp_path))
+    assert any(f"{8:032x}" in problem for problem in found["problems"])
+    assert found == without_index(tmp_path)
+
+
+def test_an_index_that_was_cut_off_or_scribbled_on_costs_nothing(tmp_path: Path) -> None:
+    indexed(tmp_path)
+    path = tmp_path / INDEX_FILE
+    whole, expected = path.read_bytes(), without_index(tmp_path)
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    for content in (b"", b"{}\n", b"\xff" * 99, whole[: len(whole) // 2], whole[:-1], bytes(flipped)):
+        path.write_bytes(content)
+        assert facts(LocalStore(tmp_path)) == expected
+    path.unlink()
+    path.mkdir()
+    assert facts(LocalStore(tmp_path)) == expected
+
+
+def spoil(name: str, value: Any) -> Callable[[Any], None]:
+    def change(file: Any) -> None:
+        columns = file if name in file else file["columns"]
+        columns[name] = value(columns[name]) if callable(value) else value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("keys", lambda keys: keys.upper().replace("0", "A")),
+        ("keys", lambda keys: keys[32:]),
+        ("keys", lambda keys: keys[:-2] + "/."),
+        ("addresses", 7),
+        ("parents", lambda parents: ["ab", *parents[1:]]),
+        ("parents", lambda parents: parents[1:]),
+        ("needs", lambda needs: [None, *needs[1:]]),
+        ("kinds", lambda kinds: kinds[:1]),
+        ("kinds", lambda kinds: [["boss", *kinds[0][1:]], *kinds[1:]]),
+        ("kinds", lambda kinds: [[*kinds[0][:4], "tags"], *kinds[1:]]),
+        ("facts", "////////////////"),
+        ("ended", lambda ended: "AAAAAAAA+H8=" + ended[12:]),
+        ("ended", "no base64!"),
+        ("starts", lambda starts: starts[:-4]),
+        ("ends", lambda ends: "//////////8A" + ends[12:]),
+        ("others", ["{}"]),
+        ("others", [1]),
+        ("size_bytes", 10**12),
+        ("size_bytes", "all"),
+        ("digest", None),
+        ("needs", None),
+        ("name", ["x"]),
+        ("more", 1),
+        ("columns", {}),
+        ("columns", None),
+    ],
+)
+def test_an_index_that_dagtree_did_not_write_is_not_believed(tmp_path: Path, name: str, value: Any) -> None:
+    indexed(tmp_path)
+    edit_index(tmp_path, spoil(name, value))
+    assert facts(LocalStore(tmp_path)) == without_index(tmp_path)
+
+
+def test_a_store_that_is_read_only_writes_no_index(tmp_path: Path) -> None:
+    write(tmp_path)
+    store = LocalStore(tmp_path, read_only=True)
+    assert len(store.records()) == 30
+    store.write_index()
+    assert not (tmp_path / INDEX_FILE).exists()
+
+
+def test_a_run_leaves_an_index_behind(tmp_path: Path) -> None:
+    exp = dg.Experiment(tmp_path, state_class=Number)
+    Add(amount=1)(exp.spawn_new_tree(start=0))
+    exp.run()
+    assert (tmp_path / INDEX_FILE).exists()
