@@ -10,9 +10,11 @@ import os
 import signal
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from typing import Any
 
 from .kinds import kind_of
@@ -63,6 +65,9 @@ def _tasks(graph: Graph, names: dict[str, str]) -> dict[str, Any]:
 
 
 def _here(graph: Graph, kind: str, ended: Callable[[Outcome], None], stop: Stop, workers: int | None) -> None:
+    if kind == "single-threaded":
+        _in_turn(graph, ended)
+        return
     from dask.callbacks import Callback
 
     # Where Dask has a choice it goes by name: by these, in order of definition.
@@ -82,11 +87,6 @@ def _here(graph: Graph, kind: str, ended: Callable[[Outcome], None], stop: Stop,
     inner = {parent for _, parents in graph.values() for parent in parents}
     keys = [name for key, name in names.items() if key not in inner]
     with _settled(), Callback(pretask=sent, posttask=arrived):
-        if kind == "single-threaded":
-            from dask.local import get_sync
-
-            get_sync(tasks, keys)
-            return
         count = workers or os.cpu_count() or 1
         pool: Executor
         if kind == "threads":
@@ -107,6 +107,38 @@ def _here(graph: Graph, kind: str, ended: Callable[[Outcome], None], stop: Stop,
                 for step in under_way.values():
                     ended(_died(step))
                 raise WorkerDied from None
+
+
+def _in_turn(graph: Graph, ended: Callable[[Outcome], None]) -> None:
+    """In this thread. A chain, each step of which only the next one waits for, is one task: Dask has no
+    choice there, and asking it costs as much as a cheap recipe.
+    """
+    from dask._task_spec import Task, TaskRef
+    from dask.local import get_sync
+
+    waiting = Counter(parent for _, parents in graph.values() for parent in parents)
+    chains: dict[str, list[str]] = {}  # by the step that each now ends with
+    for key, (_, parents) in graph.items():
+        is_next = len(parents) == 1 and waiting[parents[0]] == 1 and parents[0] in chains
+        chains[key] = [*chains.pop(parents[0]), key] if is_next else [key]
+    # Where Dask has a choice it goes by name: by these, in order of definition.
+    names = {end: f"{place:09d}" for place, end in enumerate(chains)}
+    tasks = {}
+    for end, chain in chains.items():
+        steps = [graph[key][0] for key in chain]
+        before = [TaskRef(names[parent]) for parent in graph[chain[0]][1]]
+        tasks[names[end]] = Task(names[end], partial(_follow, steps, ended), *before)
+    with _settled():
+        get_sync(tasks, [names[end] for end in chains if not waiting[end]])
+
+
+def _follow(steps: Sequence[Step], ended: Callable[[Outcome], None], *inputs: Outcome) -> Outcome:
+    """Do the steps of a chain; the outcome of the last."""
+    for step in steps:
+        outcome = perform(step, *inputs)
+        ended(outcome)
+        inputs = (outcome,)
+    return outcome
 
 
 @contextlib.contextmanager

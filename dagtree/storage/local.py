@@ -116,7 +116,7 @@ class LocalStore:
             self._append(writer, record.encode())
             if flush:
                 writer.flush_records()
-        record = record.packed()
+        record.pack()
         with self._lock:
             self._ledger.take(record)
             self.revision += 1

@@ -121,13 +121,12 @@ class Record:
             )
         return self._line
 
-    def packed(self) -> Record:
-        """The same record without what its line says: a run of many nodes keeps all of their records."""
-        record = self._changed(None, self.tags)
-        record.needs = self.needs
-        record._held = record._line = self._sealed()
-        record._start, record._end = 0, len(record._held)
-        return record
+    def pack(self) -> None:
+        """Lets go of what its line says, and parses that when it is asked for: a run of many nodes keeps all
+        of their records."""
+        self._held = self._line = self._sealed()
+        self._start, self._end = 0, len(self._held)
+        self._more = self._late_results = None
 
     @property
     def check(self) -> str:
@@ -146,8 +145,7 @@ class Record:
 
     def with_payload(self, payload: dict[str, Any] | None, size_bytes: int) -> Record:
         """The same facts, and where the node's bytes lie."""
-        more = {**self.more, "payload": payload, "bytes": size_bytes}
-        return self._changed(more, self.tags)
+        return self._changed({**self.more, "payload": payload, "bytes": size_bytes}, self.tags)
 
     def noted(self, notes: Iterable[Note]) -> Record:
         """The same facts and what was noted later: tags are added, newer results of a function win."""
