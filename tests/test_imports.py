@@ -17,7 +17,8 @@ PACKAGE = Path(dagtree.__file__).parent
 
 # In order: a room imports only rooms above it, and a file only files above it in its room.
 LAYOUT = """
-identity:   names canonical standard arrays ownership library syntax watch statics holds reach source key
+identity:   names dynamic canonical standard arrays ownership outline library syntax watch statics classes holds
+            reach source key
 definition: fields state recipe promise tree
 storage:    describe notes record lines scripts buffer rebuild pickling payload store files tensorfile
             writing reading index indexfile ledger local

@@ -12,6 +12,7 @@ from collections import deque
 from typing import Any
 
 from .ownership import is_a, module_of
+from .standard import public_module
 
 __all__ = ["NOT_CODE", "hidden_state", "is_looked_into"]
 
@@ -31,7 +32,7 @@ _LOOKED_INTO = frozenset(
 
 def is_looked_into(value: object) -> bool:
     """Whether what is in the object's ``__dict__`` is what it is."""
-    module = module_of(type(value))
+    module = public_module(module_of(type(value)))
     return module.partition(".")[0] in _LOOKED_INTO and not module.startswith("torch.utils.tensorboard")
 
 

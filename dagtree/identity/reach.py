@@ -8,19 +8,21 @@ know: a name counts if it might be meant, so that a change is never missed.
 from __future__ import annotations
 
 import ast
-import dataclasses
 import functools
 import os
 import types
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any
 
 from .canonical import Refused, encode, encode_with
+from .classes import users_class
+from .dynamic import Lookups, lookups_in
 from .holds import foreign, instance
 from .library import NOT_CODE
 from .names import Mentions, chain_of, computes_names, imports_in, mentions_of, supers_in
+from .outline import Outline, shown
 from .ownership import (
     is_a,
     is_library_class,
@@ -39,7 +41,6 @@ from .statics import (
     DESCRIPTORS,
     NOT_MEANT,
     SCALARS,
-    Source,
     file_of,
     is_plain,
     is_users_code,
@@ -47,7 +48,6 @@ from .statics import (
     key_bytes,
     leads_to,
     library_name,
-    meant_members,
     names_of,
     unbelieved,
 )
@@ -78,10 +78,10 @@ class Reach:
         self.versions = versions
         self.watch = Watch()
         self.parts: list[bytes] = []
-        self.written: list[Source] = []
+        self.outline = Outline()
         self._labels: dict[int, int] = {}
         self._held: list[object] = []
-        self._waiting: deque[tuple[Any, Any]] = deque()
+        self._waiting: deque[tuple[Any, Any, int, str]] = deque()
         self._members: dict[type, Mapping[str, Any]] = {}
         for subject in subjects:
             for base in mro_of(subject):
@@ -91,9 +91,11 @@ class Reach:
     def enter(self, label: str, value: object) -> None:
         """Count ``value`` and all that it reaches."""
         self.add("entry", label, self.describe(value))
+        outline = self.outline
         while self._waiting:
-            visit, reached = self._waiting.popleft()
+            visit, reached, outline.now, outline.role = self._waiting.popleft()
             visit(reached)
+        outline.now, outline.role = -1, ""
 
     def members(self, cls: type) -> Mapping[str, Any]:
         """What is in a class; one view for each, so that a name is watched once."""
@@ -116,6 +118,15 @@ class Reach:
             part = self._attribute(index, name, every=True)
             if part:
                 self.add(*part)
+
+    def found(self, role: str, value: Any) -> bytes:
+        """``value`` in bytes, which the code knows under that name; plain values are noted at once."""
+        self.outline.role = role
+        described = self.describe(value)
+        kind = type(value)
+        if described[:1] != b"#" and (kind in SCALARS or not (is_a(value, NAMED) or kind in CALLED)):
+            self.outline.note("value", role, described, text=shown(value))
+        return described
 
     def describe(self, value: Any) -> bytes:
         """``value`` in bytes: as what it is, or as the number of the object to be visited later."""
@@ -164,10 +175,11 @@ class Reach:
         number = self._labels.get(id(value))
         if number is None:
             if len(self._labels) >= MAX_OBJECTS and type(value) is not types.FunctionType:
+                self.outline.note("type", self.outline.role, b"", text=f"{shown(value)}, one of too many")
                 return join("more", qualname_of(type(value)).encode())
             number = self._labels[id(value)] = len(self._labels)
             self._held.append(value)
-            self._waiting.append((visit, value))
+            self._waiting.append((visit, value, self.outline.now, self.outline.role))
         return b"#%d" % number
 
     def add(self, *parts: str | bytes) -> None:
@@ -183,6 +195,7 @@ class Reach:
             if kind is not tuple and kind is not frozenset:
                 self.watch.content(value)
             self.add("constant", encoded)
+            self.outline.note("value", self.outline.role, encoded, text=shown(value))
         elif kind is dict:
             self.watch.items(value)
             pairs = sorted(((key_bytes(key), key) for key in value), key=lambda pair: pair[0])
@@ -226,15 +239,17 @@ class Reach:
                 held = MISSING
             self.watch.cell(cell, held)
             if name != "__class__":
-                self.add("cell", name, b"" if held is MISSING else self.describe(held))
-        for value in function.__defaults__ or ():
-            self.add("default", self.describe(value))
+                self.add("cell", name, b"" if held is MISSING else self.found(name, held))
+        arguments = function.__code__.co_varnames[: function.__code__.co_argcount]
+        defaults = function.__defaults__ or ()
+        for name, value in zip(arguments[len(arguments) - len(defaults) :], defaults, strict=False):
+            self.add("default", self.found(f"{name}=", value))
         for name, value in sorted((function.__kwdefaults__ or {}).items()):
-            self.add("default", name, self.describe(value))
+            self.add("default", name, self.found(f"{name}=", value))
         self.watch.names_of(function.__dict__)
         for name, value in sorted(function.__dict__.items()):
             self.watch.name(function.__dict__, name, value)
-            self.add("attribute", name, self.describe(value))
+            self.add("attribute", name, self.found(f"{function.__name__}.{name}", value))
 
     def _function(self, function: types.FunctionType) -> None:
         code = function.__code__
@@ -243,24 +258,27 @@ class Reach:
         mentions = mentions_of(code)
         chains = set(mentions.chains)
         supers = mentions.attributes if mentions.uses_super else frozenset()
+        where = {"module": module, "file": code.co_filename}
         if definition is None:
-            self.add("function", code_bytes(code))
-            self.written.append(
-                Source(function.__qualname__, module, code.co_filename, code.co_firstlineno, "")
-            )
+            meaning, line, text = code_bytes(code), code.co_firstlineno, ""
         else:
+            meaning, line, text = tree_bytes(definition.node), definition.line, definition.text
+        self.add("function", meaning)
+        self.outline.cover("function", function.__qualname__, meaning, text=text, line=line, **where)
+        if definition is not None:
             node = definition.node
-            self.add("function", tree_bytes(node))
-            self.written.append(
-                Source(function.__qualname__, module, code.co_filename, definition.line, definition.text)
-            )
+            lookups = lookups_in(node)
+            chains |= lookups.chains
+            self._unseen(lookups, node, line)
             for decorator in getattr(node, "decorator_list", ()):
                 chains.update(chain for part in ast.walk(decorator) if (chain := chain_of(part)) is not None)
             if mentions.uses_super:
                 precise = supers_in(node)
                 supers = mentions.attributes if precise is None else precise
             package = function.__globals__.get("__package__") or ""
-            self._imports(node, str(package))
+            self._imports(node, str(package), lookups.imports)
+        elif mentions.is_dynamic:
+            self.outline.note("unseen", "a lookup by name, in code whose source isn't there", b"", line=line)
         self._function_parts(function)
         self._globals(function.__globals__, chains, written_in(code.co_filename, function.__globals__))
         self._free(function, mentions)
@@ -272,6 +290,12 @@ class Reach:
             self._attributes(mentions.attributes, mentions.attributes)  # Base.run(self): not the first found
         else:
             self._attributes(mentions.attributes, supers)
+
+    def _unseen(self, lookups: Lookups, node: ast.AST, line: int) -> None:
+        """Note the places that look things up in a way that can't be followed."""
+        first = min(part.lineno for part in (node, *getattr(node, "decorator_list", ())))
+        for place, what in lookups.unseen:
+            self.outline.note("unseen", what, b"%d" % (place - first), line=line + place - first)
 
     def _globals(
         self, names: dict[str, Any], chains: set[tuple[str, ...]], written: frozenset[str] = frozenset()
@@ -289,10 +313,13 @@ class Reach:
                 continue
             if name in written and type(value) in CONTAINERS:
                 self.add("written", name, type(value).__name__)
+                self.outline.note(
+                    "type", name, b"", text=f"a {type(value).__name__} that the code itself fills"
+                )
             elif is_a(value, types.ModuleType):
                 self._module(name, value, tails)
             else:
-                self.add("global", name, self.describe(value))
+                self.add("global", name, self.found(name, value))
 
     def _module(
         self, name: str, module: types.ModuleType, tails: list[tuple[str, ...]], below: bool = False
@@ -315,7 +342,7 @@ class Reach:
                 self._module(f"{name}.{attribute}", value, further, below=library)
             elif value is not MISSING and (not library or is_users_code(value)):
                 self.watch.name(held, attribute, value)
-                self.add("global", f"{name}.{attribute}", self.describe(value))
+                self.add("global", f"{name}.{attribute}", self.found(f"{name}.{attribute}", value))
 
     def _free(self, function: types.FunctionType, mentions: Mentions) -> None:
         """Modules in a closure: what is taken from them."""
@@ -352,13 +379,13 @@ class Reach:
             users = is_users_code(value)
             if (users or not is_library_class(base)) and not is_a(value, DESCRIPTORS):
                 self.watch.name(held, name, value)
-                found.append(self.describe(value))
+                found.append(self.found(f"{qualname_of(base)}.{name}", value))
             if not every:
                 break
         return ("attribute", str(index), name, *found) if found else ()
 
-    def _imports(self, node: ast.AST, package: str) -> None:
-        for name in imports_in(node, package):
+    def _imports(self, node: ast.AST, package: str, further: Iterable[str] = ()) -> None:
+        for name in sorted({*imports_in(node, package), *further}):
             path = file_of(name)
             if path is not None and not is_library_file(path):
                 self.add("import", self._later_file(path, name))
@@ -368,7 +395,7 @@ class Reach:
         number = self._labels.get(key)
         if number is None:
             number = self._labels[key] = len(self._labels)
-            self._waiting.append((self._file, (path, name)))
+            self._waiting.append((self._file, (path, name), self.outline.now, ""))
         return b"#%d" % number
 
     def _file(self, reached: tuple[str, str]) -> None:
@@ -376,7 +403,9 @@ class Reach:
         loaded yet or not."""
         path, name = reached
         tree = module_tree(path)
-        self.add("file", b"" if tree is None else tree_bytes(tree))
+        content = b"" if tree is None else tree_bytes(tree)
+        self.add("file", content)
+        self.outline.cover("file", name, content, module=name, file=path)
         for function in unbelieved(name, path):
             self.add("unbelieved", code_bytes(function))
         if tree is not None:
@@ -391,37 +420,8 @@ class Reach:
                 return b"subject %d %d" % (index, mro_of(subject).index(cls))
         if is_library_class(cls):
             return join("library", f"{public_module(module_of(cls))}.{qualname_of(cls)}")
-        return self._later(self._class, cls)
-
-    def _class(self, cls: type) -> None:
-        held = self.members(cls)
-        self.watch.names_of(held)
-        self.add("class", *(self.describe(base) for base in _bases_of(cls)), self.describe(type(cls)))
-        members: Mapping[str, Any] = held
-        if isinstance(held.get("_member_map_"), dict):
-            for name, member in held["_member_map_"].items():
-                self.add("member", name, self.describe(member._value_))
-            members = {
-                name: value
-                for name, value in held.items()
-                if is_users_code(value) and name not in held["_member_map_"]
-            }
-        fields = held.get("__dataclass_fields__")
-        if isinstance(fields, dict):
-            params = held.get("__dataclass_params__")
-            flags = tuple(
-                bool(getattr(params, name, False))
-                for name in ("init", "eq", "order", "unsafe_hash", "frozen")
-            )
-            self.add("dataclass", encode(flags, []))
-            for name, field in fields.items():
-                self.add("field", name, encode((field._field_type.name, field.init, field.compare), []))
-                for part in (field.default, field.default_factory):
-                    self.add(b"-" if type(part) is _NO_DEFAULT else self.describe(part))
-        for name, value in meant_members(members, isinstance(fields, dict) or "_fields" in held):
-            self.watch.name(held, name, value)
-            self.add("member", name, self.describe(value))
+        return self._later(functools.partial(users_class, self), cls)
 
 
-_bases_of: Callable[[type], tuple[type, ...]] = type.__dict__["__bases__"].__get__
-_NO_DEFAULT = type(dataclasses.MISSING)
+NAMED = (type, types.FunctionType, types.ModuleType)  # noted when they are visited, or not the user's
+CALLED = frozenset({types.MethodType, functools.partial, staticmethod, classmethod, property})

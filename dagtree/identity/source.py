@@ -14,6 +14,7 @@ from typing import Any
 from xxhash import xxh3_128_hexdigest
 
 from .canonical import CODING, ENCODERS, canonical_bytes, named, set_class_encoder
+from .outline import Source
 from .ownership import (
     is_library_class,
     is_library_function,
@@ -25,7 +26,7 @@ from .ownership import (
 )
 from .reach import Reach
 from .standard import public_module
-from .statics import Source, lookup
+from .statics import lookup
 from .watch import MISSING, Watch
 
 __all__ = ["Code", "Source", "function_code", "recipe_code", "root_code"]
@@ -152,7 +153,7 @@ def _keep(key: tuple[object, ...], reach: Reach, plain: bool = False) -> Code:
         versions = canonical_bytes(tuple(reach.versions))
         parts = [CODE_VERSION, versions, *reach.parts]
         text = b"".join(b"%d:%b" % (len(part), part) for part in parts)
-        code = Code(xxh3_128_hexdigest(text), tuple(reach.written))
+        code = Code(xxh3_128_hexdigest(text), tuple(reach.outline.parts))
         _watch_version(reach)
     if len(_kept) >= _MAX_KEPT:
         _kept.clear()

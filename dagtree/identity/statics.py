@@ -6,7 +6,6 @@ import functools
 import sys
 import types
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 from importlib.machinery import PathFinder
 from typing import Any
@@ -29,7 +28,6 @@ __all__ = [
     "DESCRIPTORS",
     "NOT_MEANT",
     "SCALARS",
-    "Source",
     "file_of",
     "is_generated",
     "is_plain",
@@ -66,7 +64,8 @@ NOT_MEANT = frozenset(
         "__orig_bases__",
         "__match_args__",
         "__type_params__",
-        "__classcell__ __dataclass_fields__",
+        "__classcell__",
+        "__dataclass_fields__",
         "__slotnames__",
         "__dataclass_params__",
         "__attrs_props__",
@@ -76,17 +75,6 @@ NOT_MEANT = frozenset(
     ]
 )
 CONTAINERS = (list, tuple, dict, set, frozenset)
-
-
-@dataclass(frozen=True)
-class Source:
-    """A function that was reached: where it was written, and how."""
-
-    name: str
-    module: str
-    file: str
-    line: int
-    text: str
 
 
 def lookup(cls: type, name: str) -> tuple[type, object] | None:

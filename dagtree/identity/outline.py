@@ -1,0 +1,95 @@
+"""What a fingerprint covers, part by part, in words that people read: each part with how it was reached.
+
+The outline is no identity: it is written down beside the nodes, so that a later fingerprint can be compared
+with an earlier one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from xxhash import xxh3_128_hexdigest
+
+from .ownership import is_a, module_of, qualname_of
+
+__all__ = ["Outline", "Source"]
+
+LONGEST = 200
+_READABLE = frozenset({type(None), bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset})
+
+
+@dataclass(frozen=True)
+class Source:
+    """A part of the user's code, or a value that it reads.
+
+    ``kind`` is "function", "class", "value" (a constant, what a closure holds, a default), "file" (a module
+    that is imported when the code runs, or a file that it depends on), "type" (a value of which only the type
+    counts) or "unseen" (a place that looks something up in a way that can't be followed). ``text`` is the
+    source, or the value; ``digest`` differs when what counts of the part differs. ``via`` is the index of the
+    part by which this one was reached, -1 for where the code begins.
+    """
+
+    name: str
+    module: str
+    file: str
+    line: int
+    text: str
+    kind: str = "function"
+    digest: str = ""
+    via: int = -1
+
+
+class Outline:
+    """The parts that a walk has covered. ``now`` is the part that it is in, ``role`` the name under which
+    what it describes next was found."""
+
+    def __init__(self) -> None:
+        self.parts: list[Source] = []
+        self.now = -1
+        self.role = ""
+        self._values: set[tuple[int, str, str]] = set()
+
+    def cover(
+        self, kind: str, name: str, content: bytes, *, text: str = "", module: str = "", file: str = "",
+        line: int = 0,
+    ) -> None:  # fmt: skip
+        """The walk has come to a part, and goes on from it."""
+        digest = xxh3_128_hexdigest(content)
+        self.parts.append(Source(name, module, file, line, text, kind, digest, self.now))
+        self.now = len(self.parts) - 1
+
+    def note(self, kind: str, name: str, content: bytes, *, text: str = "", line: int = 0) -> None:
+        """A part that leads nowhere: a value."""
+        digest = xxh3_128_hexdigest(content)
+        if (self.now, name, digest) not in self._values:
+            self._values.add((self.now, name, digest))
+            module, file = "", ""
+            if self.now >= 0:
+                module, file = self.parts[self.now].module, self.parts[self.now].file
+            self.parts.append(Source(name, module, file, line, text, kind, digest, self.now))
+
+
+def shown(value: Any) -> str:
+    """A value as text, without asking it when it is the user's: plain values as they are, others by type."""
+    if is_readable(value, 0):
+        text = repr(value)
+        return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    kind = type(value)
+    name = qualname_of(kind) if module_of(kind) == "builtins" else f"{module_of(kind)}.{qualname_of(kind)}"
+    shape = getattr(value, "shape", None) if module_of(kind).partition(".")[0] in ("numpy", "torch") else None
+    return f"a {name}" if shape is None else f"a {name} of shape {tuple(shape)}"
+
+
+def is_readable(value: Any, depth: int) -> bool:
+    """Whether the value's text is made by nobody but Python, and isn't endless."""
+    kind = type(value)
+    if kind not in _READABLE or depth > 4:
+        return False
+    if is_a(value, dict):
+        return len(value) <= 50 and all(
+            is_readable(key, depth + 1) and is_readable(item, depth + 1) for key, item in value.items()
+        )
+    if is_a(value, (list, tuple, set, frozenset)):
+        return len(value) <= 200 and all(is_readable(item, depth + 1) for item in value)
+    return True
