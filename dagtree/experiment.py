@@ -8,9 +8,10 @@ import time
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from .definition.promise import ExperimentStatePromise
+from .definition.recipe import HasPromise
 from .definition.state import ExperimentState, state_with
 from .definition.tree import Tree
 from .errors import (
@@ -30,6 +31,7 @@ from .storage.record import Record
 
 if TYPE_CHECKING:
     from .analysis.graph import Graph
+    from .execution.explain import Explanation, Explanations, Forecast
     from .execution.report import Report
 
 __all__ = ["Experiment"]
@@ -210,6 +212,51 @@ class Experiment:
                 promise.key,
             )
         return state_with(self.state_class, run.content, promise.key, promise.tags)
+
+    @overload
+    def explain(self) -> Explanations: ...
+    @overload
+    def explain(self, node: HasPromise) -> Explanation: ...
+    def explain(self, node: HasPromise | None = None) -> Explanations | Explanation:
+        """Why a node (a promise, or a node of the graph) would be computed: what is kept of it, or the
+        closest node that is kept and what differs; of a cached one, when and where it was computed and what
+        its key covers. Without a node, all that are defined. Computes nothing.
+        """
+        from .execution.explain import Explanations
+        from .execution.reasons import Reasons
+
+        self._store.refresh()
+        reasons = Reasons(self._store, self._store.problems())
+        if node is not None:
+            promise = node.to_promise()
+            if promise.tree is not self._tree:
+                raise TreeError(f"{promise!r} belongs to another experiment: {promise.tree.experiment}.")
+            return reasons.explain(promise)
+        return Explanations([reasons.explain(promise) for promise in self._tree.promises.values()])
+
+    def plan(self) -> Forecast:
+        """What `run` would do now: the nodes that it would compute, each with the reason, and how many are
+        cached. Computes nothing, writes nothing.
+
+        Raises DefinitionError where `run` would: when code changed since the tree was defined.
+        """
+        from .execution.current import current
+        from .execution.explain import Explanations, Forecast
+        from .execution.plan import make_plan, results_of
+        from .execution.reasons import Reasons, code_news
+
+        self._store.refresh()
+        there = self._store.keys()
+        targets = current(self._tree, list(self._tree.promises.values()), there)
+        plan = make_plan(targets, there, self._tree.asked(), results_of(self._store))
+        reasons = Reasons(self._store, self._store.problems())
+        missing = sorted(plan.missing, key=lambda promise: promise.position)
+        return Forecast(
+            missing=Explanations([reasons.explain(promise) for promise in missing]),
+            cached=len(plan.cached),
+            functions=sum(len(unit.functions) for unit in plan.units.values()),
+            code_news=code_news(missing, self._store),
+        )
 
     def verify(self) -> tuple[str, ...]:
         """Read every node and check every byte; the keys of those that are damaged, which the next run

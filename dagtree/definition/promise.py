@@ -16,6 +16,7 @@ from .fields import ATOMIC
 from .recipe import Recipe, shape_of
 
 if TYPE_CHECKING:
+    from ..execution.explain import Explanation
     from ..experiment import Experiment
     from .tree import Tree
 
@@ -135,6 +136,13 @@ class ExperimentStatePromise:
         Takes ``scheduler`` as ``Experiment.run`` does. Raises RunError when the node, or one above it, fails.
         """
         return self.tree.experiment.get(self, scheduler=scheduler)
+
+    def explain(self) -> Explanation:
+        """Why this node would be computed, or when and where it was, and what its key covers.
+
+        Computes nothing. The Explanation prints in words, and holds the same as data.
+        """
+        return self.tree.experiment.explain(self)
 
     def to_promise(self) -> ExperimentStatePromise:
         """The promise itself; nodes of a graph have this too, so that both can be parents."""

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 from ..definition.promise import ExperimentStatePromise
 from ..definition.tree import Asked
 from ..errors import NotComputedError
+from ..storage.store import Store
 
-__all__ = ["Plan", "Unit", "make_plan"]
+__all__ = ["Plan", "Unit", "make_plan", "results_of"]
 
 
 class Unit:
@@ -99,6 +100,16 @@ def make_plan(
     ordered = dict(sorted(units.items(), key=lambda item: item[1].promise.position))
     cached = tuple(promise for key, promise in wanted.items() if key not in missing)
     return Plan(ordered, tuple(missing.values()), cached)
+
+
+def results_of(store: Store) -> Callable[[str], Mapping[str, Any]]:
+    """What functions left at a node, by name, of any key."""
+
+    def results(key: str) -> Mapping[str, Any]:
+        record = store.records().get(key)
+        return {} if record is None else record.more.get("results") or {}
+
+    return results
 
 
 def _edge(promise: ExperimentStatePromise) -> ExperimentStatePromise:

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TextIO
 from .output import quiet_line
 from .report import duration
 
-__all__ = ["Progress", "log"]
+__all__ = ["Progress", "announce", "log"]
 
 
 class Labelled(Protocol):
@@ -113,6 +113,14 @@ class Progress:
                 self._stream.write("\r" + " " * self._width + "\r")
                 self._stream.flush()
                 self._width = 0
+
+
+def announce(text: str, visible: bool | None) -> None:
+    """Say something before the work begins, where somebody can see it; else as a warning in the log."""
+    if _seen(sys.stderr) if visible is None else visible:
+        sys.stderr.write(text + "\n")
+    else:
+        log.warning("%s", text)
 
 
 def metrics_text(metrics: Mapping[str, Any]) -> str:

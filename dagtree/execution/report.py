@@ -6,6 +6,10 @@ from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .explain import CodeNews
 
 __all__ = ["Failure", "Report", "duration", "failure_of", "users_traceback"]
 
@@ -48,7 +52,8 @@ class Report:
 
     ``computed``, ``cached``, ``failed`` and ``skipped`` count nodes; a skipped one hangs below one that
     failed, or was not reached. ``damaged`` names what was found damaged on the way and computed again.
-    ``seconds`` is wall time.
+    ``seconds`` is wall time; ``code_news`` says what was computed again because code changed, None when
+    nothing was.
     """
 
     computed: int
@@ -62,6 +67,7 @@ class Report:
     computed_keys: tuple[str, ...] = ()
     skipped_keys: tuple[str, ...] = ()
     interrupted: bool = False
+    code_news: CodeNews | None = None
 
     @property
     def ok(self) -> bool:
@@ -72,6 +78,9 @@ class Report:
             f"computed {self.computed}" if self.computed else "computed nothing",
             f"{self.cached} cached",
         ]
+        if self.computed and self.code_news is not None:
+            again = len(self.code_news.keys)
+            parts[0] += f" ({again} of them again, because code changed)"
         if self.functions:
             parts.append(f"{self.functions} function call{'' if self.functions == 1 else 's'}")
         if self.failed:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..definition.promise import ExperimentStatePromise
 from ..definition.tree import Asked, Tree
@@ -13,8 +13,11 @@ from ..storage.store import Store
 from .current import current
 from .kinds import check_workers, kind_of
 from .output import is_recording
-from .plan import Plan, make_plan
+from .plan import Plan, make_plan, results_of
 from .report import Failure, Report
+
+if TYPE_CHECKING:
+    from .explain import CodeNews
 
 __all__ = ["Run"]
 
@@ -60,6 +63,7 @@ class Run:
         self.damaged: list[str] = []
         self.named = named if named is not None else set()
         self.content: dict[str, object] | None = None
+        self.code_news: CodeNews | None = None
 
     def __call__(self) -> Report:
         """Do it. Raises RunError when something failed, RunInterrupted after Ctrl-C; both hold the report."""
@@ -71,8 +75,10 @@ class Run:
         before = frozenset(store.keys())
         self.targets = current(self.tree, self.targets, store.keys())
         asked = list(self.asked)
-        plan = make_plan(self.targets, store.keys(), asked, self._results)
+        plan = make_plan(self.targets, store.keys(), asked, results_of(store))
         self._remember_definitions(plan.cached)
+        if plan.missing and self.taken is None:
+            self._announce(plan)
         try:
             for _ in range(len(self.tree.promises) + 10):  # each round but the last does or drops something
                 if not plan.units:
@@ -85,7 +91,7 @@ class Run:
                 called = set(self.called)
                 asked = [asking for asking in asked if (asking.promise.key, asking.name) not in called]
                 again = [self.tree.promises[key] for key in damaged if key in self.tree.promises]
-                plan = make_plan([*again, *self._waiting(plan)], store.keys(), asked, self._results)
+                plan = make_plan([*again, *self._waiting(plan)], store.keys(), asked, results_of(store))
         except KeyboardInterrupt:
             interrupted = True
             store.refresh()
@@ -104,6 +110,15 @@ class Run:
         if report.failures:
             raise RunError(report.explain_failures(), report) from None
         return report
+
+    def _announce(self, plan: Plan) -> None:
+        """Say what is computed again because code changed, before it starts."""
+        from .progress import announce
+        from .reasons import code_news
+
+        self.code_news = code_news(plan.missing, self.store)
+        if self.code_news is not None:
+            announce(str(self.code_news), self.progress)
 
     def _check_kept(self, report: Report) -> None:
         """What was reported done is there; somebody may have removed the directory meanwhile."""
@@ -172,10 +187,6 @@ class Run:
             if new_tags or superseded:
                 self.store.note(promise.key, tags=new_tags or None, defined=now if superseded else None)
 
-    def _results(self, key: str) -> Mapping[str, Any]:
-        record = self.store.records().get(key)
-        return record.more.get("results", {}) if record is not None else {}
-
     def found_damaged(self, key: str, reason: str) -> None:
         """A node's bytes are not what was written: say so, and forget them."""
         self._name([reason])
@@ -218,4 +229,5 @@ class Run:
             computed_keys=tuple(computed),
             skipped_keys=tuple(skipped),
             interrupted=interrupted,
+            code_news=self.code_news,
         )

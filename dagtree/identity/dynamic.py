@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 __all__ = ["Lookups", "lookups_in"]
 
-_BY_NAME = {"getattr": 1, "setattr": 1, "hasattr": 1, "delattr": 1, "attrgetter": 0, "methodcaller": 0}
+_BY_NAME = {"getattr": 1, "attrgetter": 0, "methodcaller": 0}
 _TABLES = frozenset(
     {"globals", "vars", "locals", "__dict__", "modules", "__subclasses__", "__getattribute__"}
 )

@@ -74,6 +74,9 @@ NOT_MEANT = frozenset(
         "__copyreg__",
     ]
 )
+_DECLARATIONS = frozenset(
+    {"PROPERTIES", "NONHASHED_ATTRIBUTES", "version", "depends_on", "ignores", "_fields", "_names"}
+)
 CONTAINERS = (list, tuple, dict, set, frozenset)
 
 
@@ -208,7 +211,7 @@ def _cell_has_code(cell: Any) -> bool:
 def names_of(subjects: tuple[type, ...]) -> frozenset[str]:
     """The names of all that the user's classes among the subjects and their bases have."""
     bases = [base for subject in subjects for base in mro_of(subject) if not is_library_class(base)]
-    return frozenset(name for base in bases for name in members_of(base)) - NOT_MEANT
+    return frozenset(name for base in bases for name in members_of(base)) - NOT_MEANT - _DECLARATIONS
 
 
 def leads_to(names: Mapping[str, Any], chain: tuple[str, ...], subjects: tuple[type, ...]) -> bool:

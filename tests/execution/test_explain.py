@@ -1,0 +1,380 @@
+"""explain() and plan() say why something would be computed, and compute nothing."""
+
+from __future__ import annotations
+
+import json
+import linecache
+import sys
+import textwrap
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dagtree as dg
+from dagtree.execution.explain import Change, Explanation, Explanations
+from study import Add, Fail, Multiply, Number, Sum, value
+
+PROJECT = """
+    import dagtree as dg
+    import threading
+
+    SCALE = 2.0
+    LOCK = threading.Lock()
+    TABLE = {"relu": 1}
+
+
+    def scale(x):
+        return x * SCALE
+
+
+    def augment(x, shift=1):
+        y = x + shift
+        return scale(y)
+
+
+    class State(dg.ExperimentState):
+        PROPERTIES = ["start"]
+        NONHASHED_ATTRIBUTES = ["x"]
+
+        def initialize_state(self, **properties):
+            self.x = self.start
+
+        def normalise(self):
+            return self.x / 10
+
+
+    class Train(dg.Recipe):
+        epochs: int
+        lr: float = 0.1
+
+        def run(self, state):
+            for epoch in range(self.epochs):
+                state.x = augment(state.x) * self.lr
+                yield {"x": state.x}
+
+
+    class Prune(dg.Recipe):
+        fraction: float
+
+        def run(self, state):
+            with LOCK:
+                state.x = state.normalise() * TABLE["relu"]
+            return state
+
+
+    class Call(dg.Recipe):
+        how: str
+
+        def run(self, state):
+            getattr(state, f"by_{self.how}", state.normalise)()
+            return state
+"""
+
+
+@pytest.fixture
+def cells() -> Iterator[Any]:
+    """Runs the project's text as a notebook's cell, with edits; names of the cells are never used twice."""
+    made: list[str] = []
+
+    def run(*edits: tuple[str, str]) -> Any:
+        text = textwrap.dedent(PROJECT)
+        for old, new in edits:
+            assert old in text
+            text = text.replace(old, new)
+        name = f"<cell {len(made)}>"
+        made.append(name)
+        linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+        module = types.ModuleType("cells_of_explain")
+        sys.modules["cells_of_explain"] = module
+        exec(compile(text, name, "exec"), vars(module))
+        return module
+
+    yield run
+    sys.modules.pop("cells_of_explain", None)
+    for name in made:
+        linecache.cache.pop(name, None)
+
+
+def define(project: Any, directory: Path, lrs: tuple[float, ...] = (0.1,), fraction: float = 0.5) -> Any:
+    exp = dg.Experiment(directory, project.State)
+    root = exp.spawn_new_tree(start=1)
+    nodes = {"root": root}
+    for lr in lrs:
+        nodes[f"train {lr}"] = project.Train(epochs=2, lr=lr)(root)
+        nodes[f"prune {lr}"] = project.Prune(fraction=fraction)(nodes[f"train {lr}"])
+    return exp, nodes
+
+
+def test_a_node_of_a_new_experiment_was_never_computed(tmp_path: Path) -> None:
+    exp = dg.Experiment(tmp_path / "x", Number)
+    promise = Add(amount=2)(exp.spawn_new_tree(start=0))
+    said = promise.explain()
+    assert (said.status, said.closest, said.changes) == ("planned", "", ())
+    assert said.reason == "never computed; no Add is kept here"
+    assert str(said).startswith(f"Add(amount=2) [{promise.key[:8]}] would be computed: never computed")
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_cached_node_says_when_and_where_it_was_computed_and_what_its_key_covers(
+    tmp_path: Path, cells: Any
+) -> None:
+    exp, nodes = define(cells(), tmp_path)
+    exp.run()
+    said = nodes["train 0.1"].explain()
+    assert said.status == "cached"
+    assert said.host
+    assert abs(said.computed_at - (tmp_path / "dagtree.json").stat().st_mtime) < 600
+    covered = {(part.kind, part.name): part for part in said.covers}
+    assert {("function", "Train.run"), ("function", "augment"), ("function", "scale")} <= covered.keys()
+    assert covered["value", "SCALE"].text == "2.0"
+    assert covered["value", "shift="].text == "1"
+    assert ("function", "State.normalise") not in covered
+    text = str(said)
+    assert f"computed {__import__('datetime').date.today()}" in text
+    for line in ("properties epochs=2, lr=0.1", "parent State(start=1)", "value SCALE = 2.0"):
+        assert line in text
+
+
+def test_a_node_that_is_opened_again_without_its_code_says_what_its_key_covers(
+    tmp_path: Path, cells: Any
+) -> None:
+    exp, nodes = define(cells(), tmp_path)
+    exp.run()
+    again = dg.Experiment.restore(tmp_path)
+    said = again.explain(again.graph.node(nodes["train 0.1"].key))
+    assert [part.name for part in said.covers] == [part.name for part in nodes["train 0.1"].code.sources]
+    assert said == nodes["train 0.1"].explain()
+
+
+def test_the_closest_node_differs_in_a_property(tmp_path: Path) -> None:
+    exp = dg.Experiment(tmp_path, Number)
+    root = exp.spawn_new_tree(start=0)
+    near, far = Add(amount=2)(root), Add(amount=2)(Multiply(factor=7)(root))
+    exp.run()
+    said = Add(amount=3)(root).explain()
+    assert said.closest == near.key != far.key
+    assert said.changes == (Change("property", "amount", "2", "3"),)
+    assert "property amount: 2 → 3" in str(said)
+
+
+def test_a_changed_function_is_shown_as_a_diff_with_the_calls_that_reach_it(
+    tmp_path: Path, cells: Any
+) -> None:
+    exp, old = define(cells(), tmp_path)
+    exp.run()
+    _, new = define(cells(("return x * SCALE", "return x * SCALE + 0")), tmp_path)
+    said = new["train 0.1"].explain()
+    assert (said.reason, said.only_code, said.closest) == ("its code changed", True, old["train 0.1"].key)
+    (change,) = said.changes
+    assert (change.kind, change.name) == ("code", "scale")
+    assert change.chain == ("Train.run", "augment", "scale")
+    assert "-    return x * SCALE\n+    return x * SCALE + 0" in change.diff
+    assert "reached by Train.run → augment → scale" in str(said)
+    below = new["prune 0.1"].explain()
+    assert below.reason == "code above it changed"
+    assert [change.kind for change in below.changes] == ["parent"]
+    assert old["train 0.1"].key[:8] in below.changes[0].old
+    assert below.changes[0].new.endswith("to be computed too")
+
+
+@pytest.mark.parametrize(
+    ("edit", "kind", "name", "old", "new", "node"),
+    [
+        (("SCALE = 2.0", "SCALE = 3.0"), "value", "SCALE", "2.0", "3.0", "train 0.1"),
+        (("shift=1", "shift=5"), "value", "shift=", "1", "5", "train 0.1"),
+        (('"relu": 1', '"relu": 4'), "value", "TABLE", "{'relu': 1}", "{'relu': 4}", "prune 0.1"),
+        (("self.x / 10", "self.x / 9"), "code", "State.normalise", "", "", "prune 0.1"),
+        (("ng.Lock", "ng.RLock"), "value", "LOCK", "a _thread.lock", "a _thread.RLock", "prune 0.1"),
+    ],
+)  # fmt: skip
+def test_what_changed_is_named_whatever_it_is(
+    tmp_path: Path, cells: Any, edit: tuple[str, str], kind: str, name: str, old: str, new: str, node: str
+) -> None:
+    exp, _ = define(cells(), tmp_path)
+    exp.run()
+    said = define(cells(edit), tmp_path)[1][node].explain()
+    changes = [(change.kind, change.name, change.old, change.new) for change in said.changes]
+    assert (kind, name, old, new) in changes
+    # The default stands in the function's text as well.
+    others = {change[1] for change in changes if change[0] != "parent"} - {name}
+    assert others == ({"augment"} if name == "shift=" else set())
+
+
+def test_a_function_that_is_called_no_more_and_what_it_read_are_one_change(
+    tmp_path: Path, cells: Any
+) -> None:
+    exp, _ = define(cells(), tmp_path)
+    exp.run()
+    said = define(cells(("return scale(y)", "return y")), tmp_path)[1]["train 0.1"].explain()
+    assert [change.name for change in said.changes] == ["augment"]
+
+
+def test_another_parent_is_named(tmp_path: Path) -> None:
+    exp = dg.Experiment(tmp_path, Number)
+    root = exp.spawn_new_tree(start=0)
+    one, two = Add(amount=1)(root), Add(amount=2)(root)
+    Sum()(one, two)
+    exp.run()
+    said = Sum()(one, root).explain()
+    (change,) = said.changes
+    assert change.kind == "parent"
+    assert change.old.startswith("Add(amount=2)")
+    assert change.new.endswith("there")
+
+
+def test_a_moment_is_explained_by_its_edge(tmp_path: Path, cells: Any) -> None:
+    exp, nodes = define(cells(), tmp_path)
+    early = nodes["train 0.1"].at(1)
+    exp.run()
+    assert early.explain().status == "cached"
+    late = nodes["train 0.1"].at(2).explain()
+    assert late.changes == (Change("moment", "moment", "1", "2"),)
+    _, new = define(cells(("SCALE = 2.0", "SCALE = 4.0")), tmp_path)
+    changed = new["train 0.1"].at(1).explain()
+    assert changed.closest == early.key
+    assert [change.kind for change in changed.changes] == ["parent"]
+
+
+def test_a_failure_and_damage_are_reasons(tmp_path: Path) -> None:
+    exp = dg.Experiment(tmp_path, Number)
+    root = exp.spawn_new_tree(start=0)
+    failing, fine = Fail(message="out of luck")(root), Add(amount=1)(root)
+    with pytest.raises(dg.RunError):
+        exp.run()
+    said = failing.explain()
+    assert said.status == "failed"
+    assert "out of luck" in said.reason
+    (pack,) = (tmp_path / "packs").iterdir()
+    pack.write_bytes(b"")
+    again = dg.Experiment(tmp_path, Number)
+    lost = Add(amount=1)(again.spawn_new_tree(start=0)).explain()
+    assert (lost.key, lost.status) == (fine.key, "damaged")
+    assert "cut off" in lost.reason
+
+
+def test_lookups_that_cannot_be_followed_are_warned_of(tmp_path: Path, cells: Any) -> None:
+    project = cells()
+    exp, nodes = define(project, tmp_path)
+    said = project.Call(how="sum")(nodes["root"]).explain()
+    (warning,) = said.warnings
+    assert "`getattr` with a computed name (<cell 0>:" in warning
+    line = int(warning.partition("<cell 0>:")[2].partition(")")[0])
+    assert "getattr(state" in linecache.getline("<cell 0>", line)
+    assert "depends_on" in warning
+    assert warning in exp.plan().warnings
+    assert nodes["train 0.1"].explain().warnings == ()
+
+
+def test_what_counts_by_its_type_alone_is_warned_of(tmp_path: Path, cells: Any) -> None:
+    _, nodes = define(cells(), tmp_path)
+    (warning,) = nodes["prune 0.1"].explain().warnings
+    assert warning.startswith("LOCK (")
+    assert "a _thread.lock; of it only the type counts" in warning
+
+
+def test_an_experiment_explains_all_of_its_nodes(tmp_path: Path, cells: Any) -> None:
+    exp, _ = define(cells(), tmp_path)
+    exp.run()
+    exp, nodes = define(cells(), tmp_path, (0.1, 0.2))
+    said = exp.explain()
+    assert isinstance(said, Explanations)
+    assert [one.key for one in said] == [promise.key for promise in nodes.values()]
+    assert [one.key for one in said.missing] == [nodes["train 0.2"].key, nodes["prune 0.2"].key]
+    assert len(said.cached) == 3
+    assert str(said).startswith("3 cached, 2 to compute\nTrain(epochs=2, lr=0.2)")
+    assert said[1:3] == Explanations(list(said)[1:3])
+
+
+def test_a_plan_shows_what_a_run_would_do_and_does_nothing(tmp_path: Path, cells: Any) -> None:
+    exp, nodes = define(cells(), tmp_path)
+    exp.run()
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    exp, nodes = define(cells(("SCALE = 2.0", "SCALE = 4.0")), tmp_path, (0.1, 0.2))
+    plan = exp.plan()
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    assert (plan.cached, len(plan.missing), plan.functions) == (1, 4, 0)
+    assert plan.code_news is not None
+    assert plan.code_news.keys == (nodes["train 0.1"].key, nodes["prune 0.1"].key)
+    text = str(plan)
+    assert text.startswith("4 to compute, 1 cached\ncode changed: 2 nodes are computed again")
+    assert "value SCALE: 2.0 → 4.0" in text
+    report = exp.run()
+    assert (report.computed, report.cached) == (len(plan.missing), plan.cached)
+    assert str(exp.plan()).startswith("nothing to compute, 5 cached")
+
+
+def test_a_plan_counts_the_calls_of_functions(tmp_path: Path) -> None:
+    exp = dg.Experiment(tmp_path, Number)
+    value(Add(amount=1)(exp.spawn_new_tree(start=0)))
+    assert exp.plan().functions == 1
+    assert "2 to compute, 0 cached, 1 function call" in str(exp.plan())
+
+
+def test_a_run_says_before_it_starts_what_it_computes_again_because_code_changed(
+    tmp_path: Path, cells: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    exp, _ = define(cells(), tmp_path)
+    assert exp.run().code_news is None
+    assert not caplog.records
+    exp, nodes = define(cells(("y = x + shift", "y = x - shift")), tmp_path)
+    report = exp.run()
+    assert report.code_news is not None
+    assert set(report.code_news.keys) == {nodes["train 0.1"].key, nodes["prune 0.1"].key}
+    assert str(report).startswith("computed 2 (2 of them again, because code changed), 1 cached")
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "code changed: 2 nodes are computed again" in said
+    assert "augment changed" in said
+
+
+def test_a_new_branch_is_no_news_of_code(tmp_path: Path, cells: Any) -> None:
+    exp, _ = define(cells(), tmp_path)
+    exp.run()
+    exp, _ = define(cells(("SCALE = 2.0", "SCALE = 4.0")), tmp_path, (0.3,))
+    assert exp.plan().code_news is None
+    assert exp.run().code_news is None
+
+
+def test_explanations_are_data_and_html(tmp_path: Path, cells: Any) -> None:
+    exp, nodes = define(cells(), tmp_path)
+    exp.run()
+    project = cells(("return x * SCALE", 'return x * SCALE if "<b>" else 0'))
+    exp, nodes = define(project, tmp_path)
+    for shown in (nodes["train 0.1"].explain(), exp.explain(), exp.plan()):
+        html = shown._repr_html_()
+        assert "&lt;b&gt;" in html
+        assert "<b>" not in html
+    import dataclasses
+
+    data = dataclasses.asdict(nodes["train 0.1"].explain())
+    assert json.loads(json.dumps(data))["changes"][0]["name"] == "scale"
+    assert isinstance(nodes["train 0.1"].explain(), Explanation)
+
+
+def test_sources_that_are_lost_are_said_to_be(tmp_path: Path, cells: Any) -> None:
+    exp, _ = define(cells(), tmp_path)
+    exp.run()
+    for path in (tmp_path / "sources").iterdir():
+        path.write_text("[]")
+    exp, nodes = define(cells(("SCALE = 2.0", "SCALE = 4.0")), tmp_path)
+    said = nodes["train 0.1"].explain()
+    assert [change.note for change in said.changes] == ["what its code was can't be read any more"]
+    exp.run()
+
+
+def test_a_node_of_another_experiment_is_refused(tmp_path: Path) -> None:
+    exp = dg.Experiment(tmp_path / "one", Number)
+    other = dg.Experiment(tmp_path / "two", Number).spawn_new_tree(start=0)
+    with pytest.raises(dg.TreeError, match="another experiment"):
+        exp.explain(other)
+
+
+def test_a_deep_chain_is_explained(tmp_path: Path) -> None:
+    exp = dg.Experiment(tmp_path, Number)
+    last = exp.spawn_new_tree(start=0)
+    for number in range(3_000):
+        last = Add(amount=number)(last)
+    assert last.explain().status == "planned"
+    assert len(exp.plan().missing) == 3_001
