@@ -340,6 +340,9 @@ class Reach:
                 if not library:
                     self.watch.name(held, attribute, value)
                 self._module(f"{name}.{attribute}", value, further, below=library)
+            elif value is MISSING and not library and "__getattr__" in held:
+                self.watch.name(held, "__getattr__", held["__getattr__"])
+                self.add("global", f"{name}.*", self.found(f"{name}.__getattr__", held["__getattr__"]))
             elif value is not MISSING and (not library or is_users_code(value)):
                 self.watch.name(held, attribute, value)
                 self.add("global", f"{name}.{attribute}", self.found(f"{name}.{attribute}", value))
