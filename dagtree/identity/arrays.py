@@ -14,18 +14,18 @@ from typing import Any
 from .canonical import FAMILIES, Refused, counted, elements, encode, encode_at, named
 from .standard import public_module
 
-__all__: list[str] = []
+__all__ = ["array_bytes"]
 
 
 def _numpy(value: Any, above: list[object]) -> bytes | None:
     np = sys.modules["numpy"]
     kind = type(value)
     if kind is np.ndarray or kind is np.memmap:
-        return named("numpy.ndarray", _elements(np, value, above))
+        return named("numpy.ndarray", array_bytes(np, value, above))
     if isinstance(value, np.generic):
         if kind is np.void and value.dtype.names is None:
             return named("numpy.void", encode(bytes(value), above))
-        return named("numpy.scalar", _elements(np, np.asarray(value), above))
+        return named("numpy.scalar", array_bytes(np, np.asarray(value), above))
     if isinstance(value, np.dtype):
         return named("numpy.dtype", _dtype(value, above))
     return _found_by_name(value, above)
@@ -45,34 +45,45 @@ def _found_by_name(value: Any, above: list[object]) -> bytes | None:
 
 def _dtype(dtype: Any, above: list[object]) -> bytes:
     if dtype.names is not None:
-        fields = [(name, *dtype.fields[name][:2]) for name in dtype.names]
-        return counted(
-            b"t", [encode((name, offset), above) + _dtype(field, above) for name, field, offset in fields]
-        ) + encode((dtype.itemsize, dtype.isalignedstruct), above)
+        fields = [(name, *dtype.fields[name]) for name in dtype.names]
+        parts = [
+            encode((name, offset, *title), above) + _dtype(field, above)
+            for name, field, offset, *title in fields
+        ]
+        return counted(b"t", parts) + encode((dtype.itemsize, dtype.isalignedstruct), above)
     if dtype.subdtype is not None:
         return _dtype(dtype.subdtype[0], above) + encode(dtype.subdtype[1], above)
-    return encode(dtype.str, above)
+    if dtype.type.__module__ not in ("numpy", "builtins"):
+        raise Refused(f"the numpy dtype {dtype}, which isn't of numpy's own", "Declare its name (a string).")
+    return encode(dtype.str, above) + (_text_options(dtype, above) if dtype.kind == "T" else b"")
 
 
-def _elements(np: Any, array: Any, above: list[object]) -> bytes:
+def _text_options(dtype: Any, above: list[object]) -> bytes:
+    """What a dtype of strings of any length says besides, where that isn't the default."""
+    options = [("coerce", False)] if not dtype.coerce else []
+    if hasattr(dtype, "na_object"):
+        options.append(("na_object", dtype.na_object))
+    return encode(tuple(options), above) if options else b""
+
+
+def array_bytes(np: Any, array: Any, above: list[object]) -> bytes:
+    """Shape, dtype and elements of a numpy array."""
     dtype = array.dtype
     shape = encode(tuple(array.shape), above)
     if dtype.names is not None:
         # Field by field: the padding between them holds anything.
-        parts = [encode(name, above) + _elements(np, array[name], above) for name in dtype.names]
+        parts = [encode(name, above) + array_bytes(np, array[name], above) for name in dtype.names]
         return shape + counted(b"t", parts)
     if dtype.kind in "OT":
-        return (
-            shape
-            + encode("O" if dtype.kind == "O" else "T", above)
-            + counted(b"l", elements(array.ravel().tolist(), above))
-        )
+        options = _text_options(dtype, above) if dtype.kind == "T" else b""
+        held = elements(array.ravel().tolist(), above, owner=array)
+        return shape + encode(dtype.kind, above) + options + counted(b"l", held)
     if dtype.char in "gG":
         raise Refused(
             f"a numpy value of dtype {dtype}, which differs between platforms",
             "Convert it: `.astype('float64')`.",
         )
-    if dtype.kind not in "biufcmMSUV":
+    if dtype.kind not in "biufcmMSUV" or dtype.type.__module__ != "numpy":
         raise Refused(f"a numpy value of dtype {dtype}", "Convert it to a dtype of numpy's own.")
     little = dtype.newbyteorder("<")
     array = np.array(array, dtype=little, order="C", copy=True)

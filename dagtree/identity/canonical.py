@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections import Counter, OrderedDict, defaultdict, deque
-from enum import Enum
-from pathlib import PurePath
-from types import MappingProxyType, ModuleType
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import DefinitionError, UnsupportedValueError
@@ -29,13 +26,24 @@ __all__ = [
     "FAMILIES",
     "MAX_DEPTH",
     "Refused",
+    "advice_on",
     "canonical_bytes",
     "canonical_properties",
+    "class_bytes",
+    "counted",
+    "description_of",
+    "elements",
     "encode",
+    "encode_at",
     "encode_with",
+    "enter",
     "named",
+    "nested",
+    "pairs",
     "register_encoding",
+    "registered_as",
     "set_class_encoder",
+    "set_object_encoder",
 ]
 
 T = TypeVar("T")
@@ -50,8 +58,9 @@ FAMILIES: dict[str, Callable[[Any, list[object]], bytes | None]] = {}
 known."""
 
 _CACHED_NAMES = 4096
+_MAX_STEPS = 16
 _names: dict[str, bytes] = {}
-_registered: dict[str, type] = {}
+_registered: dict[str, tuple[type, Callable[[Any], object]]] = {}
 _pack_float = struct.Struct("<d").pack
 _NAN = _pack_float(float("nan"))
 _HEADS = tuple(b"s" + length.to_bytes(8, "little") for length in range(256))
@@ -81,6 +90,8 @@ class Refused(Exception):
     """A value without an encoding, on its way up; ``steps`` are gathered as it passes the containers around
     it."""
 
+    is_loop = False
+
     def __init__(self, what: str, advice: str) -> None:
         super().__init__(what)
         self.what = what
@@ -92,6 +103,15 @@ class Refused(Exception):
         return self
 
 
+class _Looking(list[object]):
+    """The containers around a value, which notices the first that lies in itself."""
+
+    def append(self, value: object) -> None:
+        if any(value is container for container in self):
+            raise _loop()
+        super().append(value)
+
+
 def canonical_bytes(value: object, path: str = "value") -> bytes:
     """``value`` as bytes that no other value has; ``path`` is what to call it in an error.
 
@@ -101,7 +121,9 @@ def canonical_bytes(value: object, path: str = "value") -> bytes:
     try:
         return encode(value, [])
     except Refused as refused:
-        raise _unsupported(refused, path) from None
+        raise _unsupported(refused, path, value) from None
+    except RecursionError as error:
+        raise _no_room(path) from error
 
 
 def canonical_properties(properties: Mapping[str, object]) -> bytes:
@@ -121,7 +143,9 @@ def canonical_properties(properties: Mapping[str, object]) -> bytes:
             try:
                 add(encode(value, []))
             except Refused as refused:
-                raise _unsupported(refused, name) from None
+                raise _unsupported(refused, name, value) from None
+            except RecursionError as error:
+                raise _no_room(name) from error
     return b"".join(parts)
 
 
@@ -129,8 +153,8 @@ def register_encoding(cls: type[T], encode: Callable[[T], object], name: str | N
     """Let values of exactly ``cls`` be part of identity: as what ``encode`` returns, under the class's name.
 
     ``encode`` returns a value that dagtree can encode (a tuple of numbers and strings, say). It must hold
-    all that tells two values apart. ``name`` is needed where two classes of one name are registered, and
-    keeps keys when a class is renamed.
+    all that tells two values apart; ``dagtree.testing.EncodingContract`` tests that. ``name`` is needed where
+    two classes of one name are registered, and keeps keys when a class is renamed.
     """
     if not isinstance(cls, type) or not callable(encode):
         raise DefinitionError(
@@ -138,25 +162,36 @@ def register_encoding(cls: type[T], encode: Callable[[T], object], name: str | N
             "(point.x, point.y))"
         )
     name = cls.__qualname__ if name is None else name
-    other = _registered.get(name)
+    other, _ = _registered.get(name, (None, None))
     if other is not None and (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
         raise DefinitionError(
             f"{other.__module__}.{other.__qualname__} is registered under the name {name!r} already: give "
             f"{cls.__module__}.{cls.__qualname__} another one, register_encoding({cls.__qualname__}, "
             f"..., name='...')"
         )
-    _registered[name] = cls
+    _registered[name] = (cls, encode)
 
     def registered(value: Any, above: list[object]) -> bytes:
         if CODING.hook is not None:
             # Taking a fingerprint executes nothing of the user's.
-            raise Refused(_describe(value), "")
-        _enter(value, above)
-        inner = named("registered", _text(name, above) + encode_at(encode(value), above, ""))
+            raise Refused(description_of(value), "")
+        try:
+            told = encode(value)
+        except Exception as error:
+            error.add_note(f"What register_encoding was given for {name} raised this.")
+            raise
+        enter(value, above)
+        inner = named("registered", _text(name, above) + encode_at(told, above, ""))
         above.pop()
         return inner
 
     ENCODERS[cls] = registered
+
+
+def registered_as(cls: type) -> tuple[str, Callable[[Any], object]] | None:
+    """The name and the function that ``cls`` was registered with last; None when it wasn't."""
+    found = [(name, told) for name, (registered, told) in _registered.items() if registered is cls]
+    return found[-1] if found else None
 
 
 def encode(value: object, above: list[object]) -> bytes:
@@ -164,7 +199,7 @@ def encode(value: object, above: list[object]) -> bytes:
     encoder = ENCODERS.get(type(value))
     if encoder is not None:
         return encoder(value, above)
-    return _uncommon(value, above)
+    return _object_encoder(value, above)
 
 
 def encode_at(value: object, above: list[object], step: str) -> bytes:
@@ -196,17 +231,28 @@ def set_class_encoder(encoder: Callable[[type], bytes]) -> None:
     _class_encoder = encoder
 
 
-def _no_classes(cls: type) -> bytes:
-    raise Refused(f"the class {cls.__qualname__}", "Import dagtree.identity.source first.")
+def class_bytes(cls: type) -> bytes:
+    return _class_encoder(cls)
 
 
-_class_encoder: Callable[[type], bytes] = _no_classes
+def set_object_encoder(encoder: Encoder) -> None:
+    """How a value is encoded whose type is not among ``ENCODERS``; objects.py says it."""
+    global _object_encoder
+    _object_encoder = encoder
+
+
+def _not_yet(value: Any, *above: object) -> bytes:
+    raise Refused(description_of(value), "Import dagtree.identity first.")
+
+
+_class_encoder: Callable[[type], bytes] = _not_yet
+_object_encoder: Encoder = _not_yet
 
 
 def _name(name: str) -> bytes:
     if not isinstance(name, str):
         raise UnsupportedValueError(
-            f"a property is named by a string, not by {_describe(name)}", str(type(name).__name__)
+            f"a property is named by a string, not by {description_of(name)}", str(type(name).__name__)
         )
     encoded = _text(str(name), [])
     if len(_names) >= _CACHED_NAMES:
@@ -238,17 +284,38 @@ def _raw(tag: bytes) -> Encoder:
     return lambda value, above: tag + len(value).to_bytes(8, "little") + bytes(value)
 
 
-def _enter(value: object, above: list[object]) -> None:
+def enter(value: object, above: list[object]) -> None:
+    """What is encoded next lies in ``value``, until ``above.pop()``."""
     if len(above) >= MAX_DEPTH:
         if len({id(container) for container in above}) < len(above):
-            raise Refused("a value that contains itself", "Declare what it is made from instead.")
+            raise _loop()
         raise Refused(f"nested more than {MAX_DEPTH} deep", "Declare something flatter.")
     above.append(value)
 
 
-def elements(values: Iterable[object], above: list[object], steps: str = "[%d]") -> list[bytes]:
-    """The encodings of what is in a container, one by one."""
-    _enter(values, above)
+def _loop() -> Refused:
+    refused = Refused("a value that contains itself", "Declare what it is made from instead.")
+    refused.is_loop = True
+    return refused
+
+
+def nested(encoder: Encoder) -> Encoder:
+    """``encoder`` of values that may hold another of their own type, with no container between."""
+
+    def entered(value: Any, above: list[object]) -> bytes:
+        enter(value, above)
+        encoded = encoder(value, above)
+        above.pop()
+        return encoded
+
+    return entered
+
+
+def elements(
+    values: Iterable[object], above: list[object], steps: str = "[%d]", owner: object = None
+) -> list[bytes]:
+    """The encodings of what is in a container, one by one; ``owner`` is the container, if not ``values``."""
+    enter(values if owner is None else owner, above)
     parts = []
     index = 0
     try:
@@ -265,8 +332,9 @@ def counted(tag: bytes, parts: list[bytes]) -> bytes:
     return tag + len(parts).to_bytes(8, "little") + b"".join(parts)
 
 
-def _pairs(value: Mapping[Any, Any], above: list[object]) -> list[bytes]:
-    _enter(value, above)
+def pairs(value: Mapping[Any, Any], above: list[object]) -> list[bytes]:
+    """The encodings of what is in a mapping, pair by pair."""
+    enter(value, above)
     parts = []
     for key, item in value.items():
         try:
@@ -281,103 +349,40 @@ def _pairs(value: Mapping[Any, Any], above: list[object]) -> list[bytes]:
     return parts
 
 
-def _namedtuple(value: Any, above: list[object]) -> bytes:
-    fields: tuple[str, ...] = type(value)._fields
-    parts = elements(tuple(value), above)
-    return named("namedtuple", class_bytes(type(value)) + encode(fields, above) + counted(b"t", parts))
+_qualname_of: Callable[[type], str] = type.__dict__["__qualname__"].__get__
+_module_of: Callable[[type], object] = type.__dict__["__module__"].__get__
+_BUILTINS = (str, int, float, complex, bytes, bytearray, list, tuple, dict, set, frozenset)
 
 
-def _fields(value: Any, names: Iterable[str], above: list[object], kind: str) -> bytes:
-    names = tuple(names)
-    held = getattr(value, "__dict__", {})
-    for name in held:
-        # What functools.cached_property leaves behind follows from the fields.
-        if name not in names and type(value).__dict__.get(name).__class__.__name__ != "cached_property":
-            raise Refused(
-                f"{_describe(value)} with the attribute {name!r}, which its class doesn't declare",
-                f"Declare {name!r} as a field.",
-            )
-    _enter(value, above)
-    parts = []
-    for name in names:
-        try:
-            item = object.__getattribute__(value, name)
-        except AttributeError:
-            raise Refused(
-                f"{_describe(value)} without a value for its field {name!r}", f"Give {name!r} a value."
-            ) from None
-        parts.append(_text(name, above) + encode_at(item, above, f".{name}"))
-    above.pop()
-    return named(kind, class_bytes(type(value)) + counted(b"d", sorted(parts)))
-
-
-def class_bytes(cls: type) -> bytes:
-    return _class_encoder(cls)
-
-
-def _uncommon(value: Any, above: list[object]) -> bytes:
+def description_of(value: object) -> str:
+    """What ``value`` is, in words, without asking it."""
     kind = type(value)
-    if isinstance(value, type):
-        return class_bytes(value)
-    try:
-        key = value.__dagtree_key__
-    except Exception:
-        key = None
-    if type(key) is str:
-        return named("node", _text(key, above))
-    if isinstance(value, Enum):
-        return named(
-            "enum",
-            class_bytes(kind) + encode(value._name_, above) + encode_at(value._value_, above, ".value"),
-        )
-    family = FAMILIES.get(kind.__module__.partition(".")[0])
-    if family is not None:
-        encoded = family(value, above)
-        if encoded is not None:
-            return encoded
-    if isinstance(value, PurePath) and kind.__module__.partition(".")[0] == "pathlib":
-        return named("path", _text(value.as_posix(), above))
-    if isinstance(value, tuple) and isinstance(getattr(kind, "_fields", None), tuple):
-        return _namedtuple(value, above)
-    if not isinstance(
-        value, str | bytes | bytearray | int | float | complex | list | tuple | dict | set | frozenset
-    ):
-        if "__dataclass_fields__" in kind.__dict__:
-            # Pseudo-fields (ClassVar, InitVar) aren't the instance's.
-            names = [
-                name
-                for name, field in kind.__dict__["__dataclass_fields__"].items()
-                if field._field_type.name == "_FIELD"
-            ]
-            return _fields(value, names, above, "dataclass")
-        if "__attrs_attrs__" in kind.__dict__:
-            return _fields(
-                value, [attribute.name for attribute in kind.__dict__["__attrs_attrs__"]], above, "attrs"
-            )
-    raise Refused(_describe(value), _advice(value))
-
-
-def _describe(value: object) -> str:
-    kind = type(value)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    module = _module_of(kind)
+    name = _qualname_of(kind) if module == "builtins" else f"{module}.{_qualname_of(kind)}"
     for base in (str, int, float, bytes):
-        if isinstance(value, base):
-            return f"a {name} ({base.__repr__(value)[:40]})"
-    return f"the module {value.__name__}" if isinstance(value, ModuleType) else f"a {name}"
+        if issubclass(kind, base):
+            return f"a {name} ({_shown(base, value)})"
+    return f"the module {vars(value).get('__name__')}" if issubclass(kind, ModuleType) else f"a {name}"
+
+
+def _shown(base: Any, value: Any) -> str:
+    try:
+        return str(base.__repr__(base.__getitem__(value, slice(40)) if base in (str, bytes) else value)[:40])
+    except ValueError:  # Python shows no number of more than 4300 digits.
+        return "a large number"
 
 
 def _short(key: object) -> str:
     if type(key) in (str, int, float, bool, bytes, type(None)):
-        return repr(key)[:40]
-    return f"<{type(key).__qualname__}>"
+        return _shown(type(key), key)
+    return f"<{_qualname_of(type(key))}>"
 
 
-def _advice(value: object) -> str:
-    name = type(value).__qualname__
-    if isinstance(value, ModuleType):
-        return "Declare its name (a string) instead."
-    for base in (str, bytes, int, float, list, tuple, dict, set, frozenset):
-        if isinstance(value, base):
+def advice_on(value: object) -> str:
+    """What to do with ``value``, which has no encoding."""
+    name = _qualname_of(type(value))
+    for base in _BUILTINS:
+        if issubclass(type(value), base):
             return (
                 f"It may hold more than the {base.__name__} that it is: declare `{base.__name__}(...)` of "
                 f"it, or tell dagtree what it holds: "
@@ -390,16 +395,29 @@ def _advice(value: object) -> str:
     )
 
 
-def _unsupported(refused: Refused, path: str) -> UnsupportedValueError:
-    path += "".join(reversed(refused.steps))
+def _unsupported(refused: Refused, path: str, value: object) -> UnsupportedValueError:
+    if refused.is_loop:
+        try:
+            encode(value, _Looking())
+        except Refused as first:
+            refused = first
+    steps = list(reversed(refused.steps))
+    shown = steps
+    if len(steps) > _MAX_STEPS:
+        shown = [*steps[: _MAX_STEPS // 2], f"…({len(steps) - _MAX_STEPS} more)…", *steps[-_MAX_STEPS // 2 :]]
     return UnsupportedValueError(
-        f"{path} is {refused.what}, which can't be part of a node's identity. {refused.advice}", path
+        f"{path}{''.join(shown)} is {refused.what}, which can't be part of a node's identity. "
+        f"{refused.advice}",
+        path + "".join(steps),
     )
 
 
-def _defaultdict(value: defaultdict[Any, Any], above: list[object]) -> bytes:
-    factory = encode_at(value.default_factory, above, ".default_factory")
-    return named("defaultdict", factory + counted(b"d", sorted(_pairs(value, above))))
+def _no_room(path: str) -> UnsupportedValueError:
+    return UnsupportedValueError(
+        f"{path} is nested deeper than what is left of Python's stack, which can't be part of a node's "
+        "identity. Declare something flatter, or define the node from fewer calls within each other.",
+        path,
+    )
 
 
 ENCODERS.update(
@@ -417,15 +435,6 @@ ENCODERS.update(
         tuple: lambda value, above: counted(b"t", elements(value, above)),
         set: lambda value, above: counted(b"S", sorted(elements(value, above, "{...}"))),
         frozenset: lambda value, above: counted(b"Z", sorted(elements(value, above, "{...}"))),
-        dict: lambda value, above: counted(b"d", sorted(_pairs(value, above))),
-        OrderedDict: lambda value, above: named("OrderedDict", counted(b"d", _pairs(value, above))),
-        defaultdict: _defaultdict,
-        Counter: lambda value, above: named("Counter", counted(b"d", sorted(_pairs(value, above)))),
-        MappingProxyType: lambda value, above: named(
-            "mappingproxy", counted(b"d", sorted(_pairs(value, above)))
-        ),
-        deque: lambda value, above: named(
-            "deque", encode(value.maxlen, above) + counted(b"l", elements(value, above))
-        ),
+        dict: lambda value, above: counted(b"d", sorted(pairs(value, above))),
     }
 )

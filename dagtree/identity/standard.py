@@ -7,12 +7,27 @@ them.
 from __future__ import annotations
 
 import functools
+import gc
 import operator
 import re
+import sys
 import types
+from collections import Counter, OrderedDict, defaultdict, deque
 from typing import TYPE_CHECKING, Any
 
-from .canonical import ENCODERS, FAMILIES, Refused, counted, elements, encode, encode_at, named
+from .canonical import (
+    ENCODERS,
+    FAMILIES,
+    Refused,
+    counted,
+    description_of,
+    elements,
+    encode,
+    encode_at,
+    named,
+    nested,
+    pairs,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,20 +100,47 @@ def _zone(value: Any, above: list[object]) -> bytes | None:
     return named("zone", encode(value.key, above)) if value.key else None
 
 
-def _by_name(encoders: dict[str, Encoder]) -> Callable[[Any, list[object]], bytes | None]:
+def _address(value: Any, above: list[object]) -> bytes:
+    held = (type(value).__name__, int(value), getattr(value, "scope_id", None))
+    return named("ipaddress", encode(held, above))
+
+
+def _interface(value: Any, above: list[object]) -> bytes:
+    held = (type(value).__name__, int(value), getattr(value, "scope_id", None), value.network.prefixlen)
+    return named("ipaddress", encode(held, above))
+
+
+def _network(value: Any, above: list[object]) -> bytes:
+    held = (type(value).__name__, int(value.network_address), value.prefixlen)
+    return named("ipaddress", encode(held, above))
+
+
+def _by_name(module: str, **encoders: Callable[[Any, list[object]], bytes | None]) -> None:
+    """Encode the classes of these names in ``module``; not those that only say that they come from there."""
+
     def family(value: Any, above: list[object]) -> bytes | None:
-        encoder = encoders.get(type(value).__qualname__)
-        return None if encoder is None else encoder(value, above)
+        name = type(value).__name__
+        encoder = encoders.get(name)
+        if encoder is None or getattr(sys.modules.get(module), name, None) is not type(value):
+            return None
+        return encoder(value, above)
 
-    return family
+    FAMILIES[module] = family
 
 
-FAMILIES["decimal"] = _by_name({"Decimal": _decimal})
-FAMILIES["fractions"] = _by_name({"Fraction": _fraction})
-FAMILIES["uuid"] = _by_name({"UUID": lambda value, above: named("uuid", encode(value.bytes, above))})
-FAMILIES["zoneinfo"] = _by_name({"ZoneInfo": _zone})  # type: ignore[dict-item]
-FAMILIES["datetime"] = _by_name(
-    {"date": _day, "time": _time, "datetime": _datetime, "timedelta": _timedelta, "timezone": _timezone}
+_by_name("decimal", Decimal=_decimal)
+_by_name("fractions", Fraction=_fraction)
+_by_name("uuid", UUID=lambda value, above: named("uuid", encode(value.bytes, above)))
+_by_name("zoneinfo", ZoneInfo=_zone)
+_by_name("datetime", date=_day, time=_time, datetime=_datetime, timedelta=_timedelta, timezone=_timezone)
+_by_name(
+    "ipaddress",
+    IPv4Address=_address,
+    IPv6Address=_address,
+    IPv4Interface=_interface,
+    IPv6Interface=_interface,
+    IPv4Network=_network,
+    IPv6Network=_network,
 )
 
 
@@ -147,6 +189,35 @@ def _alias(value: Any, above: list[object]) -> bytes:
     return named("alias", encode(value.__origin__, above) + encode_at(value.__args__, above, ".__args__"))
 
 
+def _mappingproxy(value: types.MappingProxyType[Any, Any], above: list[object]) -> bytes:
+    # Asking the proxy would run the methods of the mapping behind it, which may be the user's.
+    (behind,) = gc.get_referents(value)
+    return named("mappingproxy", encode(behind, above))
+
+
+def without_attributes(encoder: Encoder) -> Encoder:
+    """``encoder`` of values on which attributes can be set, which it doesn't see."""
+
+    def checked(value: Any, above: list[object]) -> bytes:
+        for name in value.__dict__:
+            raise Refused(
+                f"{description_of(value)} on which the attribute {name!r} was set",
+                f"Declare {name!r} as a property of its own.",
+            )
+        return encoder(value, above)
+
+    return checked
+
+
+def _defaultdict(value: defaultdict[Any, Any], above: list[object]) -> bytes:
+    factory = encode_at(value.default_factory, above, ".default_factory")
+    return named("defaultdict", factory + counted(b"d", sorted(pairs(value, above))))
+
+
+def _view(value: memoryview, above: list[object]) -> bytes:
+    raise Refused("a memoryview, which shows the memory of another value", "Declare `bytes(...)` of it.")
+
+
 def _module(value: types.ModuleType, above: list[object]) -> bytes:
     raise Refused(
         f"the module {value.__name__}",
@@ -156,24 +227,38 @@ def _module(value: types.ModuleType, above: list[object]) -> bytes:
 
 ENCODERS.update(
     {
+        OrderedDict: without_attributes(
+            lambda value, above: named("OrderedDict", counted(b"d", pairs(value, above)))
+        ),
+        defaultdict: nested(_defaultdict),
+        Counter: without_attributes(
+            lambda value, above: named("Counter", counted(b"d", sorted(pairs(value, above))))
+        ),
+        types.MappingProxyType: nested(_mappingproxy),
+        deque: lambda value, above: named(
+            "deque", encode(value.maxlen, above) + counted(b"l", elements(value, above))
+        ),
         range: _range,
         slice: _slice,
-        types.BuiltinFunctionType: _builtin,
+        types.BuiltinFunctionType: nested(_builtin),
         types.MethodDescriptorType: _descriptor,
         types.WrapperDescriptorType: _descriptor,
         types.ClassMethodDescriptorType: _descriptor,
-        types.MethodWrapperType: lambda value, above: named(
-            "method", encode_at(value.__self__, above, ".__self__") + encode(value.__name__, above)
+        types.MethodWrapperType: nested(
+            lambda value, above: named(
+                "method", encode_at(value.__self__, above, ".__self__") + encode(value.__name__, above)
+            )
         ),
-        types.MethodType: _method,
+        types.MethodType: nested(_method),
         types.ModuleType: _module,
-        types.GenericAlias: _alias,
-        functools.partial: _partial,
-        type(functools.lru_cache(len)): _cached,
+        types.GenericAlias: nested(_alias),
+        functools.partial: without_attributes(nested(_partial)),
+        type(functools.lru_cache(len)): nested(_cached),
         operator.attrgetter: _operator,
         operator.itemgetter: _operator,
         operator.methodcaller: _operator,
         re.Pattern: _pattern,
+        memoryview: _view,
         type(NotImplemented): lambda value, above: named("NotImplemented", b""),
     }
 )
