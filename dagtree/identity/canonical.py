@@ -380,7 +380,7 @@ def _short(key: object) -> str:
 
 def advice_on(value: object) -> str:
     """What to do with ``value``, which has no encoding."""
-    name = _qualname_of(type(value))
+    name = _qualname_of(type(value)).rpartition(".")[2]
     for base in _BUILTINS:
         if issubclass(type(value), base):
             return (

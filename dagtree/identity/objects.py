@@ -144,7 +144,7 @@ def _stored(value: object, held: Mapping[str, Any], name: str) -> Any:
         raise Refused(
             f"{description_of(value)} whose field {name!r} is computed",
             "Tell dagtree what it is made of: "
-            f"`dagtree.register_encoding({type(value).__qualname__}, lambda value: ...)`.",
+            f"`dagtree.register_encoding({type(value).__name__}, lambda value: ...)`.",
         )
     return item
 
@@ -164,7 +164,7 @@ def _refuse_hidden(value: object, names: frozenset[str], held: Mapping[str, Any]
             raise Refused(
                 f"{description_of(value)}, which may hold more than its fields, as every {base.__name__} may",
                 f"Tell dagtree what it holds: "
-                f"`dagtree.register_encoding({type(value).__qualname__}, lambda value: ...)`.",
+                f"`dagtree.register_encoding({type(value).__name__}, lambda value: ...)`.",
             )
         if "__attrs_attrs__" in members:
             continue  # A slot of attrs' own that is no field holds what a cached property computed.
