@@ -17,11 +17,11 @@ PACKAGE = Path(dagtree.__file__).parent
 
 # In order: a room imports only rooms above it, and a file only files above it in its room.
 LAYOUT = """
-identity:   names dynamic canonical standard arrays frames ownership objects outline differ library syntax watch statics
-            classes holds reach source key
+identity:   names dynamic canonical standard arrays frames ownership objects outline differ library
+            compiled blocks written syntax watch statics classes holds reach source key
 definition: fields state recipe promise tree
 storage:    describe notes record lines scripts buffer rebuild pickling payload store files tensorfile
-            writing reading index indexfile ledger local
+            reading sharing writing index indexfile ledger local
 execution:  environment generators kinds output report explain reasons plan handle current task assemble progress step
             schedulers rounds run
 analysis:   order text facts recorded select html nodeset measure picture layout dot outline svg draw graph

@@ -17,6 +17,7 @@ from ..errors import StorageError
 
 __all__ = [
     "Appender",
+    "begins_with",
     "disk_errors",
     "flush_folder",
     "holds_exactly",
@@ -163,6 +164,15 @@ def holds_exactly(path: Path, chunks: Sequence[Bytes]) -> bool:
     except OSError:
         return False
     return True
+
+
+def begins_with(path: Path, content: bytes) -> bool:
+    """Whether the file is there and begins with these bytes."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            return file.read(len(content)) == content
+    except OSError:
+        return False
 
 
 def replace_file(path: Path, chunks: Sequence[Bytes], flush: bool = False) -> None:

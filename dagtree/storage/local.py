@@ -28,6 +28,7 @@ from .lines import decode_line
 from .notes import HEX, Damage, Note
 from .payload import Payload
 from .record import Record
+from .sharing import Places
 from .store import Folder
 
 __all__ = ["LocalStore"]
@@ -59,6 +60,7 @@ class LocalStore:
         self.revision = 0
         self._directory = Path(self.location)
         self._ledger = Ledger(self._directory)
+        self._places = Places(self._directory)
         self._format_is_whole = True
         self._lock = threading.RLock()
         self._writer: writing.Writer | None = None
@@ -111,7 +113,10 @@ class LocalStore:
             writer = self._writer_here()
             flush = _seconds(record) > 1
             if payload is not None:
-                table = writer.write_payload(record.key, payload, flush, self._is_spoilt)
+                if payload.buffers:
+                    self._learn_places(record)
+                table = writer.write_payload(record.key, payload, flush, self._is_spoilt, self._places)
+                self._places.learn(table)
                 record = record.with_payload(table, payload.size_bytes)
             self._append(writer, record.encode())
             if flush:
@@ -121,6 +126,13 @@ class LocalStore:
             self._ledger.take(record)
             self.revision += 1
         return record
+
+    def _learn_places(self, record: Record) -> None:
+        index = self._opened()
+        if any(key not in index.records for key in record.parents):
+            self.refresh()  # another process computed it, and this one never read it
+            index = self._ledger.index
+        self._places.learn_above(record.parents, index.records, index.there.keys())
 
     def _is_spoilt(self, key: str) -> bool:
         """Whether a file of tensors that is there already is known not to be what some record says."""
@@ -162,6 +174,7 @@ class LocalStore:
                 return
             damage = Damage(key, reason, lines)
             self._ledger.take(damage)
+            self._places.forget()
             self._ledger.report(f"node {key} was found damaged: {reason}")
             self.revision += 1
         if not self.read_only:
@@ -217,6 +230,7 @@ class LocalStore:
                 self._writer.close()
                 self._writer = None
                 self._kept.clear()
+                self._places.forget()
             if self._writer is None:
                 self._directory.mkdir(parents=True, exist_ok=True)
                 if not ((self._directory / _FORMAT_FILE).exists() and self._format_is_whole):

@@ -14,7 +14,16 @@ from .files import read_exactly, storage_error
 from .payload import Payload
 from .record import Record
 
-__all__ = ["NEED", "Extents", "guess_key", "list_files", "read_from", "read_payload", "unreadable"]
+__all__ = [
+    "NEED",
+    "Extents",
+    "guess_key",
+    "list_files",
+    "read_from",
+    "read_payload",
+    "understand_table",
+    "unreadable",
+]
 
 _FILE = re.compile(
     r"(?:packs/[A-Za-z0-9][A-Za-z0-9_-]{0,99}\.pack|tensors/[0-9a-f]{2}/[0-9a-f]{32}(?:-[0-9a-f]{1,32})?\.safetensors)\Z"
@@ -111,7 +120,7 @@ def read_payload(directory: Path, record: Record) -> Payload:
     key = record.key
     table = record.more.get("payload")
     try:
-        files, skeleton_place, buffers = _understand(table)
+        files, skeleton_place, buffers = understand_table(table)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise DamagedError(
             f"node {key}: its record in {directory / 'records'} doesn't say where its state lies ({error!r})",
@@ -173,7 +182,7 @@ def _read(
     return content
 
 
-def _understand(table: Any) -> tuple[list[str], tuple[int, int, int, str], list[dict[str, Any]]]:
+def understand_table(table: Any) -> tuple[list[str], tuple[int, int, int, str], list[dict[str, Any]]]:
     """The table in a record, if it is one: names that stay inside the directory, numbers that can be
     meant."""
     files, buffers = table["files"], table["buffers"]

@@ -10,8 +10,9 @@ from typing import Any
 
 from ..identity.key import digest
 from .buffer import Buffer
-from .files import Appender, flush_folder, holds_exactly, replace_file, writer_name
+from .files import Appender, begins_with, flush_folder, holds_exactly, replace_file, writer_name
 from .payload import Payload
+from .sharing import Place, Places
 from .tensorfile import file_order, lay_out
 
 __all__ = ["SMALL_BYTES", "Writer"]
@@ -54,9 +55,10 @@ class Writer:
         return self._records.append(line)
 
     def write_payload(
-        self, key: str, payload: Payload, flush: bool, is_spoilt: Callable[[str], bool]
+        self, key: str, payload: Payload, flush: bool, is_spoilt: Callable[[str], bool], places: Places
     ) -> dict[str, Any]:
-        """Writes skeleton and buffers; where each lies, as a record says it."""
+        """Writes the skeleton, and the buffers that have no place yet; where each lies, as a record says
+        it."""
         pack = self._pack or self._open_pack()
         skeleton = payload.skeleton
         if not payload.buffers:
@@ -72,21 +74,29 @@ class Writer:
         # What is on another device is copied from there once: the copy is hashed and written.
         views = [buffer.view() for buffer in payload.buffers]
         digests = [_digest(buffer, view) for buffer, view in zip(payload.buffers, views, strict=True)]
-        large = [index for index, view in enumerate(views) if len(view) >= SMALL_BYTES]
-        places: dict[int, tuple[int, int]] = {}
-        files = [self._pack_name]
+        known = places.find(digests, map(len, views))
+        # Of several that hold the same, one is written.
+        first = {digest: index for index, digest in reversed(list(enumerate(digests)))}
+        new = [index for index in first.values() if known[index] is None]
+        large = [index for index in sorted(new) if len(views[index]) >= SMALL_BYTES]
+        small = [index for index in sorted(new) if len(views[index]) < SMALL_BYTES]
+        lies: dict[str, Place] = {
+            digest: place for digest, place in zip(digests, known, strict=True) if place is not None
+        }
         if large:
             name, offsets = self._write_tensors(
                 key, [payload.buffers[i] for i in large], [views[i] for i in large], flush, is_spoilt
             )
-            files.append(name)
-            places.update((index, (1, offset)) for index, offset in zip(large, offsets, strict=True))
-        small = [index for index in range(len(views)) if index not in places]
+            lies.update(
+                (digests[index], Place(name, offset)) for index, offset in zip(large, offsets, strict=True)
+            )
         offset = start = pack.append(skeleton, *(views[index] for index in small))
         offset += len(skeleton)
         for index in small:
-            places[index] = (0, offset)
+            lies[digests[index]] = Place(self._pack_name, offset)
             offset += len(views[index])
+        files = list(dict.fromkeys((self._pack_name, *(place.file for place in lies.values()))))
+        numbers = {name: number for number, name in enumerate(files)}
         if flush:
             self._flush(pack)
         return {
@@ -101,8 +111,8 @@ class Writer:
                     "digest": digests[index],
                     "kind": buffer.kind,
                     "device": buffer.device,
-                    "file": places[index][0],
-                    "offset": places[index][1],
+                    "file": numbers[lies[digests[index]].file],
+                    "offset": lies[digests[index]].offset,
                 }
                 for index, buffer in enumerate(payload.buffers)
             ],
@@ -120,7 +130,10 @@ class Writer:
         chunks: list[bytes | memoryview] = [header, *(views[index] for index in file_order(buffers))]
         folder = self._folder(self._directory / "tensors" / key[:2])
         name = f"{key}.safetensors"
-        if not (folder / name).exists() or is_spoilt(key):
+        if not (folder / name).exists():
+            replace_file(folder / name, chunks, flush)
+        elif is_spoilt(key) and begins_with(folder / name, header):
+            # Others count on what lies there: it is mended where it lies, or left alone.
             replace_file(folder / name, chunks, flush)
         elif flush or not holds_exactly(folder / name, chunks):
             # Another writer computed this node to other bits; its record counts on that file.

@@ -211,8 +211,8 @@ def test_a_stale_writer_that_computed_a_node_to_other_bits_spoils_nothing(tmp_pa
     """It doesn't know that the node is there, and must not replace the bytes that its record counts on."""
     stale, fresh = LocalStore(tmp_path), LocalStore(tmp_path)
     assert not stale.keys()
-    fresh.write(make_record(ended=20.0), Payload.dump(large(1.0)))
-    stale.write(make_record(ended=10.0), Payload.dump(large(2.0)))
+    fresh.write(make_record(ended=20.0, parents=()), Payload.dump(large(1.0)))
+    stale.write(make_record(ended=10.0, parents=()), Payload.dump(large(2.0)))
     for store in (fresh, LocalStore(tmp_path)):
         assert store.read(make_record().key).load()["weights"][0, 0] == 1.0
     assert stale.read(make_record().key).load()["weights"][0, 0] == 2.0
