@@ -333,6 +333,9 @@ class Reach:
         library = is_library_module(module)
         if not (library and below):
             self.add("global", name, self.describe(module))
+        path = held.get("__file__")
+        if not library and isinstance(path, str) and not path.endswith((".py", ".pyc", ".ipynb")):
+            self.outline.note("unseen", f"the compiled module {name}", b"")
         for attribute in sorted({tail[0] for tail in tails if tail}):
             value = held.get(attribute, MISSING)
             further = [tail[1:] for tail in tails if tail and tail[0] == attribute]
