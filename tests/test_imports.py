@@ -20,8 +20,8 @@ LAYOUT = """
 identity:   names dynamic canonical standard arrays frames ownership objects outline differ library
             compiled blocks written syntax watch statics classes holds reach source key
 definition: fields state recipe promise tree
-storage:    describe notes record lines scripts buffer rebuild pickling payload store files tensorfile
-            reading sharing writing index indexfile ledger local
+storage:    describe notes record lines scripts buffer rebuild pickling payload mapping store files
+            tensorfile reading sharing writing index indexfile ledger local
 execution:  environment generators kinds output report explain reasons plan handle current task assemble progress step
             schedulers rounds run
 analysis:   order text facts recorded select html nodeset measure picture layout dot outline svg draw graph

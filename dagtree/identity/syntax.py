@@ -1,33 +1,31 @@
 """The syntax tree of a function that runs, as bytes that keep its meaning and nothing else.
 
 Found by its code object's file, name and line; believed only if it compiles to that very code, since a file
-may have been edited after it was imported. Comments, docstrings, formatting, positions, annotations and
+may have been edited after it was imported. The lines that the code object names are looked at first, and the
+whole file only where they aren't what runs. Comments, docstrings, formatting, positions, annotations and
 statements without effect are left out, and so is what differs between Python versions.
 """
 
 from __future__ import annotations
-import __future__
 
 import ast
 import linecache
-import sys
 import textwrap
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import CodeType
-from typing import Any
+from typing import Any, cast
 
+from .blocks import at_its_place, imported_in, parsed
 from .canonical import canonical_bytes
+from .compiled import FunctionNode, code_bytes, compiled, same_code, same_place
+from .written import Written, names_written
 
 __all__ = ["Definition", "code_bytes", "definition_of", "module_tree", "tree_bytes", "written_in"]
 
-FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
-
-_FUTURE = 0
-for _feature in __future__.all_feature_names:
-    _FUTURE |= getattr(__future__, _feature).compiler_flag
-_KIND_FLAGS = 0x04 | 0x08 | 0x20 | 0x80 | 0x200  # *args, **kwargs, generator, coroutine, async generator
 _MAX_FILES = 256
 _MAX_LAMBDAS = 64
+_MAX_KEPT = 10_000
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _BODIES = ("body", "orelse", "finalbody", "handlers", "cases")
 _SKIPPED = frozenset(
@@ -37,7 +35,8 @@ _SKIPPED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """Where a function is written: its node, its file's text and first line."""
+    """Where a function is written: its node, its file's text and first line. The lines that the node itself
+    names count from anywhere."""
 
     node: FunctionNode
     line: int
@@ -49,15 +48,47 @@ _Functions = dict[str, list[tuple[int, FunctionNode, str | None]]]
 
 
 @dataclass(slots=True)
-class _File:
-    lines: list[str]
+class _Whole:
+    """A file's syntax tree, and the functions in it."""
+
     tree: ast.Module
     functions: _Functions = field(default_factory=dict)
-    # What the module imports: calls of its attributes are compiled in another way.
     imported: list[str] = field(default_factory=list)
 
 
-_files: dict[str, _File | None] = {}
+class _File:
+    """The lines of a file as linecache has them, and what was made of them as far as it was asked for."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self.lines = lines
+        self.written = Written(lines, self._names_written)
+        self._whole: _Whole | None = None
+        self._is_parsed = False
+        self._imported: list[list[str]] | None = None
+
+    def whole(self) -> _Whole | None:
+        """None if it isn't Python."""
+        if not self._is_parsed:
+            tree = parsed("".join(self.lines)) if self.lines else None
+            if tree is not None:
+                whole = _Whole(tree, imported=sorted(_imported(tree)))
+                _gather(tree, None, whole.functions, lambdas=False)
+                self._whole = whole
+            self._is_parsed = True
+        return self._whole
+
+    def imported(self) -> Iterator[list[str]]:
+        if self._imported is None:
+            self._imported = list(imported_in("".join(self.lines)))
+        yield from self._imported
+
+    def _names_written(self) -> frozenset[str]:
+        whole = self.whole()
+        return frozenset() if whole is None else names_written(whole.tree)
+
+
+_files: dict[int, _File] = {}
+_found: dict[int, tuple[CodeType, _File, Definition]] = {}
 
 
 def definition_of(code: CodeType, module_globals: dict[str, Any] | None = None) -> Definition | None:
@@ -75,57 +106,26 @@ def definition_of(code: CodeType, module_globals: dict[str, Any] | None = None) 
 def module_tree(path: str) -> ast.Module | None:
     """The syntax tree of a file; None if it can't be read."""
     linecache.checkcache(path)
-    parsed = _parsed(linecache.getlines(path))
-    return None if parsed is None else parsed.tree
-
-
-_FILLING = frozenset(
-    {"add", "append", "appendleft", "clear", "discard", "extend", "insert", "pop", "popitem", "remove",
-     "setdefault", "sort", "update"}
-)  # fmt: skip
+    whole = _file(linecache.getlines(path)).whole()
+    return None if whole is None else whole.tree
 
 
 def written_in(path: str, module_globals: dict[str, Any] | None = None) -> frozenset[str]:
-    """The global names that functions of a file rebind, or whose containers they fill: caches, registries."""
-    parsed = _parsed(linecache.getlines(path, module_globals))
-    if parsed is None:
-        return frozenset()
-    found = _written.get(id(parsed))
-    if found is None or found[0] is not parsed:
-        if len(_written) > 1000:
-            _written.clear()
-        found = _written[id(parsed)] = parsed, _names_written(parsed.tree)
-    return found[1]
+    """The global names that functions of a file rebind, or whose containers they fill: caches, registries.
+
+    Only ``in`` may be asked of it, and is answered without parsing the file where its text is enough.
+    """
+    return cast("frozenset[str]", _file(linecache.getlines(path, module_globals)).written)
 
 
-_written: dict[int, tuple[Any, frozenset[str]]] = {}
-
-
-def _names_written(tree: ast.Module) -> frozenset[str]:
-    names: set[str] = set()
-    for function in ast.walk(tree):
-        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            continue
-        local = {part.arg for part in ast.walk(function.args) if isinstance(part, ast.arg)}
-        for part in ast.walk(function):
-            if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
-                local.add(part.id)
-        for part in ast.walk(function):
-            target: ast.AST | None = None
-            if isinstance(part, ast.Global):
-                names.update(part.names)
-                local.difference_update(part.names)
-            elif isinstance(part, ast.Subscript) and not isinstance(part.ctx, ast.Load):
-                target = part.value
-            elif (
-                isinstance(part, ast.Call)
-                and isinstance(part.func, ast.Attribute)
-                and part.func.attr in _FILLING
-            ):
-                target = part.func.value
-            if isinstance(target, ast.Name) and target.id not in local:
-                names.add(target.id)
-    return frozenset(names)
+def _file(lines: list[str]) -> _File:
+    """What is known of a file; linecache gives the same list until the file has changed."""
+    file = _files.get(id(lines))
+    if file is None or file.lines is not lines:
+        if len(_files) >= _MAX_FILES:
+            _files.clear()
+        file = _files[id(lines)] = _File(lines)
+    return file
 
 
 def tree_bytes(node: ast.AST) -> bytes:
@@ -134,49 +134,6 @@ def tree_bytes(node: ast.AST) -> bytes:
     parts: list[bytes] = []
     _write(node, parts.append, in_class=False)
     return b"".join(parts)
-
-
-def code_bytes(code: CodeType) -> bytes:
-    """What a code object does, without where it stands; equal under one Python version only."""
-    return canonical_bytes((sys.version_info[:2], _form(code)))
-
-
-def _form(code: CodeType) -> tuple[object, ...]:
-    consts: list[object] = []
-    for const in code.co_consts:
-        if isinstance(const, CodeType):
-            consts.append(_form(const))
-        else:
-            # A class's body holds its qualified name, which tells where it stands.
-            consts.append("" if type(const) is str and const == code.co_qualname else const)
-    return (
-        code.co_name,
-        (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & _KIND_FLAGS),
-        code.co_code,
-        tuple(consts),
-        (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars),
-        code.co_exceptiontable,
-    )
-
-
-def _parsed(lines: list[str]) -> _File | None:
-    text = "".join(lines)
-    if not text:
-        return None
-    if text in _files:
-        return _files[text]
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError):
-        file = None
-    else:
-        file = _File(lines, tree)
-        _gather(tree, None, file.functions, lambdas=False)
-        file.imported = sorted(_imported(tree))
-    if len(_files) >= _MAX_FILES:
-        _files.clear()
-    _files[text] = file
-    return file
 
 
 def _gather(node: ast.AST, owner: str | None, found: _Functions, lambdas: bool) -> None:
@@ -209,86 +166,60 @@ def _imported(node: ast.AST) -> set[str]:
 
 
 def _matching(code: CodeType, lines: list[str]) -> Definition | None:
-    file = _parsed(lines)
-    if file is None:
+    if not lines:
         return None
-    if code.co_name == "<lambda>" and "<lambda>" not in file.functions:
+    file = _file(lines)
+    kept = _found.get(id(code))
+    if kept is not None and kept[0] is code and kept[1] is file:
+        return kept[2]
+    found = _at_its_place(code, file) or _anywhere(code, file)
+    if found is not None:
+        if len(_found) >= _MAX_KEPT:
+            _found.clear()
+        _found[id(code)] = code, file, found
+    return found
+
+
+def _at_its_place(code: CodeType, file: _File) -> Definition | None:
+    found = at_its_place(code, file.lines, file.imported)
+    if found is None:
+        return None
+    node, last = found
+    if "<locals>" not in code.co_qualname and not isinstance(node, ast.Lambda):
+        file.written.saw(code.co_firstlineno, last, node)
+    return _definition(file, code.co_firstlineno, last, node)
+
+
+def _anywhere(code: CodeType, file: _File) -> Definition | None:
+    """In the whole file: lines may have moved, and strings may look like code."""
+    whole = file.whole()
+    if whole is None:
+        return None
+    if code.co_name == "<lambda>" and "<lambda>" not in whole.functions:
         # Complete before another thread can see it.
         lambdas: _Functions = {"<lambda>": []}
-        _gather(file.tree, None, lambdas, lambdas=True)
-        file.functions.update(lambdas)
-    candidates = file.functions.get(code.co_name, [])
+        _gather(whole.tree, None, lambdas, lambdas=True)
+        whole.functions.update(lambdas)
+    candidates = whole.functions.get(code.co_name, [])
     # The one on its line first: lines may have moved since, and what compiles to the same code does the
     # same wherever it stands.
     candidates = sorted(candidates, key=lambda candidate: candidate[0] != code.co_firstlineno)[:_MAX_LAMBDAS]
-    form = canonical_bytes(_form(code))
     matching: tuple[int, FunctionNode] | None = None
     for line, node, owner in candidates:
-        compiled = _compiled(node, owner, code, file.imported)
-        if compiled is None or canonical_bytes(_form(compiled)) != form:
+        made = compiled(node, owner, code, whole.imported)
+        if made is None or not same_code(made, code):
             continue
-        if list(compiled.co_positions()) == list(code.co_positions()):
-            return _definition(file, line, node)
+        if same_place(made, code):
+            return _definition(file, line, node.end_lineno or line, node)
         if matching is None:
             matching = (line, node)
-    return None if matching is None else _definition(file, *matching)
-
-
-def _definition(file: _File, line: int, node: FunctionNode) -> Definition:
-    end = node.end_lineno or line
-    return Definition(node, line, textwrap.dedent("".join(file.lines[line - 1 : end])))
-
-
-def _compiled(node: FunctionNode, owner: str | None, code: CodeType, imported: list[str]) -> CodeType | None:
-    """``node`` compiled as where it stands: within its class, and with the names that it takes from functions
-    around it."""
-    arguments = ast.arguments(
-        posonlyargs=[ast.arg(arg=arg.arg) for arg in node.args.posonlyargs],
-        args=[ast.arg(arg=arg.arg) for arg in node.args.args],
-        vararg=node.args.vararg and ast.arg(arg=node.args.vararg.arg),
-        kwonlyargs=[ast.arg(arg=arg.arg) for arg in node.args.kwonlyargs],
-        kw_defaults=[None for _ in node.args.kwonlyargs],
-        kwarg=node.args.kwarg and ast.arg(arg=node.args.kwarg.arg),
-        defaults=[],
-    )
-    bare: Any
-    if isinstance(node, ast.Lambda):
-        bare = ast.Expr(ast.copy_location(ast.Lambda(args=arguments, body=node.body), node))
-    else:
-        bare = ast.copy_location(
-            type(node)(name=node.name, args=arguments, body=node.body, decorator_list=[]), node
-        )
-    names = list(code.co_freevars)
-    if owner is not None:
-        bare = ast.ClassDef(name=owner, bases=[], keywords=[], body=[bare], decorator_list=[])
-        names = [name for name in names if name != "__class__"]
-    around = ast.arguments(
-        posonlyargs=[], args=[ast.arg(arg=name) for name in names], kwonlyargs=[], kw_defaults=[], defaults=[]
-    )
-    # A class or function of a module finds itself by a global name.
-    bound = owner or ("" if isinstance(node, ast.Lambda) else node.name)
-    body = [ast.Global(names=[bound]), bare] if bound and bound not in code.co_freevars else [bare]
-    outer = ast.FunctionDef(name="around", args=around, body=body, decorator_list=[])
-    if sys.version_info >= (3, 12):
-        for made in (outer, bare):
-            if not isinstance(made, ast.Expr):
-                made.type_params = []
-        if isinstance(bare, ast.ClassDef) and not isinstance(bare.body[0], ast.Expr):
-            bare.body[0].type_params = []  # type: ignore[attr-defined]
-    imports = [ast.Import(names=[ast.alias(name=name)]) for name in imported]
-    module = ast.fix_missing_locations(ast.Module(body=[*imports, outer], type_ignores=[]))
-    try:
-        found: CodeType = compile(
-            module, code.co_filename, "exec", flags=code.co_flags & _FUTURE, dont_inherit=True
-        )
-    except (SyntaxError, ValueError, RecursionError):
+    if matching is None:
         return None
-    for _ in range(2 if owner is None else 3):
-        inner = [const for const in found.co_consts if isinstance(const, CodeType)]
-        if len(inner) != 1:
-            return None
-        found = inner[0]
-    return found
+    return _definition(file, matching[0], matching[1].end_lineno or matching[0], matching[1])
+
+
+def _definition(file: _File, line: int, last: int, node: FunctionNode) -> Definition:
+    return Definition(node, line, textwrap.dedent("".join(file.lines[line - 1 : last])))
 
 
 def _without_effect(statement: object) -> bool:

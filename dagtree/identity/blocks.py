@@ -1,0 +1,222 @@
+"""The few lines of a file that a definition is written in, found without parsing the file.
+
+What is found here is a guess, as lines are cut by their indentation: it is believed where it compiles to the
+code that runs (``at_its_place``), and where nothing but the file's tokens decide (``Plain``).
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from types import CodeType
+
+from .compiled import FunctionNode, compiled, names_in, same_code, same_place
+
+__all__ = ["Plain", "at_its_place", "imported_in", "parsed", "statements_at"]
+
+_MAX_TRIES = 4
+_MAX_LINES_ABOVE = 12
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_quiet = threading.Lock()
+
+
+def parsed(text: str) -> ast.Module | None:
+    """The syntax tree of ``text``; None if it isn't Python. Says nothing about it, and nobody's filters of
+    warnings make a difference."""
+    try:
+        if "\\" not in text and " is " not in text:
+            return ast.parse(text)
+        with _quiet, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def at_its_place(
+    code: CodeType, lines: list[str], imported: Callable[[], Iterable[list[str]]]
+) -> tuple[FunctionNode, int] | None:
+    """The definition on the very lines that ``code`` names, and its last line; None where it isn't there as
+    it runs.
+
+    ``imported()`` gives guesses at what the module imports, the likeliest first.
+    """
+    first = code.co_firstlineno
+    if not 0 < first <= len(lines):
+        return None
+    names = names_in(code)
+    # A class's body holds the number of its first line, since 3.13.
+    above = first if "__firstlineno__" in names else 0
+    guesses: list[list[str]] = []
+    for guess in imported():
+        relevant = sorted(names.intersection(guess))
+        if relevant not in guesses:
+            guesses.append(relevant)
+    is_lambda = code.co_name == "<lambda>"
+    owner = _owner(code)
+    for start in range(first, max(first - _MAX_LINES_ABOVE, 0) if is_lambda else first - 1, -1):
+        for node, lower in statements_at(lines, start, code, above):
+            for candidate in _candidates(node, code, first - lower):
+                for guess in guesses:
+                    made = compiled(candidate, owner, code, guess)
+                    if (
+                        made is not None
+                        and same_code(made, code)
+                        and (not is_lambda or same_place(made, code, lower))
+                    ):
+                        return candidate, (candidate.end_lineno or first - lower) + lower
+    return None
+
+
+def statements_at(
+    lines: list[str], first: int, code: CodeType | None = None, above: int = 0
+) -> Iterator[tuple[ast.AST, int]]:
+    """The statement that begins on the line ``first`` and has all lines of ``code`` in it, and how much
+    lower it stands than it says; none where that can't be cut out by its indentation.
+
+    ``above``: how many empty lines to put above it at least.
+    """
+    line = lines[first - 1]
+    body = line.lstrip()
+    if not body or body[0] in "#)]}":
+        return
+    indentation = line[: len(line) - len(body)]
+    for end in _ends(lines, indentation, first, code):
+        text = "".join(lines[first - 1 : end])
+        lower = first - 1
+        if indentation:
+            text, lower = "if 1:\n" + text, lower - 1
+        if above:
+            text, lower = "\n" * lower + text, 0
+        tree = parsed(text)
+        if tree is not None and tree.body:
+            top = tree.body[0]
+            yield top.body[0] if indentation and isinstance(top, ast.If) else top, lower
+            return
+
+
+def _ends(lines: list[str], indentation: str, first: int, code: CodeType | None) -> Iterator[int]:
+    """Where a statement may end: before a line that isn't indented more than its first."""
+    width = len(indentation)
+    known = first if code is None else max((line for _, _, line in code.co_lines() if line), default=first)
+    tries = 0
+    index = max(first, known)
+    while index < len(lines):
+        line = lines[index]
+        body = line.lstrip()
+        if (
+            not body
+            or body[0] == "#"
+            or (line.startswith(indentation) and line[width : width + 1] in (" ", "\t"))
+        ):
+            index += 1
+            continue
+        yield index
+        index += 1
+        if tries == 0 and code is not None:
+            # That was within a string or brackets: go on where the last instruction ends.
+            index = max(index, *(end or 0 for _, end, _, _ in code.co_positions()))
+        tries += 1
+        if tries == _MAX_TRIES:
+            return
+    yield len(lines)
+
+
+def _candidates(node: ast.AST, code: CodeType, line: int) -> list[FunctionNode]:
+    if code.co_name == "<lambda>":
+        return [part for part in ast.walk(node) if isinstance(part, ast.Lambda) and part.lineno == line]
+    return [node] if isinstance(node, _DEFINITIONS) and node.name == code.co_name else []
+
+
+def _owner(code: CodeType) -> str | None:
+    """The class around a function, after which its private names are called."""
+    parts = code.co_qualname.split(".")[:-1]
+    while parts and parts[-1] == "<locals>":
+        parts = parts[:-2]
+    return parts[-1] if parts else None
+
+
+_IMPORT = re.compile(
+    r"^([ \t]*)(?:from[ \t]+[.\w]+[ \t]+)?import[ \t]*(\([^)]*\)|(?:[^\n\\;#]|\\\r?\n)*)", re.MULTILINE
+)
+_COMMENT = re.compile(r"#[^\n]*")
+
+
+def imported_in(text: str) -> Iterator[list[str]]:
+    """Guesses at the names that a module's import statements bind: those that aren't indented, then all."""
+    outside: list[str] = []
+    inside: list[str] = []
+    for found in _IMPORT.finditer(text):
+        names = _COMMENT.sub("", found[2]).strip("()").replace("\\", " ").split(",")
+        for words in (name.split() for name in names):
+            if words and words[-1] != "*":
+                (inside if found[1] else outside).append(words[-1].partition(".")[0])
+    yield outside
+    if inside:
+        yield outside + inside
+
+
+# Strings as far as any Python before 3.12 goes, and comments; what begins none of them is a quote alone.
+_OPAQUE = re.compile(
+    r'#[^\n]*|"""[^"\\]*(?:(?:\\.|"(?!""))[^"\\]*)*"""|\'\'\'[^\'\\]*(?:(?:\\.|\'(?!\'\'))[^\'\\]*)*\'\'\''
+    r'|"[^"\\\n]*(?:\\.[^"\\\n]*)*"|\'[^\'\\\n]*(?:\\.[^\'\\\n]*)*\'|["\']',
+    re.DOTALL,
+)
+_DEF = re.compile(r"^([ \t]*)(def|async[ \t]+def|class)\b", re.MULTILINE)
+_NESTS = sys.version_info >= (3, 12)
+
+
+class Plain:
+    """A text with nothing in its strings and comments, line for line, and the definitions in it.
+
+    ``definitions``: (line, indentation's width, whether it is a function's), in order; None where strings
+    can't be told from code by looking.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.certain = True
+        self.text = _OPAQUE.sub(self._emptied, text)
+        self.definitions: list[tuple[int, int, bool]] | None = None
+        if self.certain and "\f" not in text and "\r" not in text:
+            self.definitions = self._found()
+
+    def _emptied(self, token: re.Match[str]) -> str:
+        found = token[0]
+        if found[0] == "#":
+            return ""
+        if len(found) == 1:
+            self.certain = False
+        elif _NESTS and found.count("{") != found.count("}"):
+            before = token.string[max(token.start() - 2, 0) : token.start()].lower()
+            # An f-string in which the same quotes are used within the braces was cut there.
+            self.certain = self.certain and "f" not in before and "t" not in before
+        return "''" + "\n" * found.count("\n")
+
+    def _found(self) -> list[tuple[int, int, bool]]:
+        found = []
+        line = place = 0
+        for match in _DEF.finditer(self.text):
+            line += self.text.count("\n", place, match.start())
+            place = match.start()
+            width = len(match[1].expandtabs(8))
+            found.append((line + 1, width, match[2] != "class"))
+        return found
+
+    def functions_around(self, line: int) -> list[int]:
+        """The first lines of the functions that may lie around a line, the outermost first."""
+        chain: list[int] = []
+        width = sys.maxsize
+        for first, indentation, is_function in reversed(self.definitions or ()):
+            if first <= line and indentation < width:
+                width = indentation
+                if is_function:
+                    chain.append(first)
+        return chain[::-1]
+
+    def definition_above(self, line: int) -> int:
+        """The line of the last definition above a line; 0 where there is none."""
+        return max((first for first, _, _ in self.definitions or () if first < line), default=0)
