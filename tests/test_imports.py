@@ -20,7 +20,7 @@ LAYOUT = """
 identity:   names dynamic canonical standard arrays frames ownership objects outline differ library
             compiled blocks written syntax watch statics classes holds reach source key
 definition: fields state recipe promise tree
-storage:    describe notes record lines scripts buffer rebuild pickling payload mapping store files
+storage:    describe notes record lines scripts buffer rebuild pickling payload mapping tensors store files
             tensorfile reading sharing writing index indexfile ledger local
 execution:  environment generators kinds output report explain reasons plan handle current task assemble progress step
             schedulers rounds run

@@ -24,6 +24,7 @@ class Loader(Protocol):
 
     def restore(self, key: str) -> Any: ...
     def promise(self, key: str) -> Any: ...
+    def tensors(self, key: str) -> Mapping[str, Any]: ...
     def output(self, key: str) -> str: ...
     def environment(self, digest: str) -> dict[str, Any]: ...
     def sources(self, digest: str) -> list[dict[str, Any]]: ...
@@ -160,6 +161,14 @@ class Node(Recorded):
         """The code that the node's key stands for, one entry a function or class."""
         digest = self.record.more.get("sources")
         return self._tree.loader.sources(digest) if digest else []
+
+    def tensors(self) -> Mapping[str, Any]:
+        """The node's tensors by their names (``model.0.weight``), each made when it is asked for, without
+        unpickling anything; without torch they are numpy arrays.
+
+        Raises NotComputedError when the node has no state, DamagedError when its bytes are damaged.
+        """
+        return self._tree.loader.tensors(self.key)
 
     def restore(self) -> Any:
         """The node's state, every byte checked; a new one at each call.

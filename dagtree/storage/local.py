@@ -25,6 +25,7 @@ from .files import disk_errors, replace_file
 from .index import Index
 from .ledger import NO_NODE, Ledger
 from .lines import decode_line
+from .mapping import Check, Checked
 from .notes import HEX, Damage, Note
 from .payload import Payload
 from .record import Record
@@ -54,7 +55,11 @@ class LocalStore:
         when the location is a file, or can't be read.
     """
 
-    def __init__(self, directory: str | Path, read_only: bool = False) -> None:
+    def __init__(self, directory: str | Path, read_only: bool = False, check: Check = "first") -> None:
+        if check not in ("first", "always", "never"):
+            raise StorageError(f"check is 'first', 'always' or 'never', not {check!r}")
+        self.check = check
+        self._checked = Checked()
         self.location = os.path.abspath(os.fspath(directory))
         self.read_only = read_only
         self.revision = 0
@@ -242,7 +247,7 @@ class LocalStore:
 
     # Reading
 
-    def read(self, key: str) -> Payload:
+    def read(self, key: str, check: Check | None = None) -> Payload:
         record = self._opened().records.get(key)
         if key not in self._ledger.index.there:
             self.refresh()  # another process may have written it meanwhile
@@ -258,7 +263,7 @@ class LocalStore:
                 key,
             )
         try:
-            return reading.read_payload(self._directory, record)
+            return reading.read_payload(self._directory, record, check or self.check, self._checked)
         except StorageError:
             raise
         except FileNotFoundError as error:
@@ -330,7 +335,7 @@ class LocalStore:
             )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self.location, self.read_only)
+        return _reopen, (self.location, self.read_only, self.check)
 
     def __repr__(self) -> str:
         return f"LocalStore({self.location!r}{', read_only=True' if self.read_only else ''})"
@@ -358,17 +363,17 @@ def _seconds(record: Record) -> float:
 
 
 _STORES: weakref.WeakSet[LocalStore] = weakref.WeakSet()
-_REOPENED: dict[tuple[str, bool], LocalStore] = {}
+_REOPENED: dict[tuple[str, bool, Check], LocalStore] = {}
 _MOST_REOPENED = 8
 _reopening = threading.Lock()
 
 
-def _reopen(location: str, read_only: bool) -> LocalStore:
+def _reopen(location: str, read_only: bool, check: Check) -> LocalStore:
     """The store that this process has for a location: tasks that each unpickle one share its writer and its
     index."""
     with _reopening:
-        store = _REOPENED.pop((location, read_only), None) or LocalStore(location, read_only)
-        _REOPENED[location, read_only] = store
+        store = _REOPENED.pop((location, read_only, check), None) or LocalStore(location, read_only, check)
+        _REOPENED[location, read_only, check] = store
         if len(_REOPENED) > _MOST_REOPENED:
             _REOPENED.pop(next(iter(_REOPENED)))
         return store

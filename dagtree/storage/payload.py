@@ -97,10 +97,7 @@ def _for_this_python(skeleton: bytes) -> bytes:
 def _lend(buffers: tuple[Buffer, ...], copy: bool) -> list[Any]:
     from .rebuild import Lent
 
-    return [
-        (bytearray(buffer.view()) if copy else buffer.view()) if buffer.kind == "raw" else Lent(buffer, copy)
-        for buffer in buffers
-    ]
+    return [bytearray(buffer.view()) if buffer.kind == "raw" else Lent(buffer, copy) for buffer in buffers]
 
 
 def _unsavable(attribute: str, value: object, cause: BaseException | None) -> UnsavableError:

@@ -11,6 +11,7 @@ from ..errors import DamagedError, StorageError
 from ..identity.key import digest
 from .buffer import Buffer
 from .files import read_exactly, storage_error
+from .mapping import Check, Checked, MappedFile
 from .payload import Payload
 from .record import Record
 
@@ -115,8 +116,9 @@ def unreadable(error: OSError, key: str, location: str) -> StorageError:
     return storage_error(error, f"read node {key}", error.filename or location)
 
 
-def read_payload(directory: Path, record: Record) -> Payload:
-    """A node's bytes, each checked by digest, in memory of their own."""
+def read_payload(directory: Path, record: Record, check: Check, checked: Checked) -> Payload:
+    """A node's bytes. Files of tensors are mapped, and checked by digest when ``check`` says so; all else is
+    read and checked. Each buffer has memory of its own, which the node's files never see."""
     key = record.key
     table = record.more.get("payload")
     try:
@@ -127,27 +129,45 @@ def read_payload(directory: Path, record: Record) -> Payload:
             key,
         ) from error
     opened: dict[int, int] = {}
+    mapped: dict[int, MappedFile] = {}
+    taken: set[tuple[int, int]] = set()
     try:
-        content = _read(directory, key, files, opened, *skeleton_place[:3])
+        content: Any = _read(directory, key, files, opened, *skeleton_place[:3])
         skeleton = bytes(content)
         if digest(skeleton) != skeleton_place[3]:
             raise _damaged(directory, key, files[skeleton_place[0]], "its skeleton")
         read: list[Buffer] = []
         for entry in buffers:
-            content = _read(directory, key, files, opened, entry["file"], entry["offset"], entry["size"])
+            file, offset, size_bytes, said = entry["file"], entry["offset"], entry["size"], entry["digest"]
+            place = None
+            if files[file].startswith("tensors/"):
+                known = mapped.get(file)
+                if known is None:
+                    known = mapped[file] = MappedFile(directory / files[file])
+                content = known.view(offset, size_bytes)
+                if content is None:
+                    raise _damaged(directory, key, files[file], "what it needs")
+                place = (known.identity, offset, said)
+                if (file, offset) in taken:  # two buffers that hold the same lie once, and stay two
+                    content = bytearray(content)
+                taken.add((file, offset))
+            else:
+                content = _read(directory, key, files, opened, file, offset, size_bytes)
             buffer = Buffer(
-                *(
-                    entry["name"],
-                    entry["dtype"],
-                    tuple(entry["shape"]),
-                    entry["size"],
-                    "cpu",
-                    entry["kind"],
-                    content,
-                )
+                entry["name"],
+                entry["dtype"],
+                tuple(entry["shape"]),
+                size_bytes,
+                "cpu",
+                entry["kind"],
+                content,
             )
-            if buffer.digest != entry["digest"]:
-                raise _damaged(directory, key, files[entry["file"]], f"its buffer {entry['name']}")
+            if place is not None and (check == "never" or (check == "first" and place in checked)):
+                buffer.believe(said)
+            elif buffer.digest != said:
+                raise _damaged(directory, key, files[file], f"its buffer {entry['name']}")
+            elif place is not None:
+                checked.add(place)
             read.append(buffer)
     finally:
         for fd in opened.values():

@@ -29,6 +29,9 @@ class FakeLoader:
         self.restored.append(key)
         return State(key)
 
+    def tensors(self, key: str) -> dict[str, object]:
+        return {"weight": key}
+
     def promise(self, key: str) -> tuple[str, str]:
         return ("promise", key)
 
