@@ -80,7 +80,7 @@ def _column(pd: Any, array: Any, above: list[object]) -> bytes:
     """An array of pandas' by its dtype and elements."""
     np = sys.modules["numpy"]
     dtype = array.dtype
-    if isinstance(dtype, np.dtype) or isinstance(array, pd.arrays.NumpyExtensionArray):
+    if isinstance(dtype, np.dtype) or type(array) is pd.arrays.NumpyExtensionArray:
         return encode("numpy", above) + array_bytes(np, np.asarray(array), above)
     said = _dtype(pd, dtype, above)
     if isinstance(dtype, pd.CategoricalDtype):
