@@ -8,7 +8,7 @@ run.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from ..definition.promise import ExperimentStatePromise
@@ -51,8 +51,9 @@ def current(
         if promise.key not in stale:
             kept.append(promise)
         elif promise.address not in fresh:
+            what = "code" if _changed_code(stale.values(), codes) else "data in `depends_on`"
             raise DefinitionError(
-                f"{promise.label} [{promise.key[:8]}] was defined with code that has changed since, so its "
+                f"{promise.label} [{promise.key[:8]}] was defined with {what} that has changed since, so its "
                 f"key "
                 f"no longer says what would run. Run the lines that define the tree again: "
                 f"{_changed(stale.values())} changed."
@@ -60,8 +61,21 @@ def current(
     return kept
 
 
-def _code_of(recipe: type[Recipe] | None, state_class: type[ExperimentState]) -> str:
-    return (root_code(state_class) if recipe is None else recipe_code(recipe, state_class)).digest
+def _code_of(recipe: type[Recipe] | None, state_class: type[ExperimentState], data: bool = True) -> str:
+    return (root_code(state_class, data) if recipe is None else recipe_code(recipe, state_class, data)).digest
+
+
+def _changed_code(stale: Iterable[ExperimentStatePromise], now: Mapping[type[Recipe] | None, str]) -> bool:
+    """Whether it is code that changed, and not only data that it depends on."""
+    return any(
+        promise.recipe in now and _only_code(promise.code.digest) != _only_code(now[promise.recipe])
+        for promise in stale
+        if promise.kind != "moment"
+    )
+
+
+def _only_code(digest: str) -> str:
+    return digest.partition("+")[0]
 
 
 def _changed(stale: Iterable[ExperimentStatePromise]) -> str:
@@ -69,11 +83,14 @@ def _changed(stale: Iterable[ExperimentStatePromise]) -> str:
 
 
 def check_recipe(recipe: type[Recipe] | None, state_class: type[ExperimentState], code: str) -> None:
-    """In a worker: RecipeError when the code that it imported is not what the driver's key covers."""
+    """In a worker: RecipeError when the code that it imported is not what the driver's key covers.
+
+    Data that it depends on isn't looked at: a worker may have it elsewhere, or not at all.
+    """
     cls = state_class if recipe is None else recipe
     if _travels_by_value(cls):
         return
-    if _code_of(recipe, state_class) != code:
+    if _code_of(recipe, state_class, data=False) != _only_code(code):
         raise RecipeError(_other_code(cls.__name__, cls.__module__))
 
 
@@ -81,7 +98,7 @@ def check_function(op: Callable[..., Any], state_class: type[ExperimentState], c
     """The same for a function."""
     if _travels_by_value(op):
         return
-    if function_code(op, state_class).digest != code:
+    if function_code(op, state_class, data=False).digest != _only_code(code):
         raise RecipeError(_other_code(getattr(op, "__name__", repr(op)), op.__module__))
 
 

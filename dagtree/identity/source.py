@@ -14,6 +14,7 @@ from typing import Any
 from xxhash import xxh3_128_hexdigest
 
 from .canonical import CODING, ENCODERS, canonical_bytes, named, set_class_encoder
+from .declared import enter_declared, version_of
 from .outline import Source
 from .ownership import (
     is_library_class,
@@ -26,7 +27,7 @@ from .ownership import (
 )
 from .reach import Reach
 from .standard import public_module
-from .statics import lookup
+from .statics import join, lookup
 from .watch import MISSING, Watch
 
 __all__ = ["Code", "Source", "function_code", "recipe_code", "root_code"]
@@ -38,8 +39,8 @@ _CONSTRUCTION = frozenset({"__new__", "__init__", "__post_init__"})
 
 @dataclass(frozen=True)
 class Code:
-    """``digest``: 32 hex digits, the same for code that means the same; ``sources``: what it covers, in the
-    order it was reached."""
+    """``digest``: 32 hex digits, the same for code that means the same, and where it depends on data, ``+``
+    and 32 more for that; ``sources``: what it covers, in the order it was reached."""
 
     digest: str
     sources: tuple[Source, ...]
@@ -48,12 +49,13 @@ class Code:
 _kept: dict[tuple[object, ...], tuple[Code, Watch]] = {}
 
 
-def recipe_code(recipe_class: type, state_class: type | None) -> Code:
+def recipe_code(recipe_class: type, state_class: type | None, data: bool = True) -> Code:
     """The code of an edge: what ``recipe_class.run`` reaches, methods of ``state_class`` included.
 
-    ``version = "2"`` in the class, or in a base of the user's, replaces it.
+    ``version = "2"`` in the class, or in a base of the user's, replaces it; ``depends_on`` adds to either.
+    Without ``data`` no file that it names is looked at, nor counted.
     """
-    kept = _kept.get((recipe_class, state_class))
+    kept = _kept.get((recipe_class, state_class, data))
     if kept is not None and kept[1].unchanged():
         return kept[0]
     subjects = (recipe_class,) if state_class is None else (recipe_class, state_class)
@@ -64,26 +66,27 @@ def recipe_code(recipe_class: type, state_class: type | None) -> Code:
             reach.implicit(1, _CONSTRUCTION)
         found = lookup(recipe_class, "run")
         reach.enter("run", None if found is None else _entry(reach, recipe_class, "run"))
-    return _keep((recipe_class, state_class), reach)
+    return _keep((recipe_class, state_class, data), reach, recipe_class, data)
 
 
-def root_code(state_class: type) -> Code:
-    """The code of a root: what ``initialize_state``, and an ``__init__`` of the user's, reach."""
-    kept = _kept.get((state_class,))
+def root_code(state_class: type, data: bool = True) -> Code:
+    """The code of a root: what ``initialize_state``, and an ``__init__`` of the user's, reach, and what the
+    class says in ``depends_on``."""
+    kept = _kept.get((state_class, data))
     if kept is not None and kept[1].unchanged():
         return kept[0]
     reach = _reach((state_class,))
     if reach.versions[0] is None:
         reach.implicit(0, frozenset())
         reach.enter("initialize_state", _entry(reach, state_class, "initialize_state"))
-    return _keep((state_class,), reach)
+    return _keep((state_class, data), reach, state_class, data)
 
 
-def function_code(op: Callable[..., Any], state_class: type | None) -> Code:
+def function_code(op: Callable[..., Any], state_class: type | None, data: bool = True) -> Code:
     """The code of a function: what it reaches, methods of ``state_class`` included. A class counts by its
     ``run``."""
     if isinstance(op, type) and lookup(op, "run") is not None:
-        return recipe_code(op, state_class)
+        return recipe_code(op, state_class, data)
     key: tuple[object, ...] = ("function", id(op), state_class)
     kept = _kept.get(key)
     if kept is not None and kept[1].unchanged():
@@ -92,7 +95,7 @@ def function_code(op: Callable[..., Any], state_class: type | None) -> Code:
     if state_class is not None:
         reach.implicit(0, _CONSTRUCTION)
     reach.enter("function", op)
-    return _keep(key, reach, plain=True)
+    return _keep(key, reach)
 
 
 def _entry(reach: Reach, cls: type, name: str) -> object:
@@ -107,15 +110,8 @@ def _reach(subjects: tuple[type, ...]) -> Reach:
     return Reach(
         subjects,
         tuple(_declared(subject) for subject in subjects),
-        tuple(_version(subject) for subject in subjects),
+        tuple(version_of(subject, _declared(subject)) for subject in subjects),
     )
-
-
-def _version(cls: type) -> str | None:
-    found = lookup(cls, "version")
-    if found is None or is_library_class(found[0]) or "version" in _declared(cls):
-        return None
-    return found[1] if isinstance(found[1], str) else None
 
 
 def _declared(cls: type) -> frozenset[str]:
@@ -144,17 +140,22 @@ def _shown(annotation: object) -> str:
     return repr(annotation) if type(annotation).__module__ == "typing" else ""
 
 
-def _keep(key: tuple[object, ...], reach: Reach, plain: bool = False) -> Code:
-    if not plain and reach.versions[0] is not None:
-        code = Code(xxh3_128_hexdigest(canonical_bytes(("version", reach.versions[0]))), ())
+def _keep(key: tuple[object, ...], reach: Reach, cls: type | None = None, data: bool = True) -> Code:
+    version = None if cls is None else reach.versions[0]
+    if version is not None:
         reach.watch = Watch()
-        _watch_version(reach)
+        reach.outline.note("value", "version", version.encode("utf-8", "surrogatepass"), text=repr(version))
+    depended, content = ((), "") if cls is None else enter_declared(reach, cls, data)
+    if version is not None:
+        text = canonical_bytes(("version", version, *depended))
     else:
-        versions = canonical_bytes(tuple(reach.versions))
-        parts = [CODE_VERSION, versions, *reach.parts]
+        parts = [CODE_VERSION, canonical_bytes(tuple(reach.versions)), *reach.parts]
+        if depended:
+            parts.append(join("depends_on", *depended))
         text = b"".join(b"%d:%b" % (len(part), part) for part in parts)
-        code = Code(xxh3_128_hexdigest(text), tuple(reach.outline.parts))
-        _watch_version(reach)
+    digest = xxh3_128_hexdigest(text)
+    code = Code(f"{digest}+{content}" if content else digest, tuple(reach.outline.parts))
+    _watch_version(reach)
     if len(_kept) >= _MAX_KEPT:
         _kept.clear()
     _kept[key] = (code, reach.watch)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import CellType, CodeType, FunctionType
 from typing import Any
 
@@ -29,10 +29,12 @@ _UNCHANGING = frozenset(
 
 
 class Watch:
-    """Names and what they were bound to, functions and their parts, and the content of what can change in
-    place."""
+    """Names and what they were bound to, functions and their parts, the content of what can change in place,
+    and what lies outside of the process."""
 
-    __slots__ = ("_cells", "_contents", "_elements", "_functions", "_hidden", "_keys", "_names", "_seen")
+    __slots__ = (
+        "_cells", "_contents", "_elements", "_functions", "_hidden", "_keys", "_looks", "_names", "_seen",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._names: list[tuple[Mapping[str, Any], str, object]] = []
@@ -42,6 +44,7 @@ class Watch:
         self._elements: list[tuple[Any, tuple[object, ...]]] = []
         self._contents: list[tuple[object, bytes]] = []
         self._hidden: list[tuple[object, bytes]] = []
+        self._looks: list[tuple[Callable[[], object], object]] = []
         self._seen: set[object] = set()
 
     def name(self, held: Mapping[str, Any], name: str, value: object) -> None:
@@ -85,6 +88,10 @@ class Watch:
             self._seen.add(id(value))
             self._hidden.append((value, _hidden_bytes(value)))
 
+    def look(self, look: Callable[[], object], seen: object) -> None:
+        """Notice when ``look`` gives something else than ``seen``: a file's content."""
+        self._looks.append((look, seen))
+
     def unchanged(self) -> bool:
         for held, name, value in self._names:
             if held.get(name, MISSING) is not value:
@@ -114,6 +121,9 @@ class Watch:
                 return False
         if any(_hidden_bytes(value) != state for value, state in self._hidden):
             return False
+        for look, seen in self._looks:
+            if look() != seen:
+                return False
         return not self._contents or self._contents_unchanged()
 
     def _contents_unchanged(self) -> bool:
