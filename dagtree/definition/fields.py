@@ -16,19 +16,33 @@ from types import MethodType
 from typing import Any, ClassVar, get_origin
 
 from ..errors import PropertyError, UnsupportedValueError
+from ..identity.declared import check_declared
 
-__all__ = ["Fields", "bind", "choices", "fields_of", "snapshot", "suggestion", "unbound"]
+__all__ = [
+    "Fields",
+    "bind",
+    "check_travels",
+    "choices",
+    "fields_of",
+    "hashed",
+    "snapshot",
+    "snapshot_ignored",
+    "suggestion",
+    "unbound",
+]
 
 ATOMIC = frozenset({type(None), bool, int, float, complex, str, bytes})
 
 
 @dataclass(frozen=True)
 class Fields:
-    """What a class declares: properties in order, their defaults, and (for a state) its content."""
+    """What a class declares: properties in order, their defaults, those that aren't identity, and (for a
+    state) its content."""
 
     names: tuple[str, ...]
     defaults: dict[str, object] = field(default_factory=dict)
     content: tuple[str, ...] = ()
+    ignored: frozenset[str] = frozenset()
 
     @property
     def required(self) -> tuple[str, ...]:
@@ -60,6 +74,41 @@ def snapshot(value: object, name: str = "value") -> Any:
         ) from None
 
 
+def snapshot_ignored(value: object, name: str) -> Any:
+    """As `snapshot`, of a property that isn't identity, and so needs no encoding."""
+    try:
+        return value if type(value) in ATOMIC else copy.deepcopy(value)
+    except Exception as error:
+        raise _cannot(value, name, f"be copied ({error})", "`run` gets a copy of its own") from None
+
+
+def check_travels(value: object, name: str) -> None:
+    """UnsupportedValueError when a property that isn't identity can't be sent to a worker."""
+    if type(value) in ATOMIC:
+        return
+    import cloudpickle
+
+    try:
+        cloudpickle.dumps(value)
+    except Exception as error:
+        raise _cannot(value, name, f"be pickled ({error})", "it travels to where `run` runs") from None
+
+
+def _cannot(value: object, name: str, what: str, why: str) -> UnsupportedValueError:
+    return UnsupportedValueError(
+        f"{name} is a {type(value).__name__}, which can't {what}. `ignores` keeps it out of identity, but "
+        f"{why} all the same. Give what it is made from instead (a name, a path), and make it in `run`.",
+        name,
+    )
+
+
+def hashed(declared: Fields, properties: dict[str, Any]) -> dict[str, Any]:
+    """The properties that are identity."""
+    if not declared.ignored:
+        return properties
+    return {name: value for name, value in properties.items() if name not in declared.ignored}
+
+
 def unbound(method: Any) -> Any:
     """The plain function behind a method that a script hung on a class with ``types.MethodType``."""
     return method.__func__ if isinstance(method, MethodType) else method
@@ -69,10 +118,12 @@ def fields_of(cls: type, base: type, reserved: frozenset[str] = frozenset()) -> 
     """What ``cls`` declares, its bases below ``base`` included.
 
     Raises PropertyError when a declaration can't be meant: a bare string for a list, a name that is no
-    identifier, starts with ``_``, is one of ``reserved``, or is declared both as a property and as content.
+    identifier, starts with ``_``, is one of ``reserved``, or is declared both as a property and as content;
+    a name in ``ignores`` that is no property; a ``version`` that is no text.
     """
     names: dict[str, None] = {}
     content: dict[str, None] = {}
+    ignored: dict[str, None] = {}
     defaults: dict[str, object] = {}
     for owner in reversed(cls.__mro__):
         declared = vars(owner)
@@ -80,6 +131,8 @@ def fields_of(cls: type, base: type, reserved: frozenset[str] = frozenset()) -> 
             names[name] = None
         for name in _listed(cls, declared, "NONHASHED_ATTRIBUTES"):
             content[name] = None
+        for name in _listed(cls, declared, "ignores"):
+            ignored[name] = None
         if not issubclass(owner, base) or owner is base:
             continue
         for name, annotation in inspect.get_annotations(owner).items():
@@ -97,7 +150,15 @@ def fields_of(cls: type, base: type, reserved: frozenset[str] = frozenset()) -> 
             f"NONHASHED_ATTRIBUTES "
             f"(what it holds). Keep one."
         )
-    return Fields(tuple(names), defaults, tuple(content))
+    for name in ignored:
+        if name not in names:
+            hint = " It is content, which is no identity anyway." if name in content else ""
+            raise PropertyError(
+                f"{cls.__name__}.ignores names `{name}`, which is no property of it.{hint} Its properties "
+                f"are: {choices(names)}.{suggestion(name, names)}"
+            )
+    check_declared(cls, frozenset((*names, *content)))
+    return Fields(tuple(names), defaults, tuple(content), frozenset(ignored))
 
 
 def bind(
@@ -140,7 +201,11 @@ def bind(
 
 def _listed(cls: type, declared: Mapping[str, Any], where: str) -> tuple[str, ...]:
     listed = declared.get(where, ())
-    if isinstance(listed, str) or not all(isinstance(name, str) for name in listed):
+    if (
+        isinstance(listed, str)
+        or not isinstance(listed, Iterable)
+        or not all(isinstance(name, str) for name in listed)
+    ):
         raise PropertyError(f'{cls.__name__}.{where} must be a list of names, like ["lr"]; it is {listed!r}.')
     return tuple(listed)
 
@@ -155,8 +220,13 @@ def _check_name(cls: type, name: str, reserved: frozenset[str]) -> None:
             f"{cls.__name__} declares `{name}`, but names that start with _ are scratch and never kept."
         )
     if name in reserved:
+        hint = (
+            f"To say it of the class, write it without an annotation: {name} = …"
+            if name in ("version", "depends_on", "ignores")
+            else "Choose another."
+        )
         raise PropertyError(
-            f"{cls.__name__} declares `{name}`, a name that dagtree uses itself. Choose another."
+            f"{cls.__name__} declares `{name}`, a name that dagtree uses itself, as a property. {hint}"
         )
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast, dataclass_transform, overload
 
 from ..errors import DefinitionError, PropertyError
-from .fields import ATOMIC, Fields, bind, choices, fields_of, snapshot, unbound
+from .fields import ATOMIC, Fields, bind, choices, fields_of, snapshot, snapshot_ignored, unbound
 from .state import ExperimentState
 
 if TYPE_CHECKING:
@@ -71,9 +71,17 @@ class Recipe:
     moments: each ``yield`` is a safe point whose state can be a parent (``promise.at(k)``), and a mapping
     that it yields (``{"loss": 0.3}``) is recorded as metrics. Before ``run``, the generators of random, numpy
     and torch are seeded from the node's key.
+
+    Three lines say more about identity; the last two add to those of the bases. ``version = "2"`` replaces
+    the fingerprint of all that ``run`` reaches. ``depends_on = (helper, "data.csv")`` adds what can't be
+    seen: functions, classes and modules by their code, files and folders by their content, other values as
+    they are. ``ignores = ("verbose",)`` keeps properties out of identity.
     """
 
     PROPERTIES: ClassVar[Sequence[str]] = ()
+    version: ClassVar[str | None]
+    depends_on: ClassVar[Collection[object]]
+    ignores: ClassVar[Collection[str]]
     _fields: ClassVar[Fields] = Fields(())
 
     def __init_subclass__(cls, **keywords: Any) -> None:
@@ -207,13 +215,15 @@ def properties_of(recipe: Recipe) -> dict[str, Any]:
 
     Raises PropertyError when one is missing, or when the recipe carries an attribute that no key would cover.
     """
-    names = recipe._fields.names
+    names, ignored = recipe._fields.names, recipe._fields.ignored
     attributes = vars(recipe)
     try:
         values = {}
         for name in names:
             value = attributes[name]
-            values[name] = value if type(value) in ATOMIC else snapshot(value, name)
+            if type(value) not in ATOMIC:
+                value = snapshot_ignored(value, name) if name in ignored else snapshot(value, name)
+            values[name] = value
     except KeyError:
         missing = [name for name in names if name not in attributes]
         computed = {name: getattr(recipe, name) for name in missing if hasattr(type(recipe), name)}
@@ -223,7 +233,11 @@ def properties_of(recipe: Recipe) -> dict[str, Any]:
                 f"{type(recipe).__name__} declares {choices(unset)}, but its __init__ doesn't set "
                 f"{'it' if len(unset) == 1 else 'them'}."
             ) from None
-        values = {name: snapshot(computed[name] if name in computed else attributes[name]) for name in names}
+        found = {name: computed[name] if name in computed else attributes[name] for name in names}
+        values = {
+            name: snapshot_ignored(value, name) if name in ignored else snapshot(value, name)
+            for name, value in found.items()
+        }
     if len(attributes) > len(names):
         for name in attributes:
             if name not in values and name[0] != "_" and name not in NOT_IDENTITY:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..deprecation import alias
-from ..errors import PropertyError, UndeclaredAttributeError
+from ..errors import PropertyError, UndeclaredAttributeError, UnsupportedValueError
+from ..identity.canonical import canonical_bytes
 from .fields import Fields, bind, choices, fields_of, snapshot, suggestion, unbound
 
 __all__ = ["ExperimentState", "content_of", "first_state", "root_properties", "state_with"]
 
-RESERVED = frozenset({"initialize_state", "key", "tags", "PROPERTIES", "NONHASHED_ATTRIBUTES"})
+RESERVED = frozenset(
+    {"initialize_state", "key", "tags", "PROPERTIES", "NONHASHED_ATTRIBUTES", "depends_on", "ignores"}
+)
 
 
 class ExperimentState:
@@ -25,11 +28,16 @@ class ExperimentState:
     scratch: they are not kept, and a child doesn't see them. Any other attribute must be declared, so that
     nothing is lost silently.
 
+    ``version``, ``depends_on`` and ``ignores`` are as a recipe's; what ``depends_on`` names counts in the key
+    of the root, and so in all keys below it.
+
     ``ExperimentState`` itself, used without a subclass, keeps every attribute that it is given.
     """
 
     PROPERTIES: ClassVar[Sequence[str]] = ()
     NONHASHED_ATTRIBUTES: ClassVar[Sequence[str]] = ()
+    depends_on: ClassVar[Collection[object]]
+    ignores: ClassVar[Collection[str]]
     _fields: ClassVar[Fields] = Fields(())
     _names: ClassVar[frozenset[str]] = frozenset()
 
@@ -127,7 +135,7 @@ def root_properties(cls: type[ExperimentState], arguments: Mapping[str, object])
     """
     if _has_own_init(cls):
         try:
-            inspect.signature(cls).bind(**arguments)
+            bound = inspect.signature(cls).bind(**arguments)
         except TypeError as error:
             raise PropertyError(
                 f"spawn_new_tree: {cls.__name__}.__init__ {_words(error)}. It takes: "
@@ -140,7 +148,14 @@ def root_properties(cls: type[ExperimentState], arguments: Mapping[str, object])
                 f"{cls.__name__}.__init__ didn't set the propert{'y' if len(unset) == 1 else 'ies'} "
                 f"{choices(unset)}."
             )
-        return {**arguments, **{name: vars(probe)[name] for name in cls._fields.names}}
+        named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        defaults = {
+            name: parameter.default
+            for name, parameter in bound.signature.parameters.items()
+            if name not in arguments and parameter.kind in named
+        }
+        own = {name: vars(probe)[name] for name in cls._fields.names}
+        return {**_encodable(defaults), **arguments, **own}
     extra = _own_parameters(cls)
     known = (*cls._fields.names, *(name for name in extra if name not in cls._fields.names))
     for name in arguments:
@@ -153,18 +168,38 @@ def root_properties(cls: type[ExperimentState], arguments: Mapping[str, object])
     missing = [name for name in cls._fields.required if name not in arguments]
     missing += [
         name
-        for name, needed in extra.items()
-        if needed and name not in known[: len(cls._fields.names)] and name not in arguments
+        for name, default in extra.items()
+        if default is inspect.Parameter.empty
+        and name not in known[: len(cls._fields.names)]
+        and name not in arguments
     ]
     if missing:
         raise PropertyError(
             f"spawn_new_tree: {cls.__name__} needs a value for: {choices(missing)}. It has: {choices(known)}."
         )
     declared = {name: value for name, value in arguments.items() if name in cls._fields.names}
+    left_out = {
+        name: default
+        for name, default in extra.items()
+        if name not in cls._fields.names and name not in arguments
+    }
     return {
         **bind(cls, cls._fields, (), declared),
+        **_encodable(left_out),
         **{name: arguments[name] for name in arguments if name not in declared},
     }
+
+
+def _encodable(defaults: Mapping[str, object]) -> dict[str, object]:
+    """The defaults that could have been given: without those that have no encoding, which nobody can give."""
+    found = {}
+    for name, default in defaults.items():
+        try:
+            canonical_bytes(default)
+        except UnsupportedValueError:
+            continue
+        found[name] = default
+    return found
 
 
 def first_state(
@@ -205,11 +240,11 @@ def _has_own_init(cls: type[ExperimentState]) -> bool:
     return list(inspect.signature(cls).parameters)[:2] != ["parent_sha", "experiment_object"]
 
 
-def _own_parameters(cls: type[ExperimentState]) -> dict[str, bool]:
-    """The parameters that ``initialize_state`` names, and whether each is needed."""
+def _own_parameters(cls: type[ExperimentState]) -> dict[str, Any]:
+    """The parameters that ``initialize_state`` names, and their defaults."""
     parameters = list(inspect.signature(unbound(cls.initialize_state)).parameters.values())[1:]
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return {p.name: p.default is inspect.Parameter.empty for p in parameters if p.kind in named}
+    return {p.name: p.default for p in parameters if p.kind in named}
 
 
 def _takes_any(function: Any) -> bool:

@@ -12,7 +12,7 @@ from ..errors import DefinitionError, TreeError
 from ..identity import key as keys
 from ..identity.canonical import canonical_bytes, canonical_properties
 from ..identity.source import Code, function_code, recipe_code, root_code
-from .fields import ATOMIC, choices, snapshot
+from .fields import ATOMIC, check_travels, choices, hashed, snapshot, snapshot_ignored, unbound
 from .promise import ExperimentStatePromise, brief, promises_in
 from .recipe import Function, Recipe, properties_of, shape_of
 from .state import ExperimentState, root_properties
@@ -88,9 +88,14 @@ class Tree:
         root.
         """
         cls = self.state_class
-        properties = {name: snapshot(value, name) for name, value in root_properties(cls, arguments).items()}
+        ignored = cls._fields.ignored
+        properties = {
+            name: snapshot_ignored(value, name) if name in ignored else snapshot(value, name)
+            for name, value in root_properties(cls, arguments).items()
+        }
         code = root_code(cls)
-        body = canonical_properties(properties)
+        body = canonical_properties(hashed(cls._fields, properties))
+        _check_ignored(cls, properties)
         key = keys.node_key("root", cls.__name__, code.digest, body, ())
         if self.root is not None and self.root.key != key:
             if self.root.code is code or self.root.code.digest == code.digest:
@@ -107,6 +112,8 @@ class Tree:
             key,
             self.tags,
         )
+        if ignored:
+            self._take_ignored(root, properties)
         self.root, self.arguments = root, {name: properties[name] for name in arguments}
         return root
 
@@ -127,12 +134,19 @@ class Tree:
                     f"A node's parents belong to its own experiment."
                 )
         properties = properties_of(recipe)
-        body = canonical_properties(properties)
+        ignored = cls._fields.ignored
+        if ignored:
+            _check_ignored(cls, properties)
+        body = canonical_properties(hashed(cls._fields, properties) if ignored else properties)
         links = self._links(cls, properties)
         code = recipe_code(cls, self.state_class)
         name = cls.__name__
         key = keys.node_key("recipe", name, code.digest, body, [parent.key for parent in parents])
         found = self.promises.get(key)
+        if found is not None and found.recipe is not cls and found.recipe is not None:
+            _refuse_mixing(found.recipe, cls)
+        if found is not None and ignored:
+            self._take_ignored(found, properties)
         if found is not None and not found.is_from_disk and not self.tags:
             return found
         made = ExperimentStatePromise(
@@ -223,6 +237,12 @@ class Tree:
             self.revision += 1
         return promise
 
+    def _take_ignored(self, promise: ExperimentStatePromise, properties: Mapping[str, Any]) -> None:
+        """Of what isn't identity, the values of the definition that came last count."""
+        if promise.properties is not properties:
+            promise.properties = properties
+            self.revision += 1
+
     def _links(self, cls: type, properties: Mapping[str, Any]) -> tuple[ExperimentStatePromise, ...]:
         """The promises among a recipe's properties: they must be there before it runs."""
         found: list[ExperimentStatePromise] = []
@@ -253,6 +273,37 @@ def _twin_of(maker: tuple[type[Recipe], str], makers: list[tuple[type[Recipe], s
         makers.append(maker)
         return len(known)
     return known.index(identity(*maker))
+
+
+def _check_ignored(cls: type[Recipe] | type[ExperimentState], properties: Mapping[str, Any]) -> None:
+    """Raises DefinitionError for a node among what isn't identity, and for what can't be sent to a worker."""
+    for name in cls._fields.ignored:
+        value = properties[name]
+        if type(value) in ATOMIC:
+            continue
+        if any(True for _ in promises_in(value)):
+            raise DefinitionError(
+                f"{cls.__name__}.{name} holds a node, and `ignores` names it. What a node is made from is "
+                f"what it is: take `{name}` out of `ignores`."
+            )
+        check_travels(value, name)
+
+
+def _refuse_mixing(known: type[Recipe], cls: type[Recipe]) -> None:
+    """DefinitionError for two classes of one name that stand in two files, where nothing but their versions
+    would tell them apart."""
+    files = [getattr(unbound(one.run), "__code__", None) for one in (known, cls)]
+    if (
+        not isinstance(getattr(cls, "version", None), str)
+        or (known.__module__, known.__qualname__) == (cls.__module__, cls.__qualname__)
+        or len({None if file is None else file.co_filename for file in files}) == 1
+    ):
+        return
+    raise DefinitionError(
+        f"{known.__module__}.{known.__qualname__} and {cls.__module__}.{cls.__qualname__} have one name and "
+        f"one version ({cls.version!r}), so their nodes would be the same. Give them two names, or versions "
+        f'like "{cls.__module__} {cls.version}".'
+    )
 
 
 def _are_siblings(known: Function, function: Function) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import DefinitionError, RecipeError
+from ..errors import RecipeError
 from ..identity.canonical import canonical_bytes
 from ..identity.key import digest
 
@@ -74,7 +74,7 @@ def _describe(value: object, inside: tuple[int, ...]) -> Any:
     described = {"$type": _type_name(kind), "text": _text(value)}
     try:
         described["digest"] = digest(canonical_bytes(value))
-    except DefinitionError:
+    except Exception:  # a property that isn't identity may be anything, and a record must still be written
         pass
     return described
 
