@@ -84,16 +84,27 @@ SCALARS = {
     "flag": st.builds(Mode, st.integers(0, 7)) | st.builds(Bits, st.integers(0, 3)),
 }
 UNHASHABLE = {"slice": SCALARS.pop("slice"), "sNaN": st.just(decimal.Decimal("sNaN"))}
-hashable = st.one_of(*SCALARS.values())
-scalars = st.one_of(*SCALARS.values(), *UNHASHABLE.values())
+
+
+# Functions, because Hypothesis shows the whole of a strategy otherwise, and warns that it is long.
+@st.composite
+def hashable(draw: st.DrawFn) -> object:
+    return draw(st.one_of(*SCALARS.values()))
+
+
+@st.composite
+def scalars(draw: st.DrawFn) -> object:
+    return draw(st.one_of(*SCALARS.values(), *UNHASHABLE.values()))
+
+
 keys = st.recursive(
-    hashable,
+    hashable(),
     lambda inner: st.tuples(inner, inner) | st.frozensets(inner, max_size=3) | st.builds(Point, inner, inner),
     max_leaves=4,
 )
 # What pickles, and so can be sent to another process.
 portable = st.recursive(
-    scalars,
+    scalars(),
     lambda inner: st.one_of(
         st.lists(inner, max_size=3),
         st.lists(inner, max_size=3).map(tuple),

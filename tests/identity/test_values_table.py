@@ -158,7 +158,7 @@ SAMPLES: dict[str, Cases] = {
     ),
     "named tuples": ([Point(1, 2), Pair(1, 2), Point(2, 1), (1, 2)], [(Point(1, 0), Point(1))]),
     "dataclasses": (
-        [Config(1), Config(1.0), Config(1, []), Slotted(1), Slotted(1, [])],
+        [Config(1), Config(1.0), Config(1, 2), Config(2, 1), Config(1, []), Slotted(1), Slotted(1, [])],
         [(Config(1), Config(lr=1, layers=None)), (Slotted(1), Slotted(1, None))],
     ),
     "functions, lambdas": (
@@ -495,6 +495,7 @@ def _odd_arrays() -> list[tuple[object, str]]:
         (np.zeros(2).view(np.matrix), "matrix"),
         (np.longdouble(1), "`.astype('float64')`"),
         (np.random.default_rng(0), "Generator"),
+        (np.dtypes.StringDType(na_object=object()), "value[0][1] is a object"),
     ]
 
 
