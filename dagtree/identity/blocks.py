@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import CodeType
 
 from .compiled import FunctionNode, compiled, names_in, same_code, same_place
+from .names import parts_of
 
 __all__ = ["Plain", "at_its_place", "imported_in", "parsed", "statements_at"]
 
@@ -128,7 +129,7 @@ def _ends(lines: list[str], indentation: str, first: int, code: CodeType | None)
 
 def _candidates(node: ast.AST, code: CodeType, line: int) -> list[FunctionNode]:
     if code.co_name == "<lambda>":
-        return [part for part in ast.walk(node) if isinstance(part, ast.Lambda) and part.lineno == line]
+        return [part for part in parts_of(node) if isinstance(part, ast.Lambda) and part.lineno == line]
     return [node] if isinstance(node, _DEFINITIONS) and node.name == code.co_name else []
 
 
@@ -140,9 +141,8 @@ def _owner(code: CodeType) -> str | None:
     return parts[-1] if parts else None
 
 
-_IMPORT = re.compile(
-    r"^([ \t]*)(?:from[ \t]+[.\w]+[ \t]+)?import[ \t]*(\([^)]*\)|(?:[^\n\\;#]|\\\r?\n)*)", re.MULTILINE
-)
+_IMPORT = re.compile(r"import(?![\w.])[ \t]*(\([^)]*\)|(?:[^\n\\;#]|\\\r?\n)*)")
+_BEFORE = re.compile(r"([ \t]*)(?:from[ \t]+[.\w]+[ \t]*)?")
 _COMMENT = re.compile(r"#[^\n]*")
 
 
@@ -151,10 +151,13 @@ def imported_in(text: str) -> Iterator[list[str]]:
     outside: list[str] = []
     inside: list[str] = []
     for found in _IMPORT.finditer(text):
-        names = _COMMENT.sub("", found[2]).strip("()").replace("\\", " ").split(",")
+        before = _BEFORE.fullmatch(text, text.rfind("\n", 0, found.start()) + 1, found.start())
+        if before is None:
+            continue
+        names = _COMMENT.sub("", found[1]).strip("()").replace("\\", " ").split(",")
         for words in (name.split() for name in names):
             if words and words[-1] != "*":
-                (inside if found[1] else outside).append(words[-1].partition(".")[0])
+                (inside if before[1] else outside).append(words[-1].partition(".")[0])
     yield outside
     if inside:
         yield outside + inside

@@ -13,11 +13,11 @@ import sys
 from dataclasses import dataclass
 from types import CodeType
 
-__all__ = ["Mentions", "chain_of", "computes_names", "imports_in", "mentions_of", "supers_in"]
+__all__ = ["Mentions", "chain_of", "computes_names", "imports_in", "mentions_of", "parts_of", "supers_in"]
 
 _NAMES = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
 _ATTRIBUTES = ("LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR", "DELETE_ATTR", "LOAD_SUPER_ATTR")
-_TRANSPARENT = ("CACHE", "PUSH_NULL", "EXTENDED_ARG", "NOP")
+_TRANSPARENT = ("CACHE", "PUSH_NULL", "NOP")
 _DYNAMIC = frozenset({"getattr", "setattr", "hasattr", "delattr", "attrgetter", "methodcaller", "operator"})
 _COMPUTING = frozenset(
     {
@@ -43,6 +43,7 @@ _NAME_CODES = _opcodes(_NAMES)
 _ATTRIBUTE_CODES = _opcodes(_ATTRIBUTES)
 _TRANSPARENT_CODES = frozenset(_opcodes(_TRANSPARENT))
 _DEREF_CODES = frozenset(_opcodes(("LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF")))
+_BODIES = ("body", "orelse", "finalbody", "handlers", "cases")
 _EXTENDED = opcode.EXTENDED_ARG
 
 
@@ -58,11 +59,21 @@ class Mentions:
     is_dynamic: bool
 
 
-_memo: dict[CodeType, Mentions] = {}
+_MAX_KEPT = 10_000
+_kept: dict[int, tuple[CodeType, Mentions]] = {}
 
 
 def mentions_of(code: CodeType) -> Mentions:
     """All that ``code`` and the functions, comprehensions and classes written in it mention."""
+    kept = _kept.get(id(code))
+    if kept is None or kept[0] is not code:
+        if len(_kept) >= _MAX_KEPT:
+            _kept.clear()
+        kept = _kept[id(code)] = code, _mentions_of(code)
+    return kept[1]
+
+
+def _mentions_of(code: CodeType) -> Mentions:
     chains: set[tuple[str, ...]] = set()
     attributes: set[str] = set()
     free: set[tuple[str, ...]] = set()
@@ -95,9 +106,10 @@ def _scan(
     deref_names = code.co_varnames[:0]
     if _DEREF_CODES:
         deref_names = tuple(dict.fromkeys((*code.co_varnames, *code.co_cellvars, *code.co_freevars)))
-    for position in range(0, len(content), 2):
-        operation = content[position]
-        argument = content[position + 1] | extended << 8
+    for operation, argument in zip(content[::2], content[1::2], strict=True):
+        if operation in _TRANSPARENT_CODES:
+            continue
+        argument |= extended << 8
         if operation == _EXTENDED:
             extended = argument
             continue
@@ -115,7 +127,7 @@ def _scan(
             attributes.add(name)
             if chain:
                 chain.append(name)
-        elif operation not in _TRANSPARENT_CODES and chain:
+        elif chain:
             into.add(tuple(chain))
             chain = []
     if chain:
@@ -127,9 +139,22 @@ def _scan(
             strings.add(const)
 
 
+def parts_of(tree: ast.AST) -> list[ast.AST]:
+    """``tree`` and all that is in it, as by ``ast.walk``, in no order that is promised."""
+    found = [tree]
+    add = found.append
+    for node in found:
+        for value in vars(node).values():
+            if isinstance(value, ast.AST):
+                add(value)
+            elif type(value) is list:
+                found += [item for item in value if isinstance(item, ast.AST)]
+    return found
+
+
 def computes_names(node: ast.AST) -> bool:
     """Whether code in a syntax tree looks names up that aren't written there as they are."""
-    for part in ast.walk(node):
+    for part in parts_of(node):
         if isinstance(part, ast.Attribute) and part.attr in ("__dict__", "__getattribute__"):
             return True
         name = part.func if isinstance(part, ast.Call) else None
@@ -159,7 +184,7 @@ def supers_in(tree: ast.AST) -> frozenset[str] | None:
     """The names of attributes taken from ``super()`` in ``tree``; None where it is used in another way."""
     named: set[str] = set()
     uses = 0
-    for node in ast.walk(tree):
+    for node in parts_of(tree):
         if isinstance(node, ast.Name) and node.id in ("super", "__class__"):
             uses += 1
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Call):
@@ -177,7 +202,8 @@ def supers_in(tree: ast.AST) -> frozenset[str] | None:
 def imports_in(tree: ast.AST, package: str) -> list[str]:
     """The modules that the import statements in ``tree`` may load, by their full names, sorted."""
     found: set[str] = set()
-    for node in ast.walk(tree):
+    statements = [tree]
+    for node in statements:
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -188,4 +214,10 @@ def imports_in(tree: ast.AST, package: str) -> list[str]:
                 base = ".".join([*parts, base] if base else parts)
             found.add(base)
             found.update(f"{base}.{alias.name}" for alias in node.names if alias.name != "*")
+        else:
+            # Imports are statements: no expression holds one.
+            for name in _BODIES:
+                body = getattr(node, name, None)
+                if type(body) is list:
+                    statements += body
     return sorted(name for name in found if name)

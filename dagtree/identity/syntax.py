@@ -228,6 +228,19 @@ def _without_effect(statement: object) -> bool:
     )
 
 
+_Layout = tuple[bytes, tuple[tuple[str, bytes], ...]]
+_layouts: dict[type, _Layout] = {}
+
+
+def _layout_of(kind: type[ast.AST]) -> _Layout:
+    """How a node of that kind begins, and the fields that are written."""
+    found = _layouts.get(kind)
+    if found is None:
+        fields = tuple((name, name.encode()) for name in kind._fields if name not in _SKIPPED)
+        found = _layouts[kind] = f"({kind.__name__} ".encode(), fields
+    return found
+
+
 def _write(node: Any, add: Any, in_class: bool) -> None:
     kind = type(node)
     if kind is ast.Constant:
@@ -240,31 +253,42 @@ def _write(node: Any, add: Any, in_class: bool) -> None:
         # Within a function an annotation does nothing.
         node = ast.Assign(targets=[node.target], value=node.value)
         kind = ast.Assign
-    add(f"({kind.__name__} ".encode())
+    head, fields = _layout_of(kind)
+    add(head)
     inside = kind is ast.ClassDef
-    for name in kind._fields:
+    for name, written in fields:
         value = getattr(node, name, None)
-        if value is None or name in _SKIPPED or (name == "annotation" and not in_class):
+        if value is None or (name == "annotation" and not in_class):
             continue
         if type(value) is list:
             if name in ("body", "orelse", "finalbody"):
                 value = [statement for statement in value if not _without_effect(statement)]
             if not value:
                 continue
-            add(f"{name}[{len(value)} ".encode())
+            add(b"%b[%d " % (written, len(value)))
             for item in value:
-                if item is None:
-                    add(b"-")
-                elif isinstance(item, ast.AST):
+                if isinstance(item, ast.AST):
                     _write(item, add, inside)
                 else:
-                    add(canonical_bytes(item))
+                    add(b"-" if item is None else canonical_bytes(item))
         elif isinstance(value, ast.AST):
-            add(f"{name}:".encode())
+            add(written + b":")
             _write(value, add, inside)
+        elif type(value) is str:
+            add(written + b"=" + (_names.get(value) or _name(value)))
         else:
-            add(f"{name}=".encode() + canonical_bytes(value))
+            add(written + b"=" + canonical_bytes(value))
     add(b")")
+
+
+_names: dict[str, bytes] = {}
+
+
+def _name(name: str) -> bytes:
+    if len(_names) >= _MAX_KEPT:
+        _names.clear()
+    written = _names[name] = canonical_bytes(name)
+    return written
 
 
 def _write_fstring(node: ast.JoinedStr, add: Any) -> None:

@@ -8,6 +8,8 @@ import unicodedata
 from collections.abc import Callable
 
 from .blocks import Plain, statements_at
+from .compiled import FunctionNode
+from .names import parts_of
 
 __all__ = ["Written", "names_written"]
 
@@ -23,7 +25,11 @@ _READ = re.compile(
     r"(?:[.\[(]|==|!=|<(?!<)|>(?!>)|[-+%@&|^](?!=)|\*\*(?!=)|\*(?![*=])|//(?!=)|/(?![/=])"
     r"|(?:if|else|and|or|is|not)\b)"
 )
-_GLOBAL = re.compile(r"\bglobal\b((?:[^\n#;\\]|\\\r?\n?)*)")
+_READ_LAST = re.compile(r"\[[^\[\](){}\n#]*\][ \t]*\n")
+_IS_VALUE = re.compile(
+    r"(?:[^=!<>\s]\s*=|[-+/%@&|^<>]|[\w)\]][ \t]*\*|\breturn|\bin|\band|\bor|\bnot)[ \t]*$"
+)
+_GLOBAL = re.compile(r"global(?!\w)((?:[^\n#;\\]|\\\r?\n?)*)")
 _WORD = re.compile(r"\w+")
 _MAX_PLACES = 16
 
@@ -31,29 +37,32 @@ _MAX_PLACES = 16
 def names_written(tree: ast.AST) -> frozenset[str]:
     """Those names, of all functions and lambdas in a syntax tree."""
     names: set[str] = set()
-    for function in ast.walk(tree):
-        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            continue
-        local = {part.arg for part in ast.walk(function.args) if isinstance(part, ast.arg)}
-        for part in ast.walk(function):
-            if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
-                local.add(part.id)
-        for part in ast.walk(function):
-            target: ast.AST | None = None
-            if isinstance(part, ast.Global):
-                names.update(part.names)
-                local.difference_update(part.names)
-            elif isinstance(part, ast.Subscript) and not isinstance(part.ctx, ast.Load):
-                target = part.value
-            elif (
-                isinstance(part, ast.Call)
-                and isinstance(part.func, ast.Attribute)
-                and part.func.attr in _FILLING
-            ):
-                target = part.func.value
-            if isinstance(target, ast.Name) and target.id not in local:
-                names.add(target.id)
+    for part in parts_of(tree):
+        if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            names |= _written_by(part)
     return frozenset(names)
+
+
+def _written_by(function: FunctionNode) -> set[str]:
+    names: set[str] = set()
+    targets: list[ast.AST] = []
+    local = {part.arg for part in parts_of(function.args) if isinstance(part, ast.arg)}
+    for part in parts_of(function):
+        if isinstance(part, ast.Name):
+            if isinstance(part.ctx, ast.Store):
+                local.add(part.id)
+        elif isinstance(part, ast.Global):
+            names.update(part.names)
+        elif isinstance(part, ast.Subscript):
+            if not isinstance(part.ctx, ast.Load):
+                targets.append(part.value)
+        elif (
+            isinstance(part, ast.Call) and isinstance(part.func, ast.Attribute) and part.func.attr in _FILLING
+        ):
+            targets.append(part.func.value)
+    return names | {
+        target.id for target in targets if isinstance(target, ast.Name) and target.id not in local
+    }
 
 
 class Written:
@@ -167,6 +176,7 @@ def _filled_at(name: str, text: str) -> list[int]:
             and not (after.isalnum() or after == "_" or after > "\x7f")
             and _FILLED.match(text, end)
             and not _READ.match(text, end)
+            and not (_READ_LAST.match(text, end) and _IS_VALUE.search(text, max(place - 40, 0), place))
         ):
             places.append(place)
         place = text.find(name, end)
