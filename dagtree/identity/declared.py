@@ -29,7 +29,8 @@ from .ownership import (
 )
 from .reach import Reach
 from .standard import public_module
-from .statics import SCALARS, lookup, static_dict
+from .statics import SCALARS, is_users_code, lookup, static_dict, unbelieved
+from .syntax import code_bytes, module_tree, tree_bytes
 
 __all__ = ["Dependency", "check_declared", "declared_dependencies", "enter_declared", "version_of"]
 
@@ -241,11 +242,27 @@ def _walk(reach: Reach, one: Dependency) -> bytes:
         files = _files_of(one.value)
         reach.watch.look(partial(_files_of, one.value), files)
         for path, name in files:
-            inner.add("module", inner._later_file(path, name))
-            reach.watch.look(partial(_digest_now, path), _digest_now(path))
-        inner.enter("depends_on", None)
+            _module(inner, path, name)
     _append(reach.outline, inner.outline)
     return _digest(b"".join(b"%d:%b" % (len(part), part) for part in inner.parts))
+
+
+def _module(reach: Reach, path: str, name: str) -> None:
+    """A module by the whole of its source, and once it is loaded, by what its functions and classes
+    reach."""
+    reach.watch.look(partial(_digest_now, path), _digest_now(path))
+    tree = module_tree(path)
+    content = b"" if tree is None else tree_bytes(tree)
+    reach.add("module", content)
+    reach.outline.cover("file", name, content, module=name, file=path)
+    reach.outline.now = -1
+    for code in unbelieved(name, path):
+        reach.add("unbelieved", code_bytes(code))
+    module = sys.modules.get(name)
+    for member, value in sorted(() if module is None else vars(module).items()):
+        if is_a(value, _CODE) and is_users_code(value):
+            reach.watch.name(vars(module), member, value)
+            reach.enter(member, value)
 
 
 def _append(outline: Outline, further: Outline) -> None:
