@@ -33,6 +33,12 @@ def run(name: str, where: Path, *arguments: str) -> str:
 
 # What each must say, as regular expressions over what it prints.
 PROMISES = {
+    "declared_dependencies.py": [
+        r"^first: computed 2, slope 2\.0$",
+        r"^the same points, and verbose: computed 0$",
+        r"^code: .*declared_dependencies\.csv changed$",
+        r"^slope 2\.98\nother points: computed 1$",
+    ],
     "drawing.py": [r"drawn in runs/drawing/tree\.svg", r"10 nodes and 9 edges"],
     "failures.py": [
         r"^5 computed, 2 failed, 1 skipped$",
