@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .canonical import encode
+from .models import declared_fields, is_made_from_fields
 from .ownership import module_of, qualname_of
 from .statics import is_users_code, meant_members
 
@@ -30,7 +31,11 @@ def users_class(reach: Reach, cls: type) -> None:
     members: Mapping[str, Any] = held
     if isinstance(held.get("_member_map_"), dict):
         for name, member in held["_member_map_"].items():
-            reach.add("member", name, reach.found(f"{qualname_of(cls)}.{name}", member._value_))
+            reach.add(
+                "member",
+                name,
+                reach.found(f"{qualname_of(cls)}.{name}", object.__getattribute__(member, "_value_")),
+            )
         members = {
             name: value
             for name, value in held.items()
@@ -49,6 +54,11 @@ def users_class(reach: Reach, cls: type) -> None:
                 reach.add(
                     b"-" if type(part) is _NO_DEFAULT else reach.found(f"{qualname_of(cls)}.{name}", part)
                 )
+    said = declared_fields(held)
+    if said is not None:
+        reach.add("fields", reach.found(qualname_of(cls), said))
     for name, value in meant_members(members, isinstance(fields, dict) or "_fields" in held):
+        if (said is not None or "__is_pydantic_dataclass__" in held) and is_made_from_fields(name, value):
+            continue
         reach.watch.name(held, name, value)
         reach.add("member", name, reach.found(f"{qualname_of(cls)}.{name}", value))

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import ast
 import functools
-import os
 import types
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any
 
@@ -20,13 +19,13 @@ from .canonical import Refused, encode, encode_with
 from .classes import users_class
 from .dynamic import Lookups, lookups_in
 from .holds import foreign, instance
+from .imported import import_when_run, later_file
 from .library import NOT_CODE
-from .names import Mentions, chain_of, computes_names, imports_in, mentions_of, supers_in
+from .names import Mentions, chain_of, computes_names, mentions_of, supers_in
 from .outline import Outline, shown
 from .ownership import (
     is_a,
     is_library_class,
-    is_library_file,
     is_library_function,
     is_library_module,
     members_of,
@@ -35,13 +34,13 @@ from .ownership import (
     public_name,
     qualname_of,
 )
+from .slices import Needed, imports_of
 from .standard import public_module
 from .statics import (
     CONTAINERS,
     DESCRIPTORS,
     NOT_MEANT,
     SCALARS,
-    file_of,
     is_plain,
     is_users_code,
     join,
@@ -49,9 +48,8 @@ from .statics import (
     leads_to,
     library_name,
     names_of,
-    unbelieved,
 )
-from .syntax import code_bytes, definition_of, module_tree, tree_bytes, written_in
+from .syntax import code_bytes, definition_of, tree_bytes, written_in
 from .watch import MISSING, Watch
 
 __all__ = ["Reach"]
@@ -276,7 +274,8 @@ class Reach:
                 precise = supers_in(node)
                 supers = mentions.attributes if precise is None else precise
             package = function.__globals__.get("__package__") or ""
-            self._imports(node, str(package), lookups.imports)
+            needed = [*imports_of([node], str(package)), *(Needed(name, None) for name in lookups.imports)]
+            import_when_run(self, needed, module)
         elif mentions.is_dynamic:
             self.outline.note("unseen", "a lookup by name, in code whose source isn't there", b"", line=line)
         self._function_parts(function)
@@ -390,33 +389,18 @@ class Reach:
                 break
         return ("attribute", str(index), name, *found) if found else ()
 
-    def _imports(self, node: ast.AST, package: str, further: Iterable[str] = ()) -> None:
-        for name in sorted({*imports_in(node, package), *further}):
-            path = file_of(name)
-            if path is not None and not is_library_file(path):
-                self.add("import", self._later_file(path, name))
-
     def _later_file(self, path: str, name: str) -> bytes:
-        key = hash(("file", path))
-        number = self._labels.get(key)
-        if number is None:
-            number = self._labels[key] = len(self._labels)
-            self._waiting.append((self._file, (path, name), self.outline.now, ""))
-        return b"#%d" % number
+        """The whole of a module's file, as the number under which it is visited later."""
+        return later_file(self, path, name, None, name, is_around=False)
 
-    def _file(self, reached: tuple[str, str]) -> None:
-        """A module that is imported only when the function runs: by the whole of its source, whether it is
-        loaded yet or not."""
-        path, name = reached
-        tree = module_tree(path)
-        content = b"" if tree is None else tree_bytes(tree)
-        self.add("file", content)
-        self.outline.cover("file", name, content, module=name, file=path)
-        for function in unbelieved(name, path):
-            self.add("unbelieved", code_bytes(function))
-        if tree is not None:
-            package = name if os.path.basename(path) == "__init__.py" else name.rpartition(".")[0]
-            self._imports(tree, package)
+    def later(self, key: object, visit: Callable[[], None]) -> bytes:
+        """The number of what is visited once, however often it is reached; ``key`` says what it is."""
+        hashed = hash(key)
+        number = self._labels.get(hashed)
+        if number is None:
+            number = self._labels[hashed] = len(self._labels)
+            self._waiting.append((lambda _: visit(), None, self.outline.now, ""))
+        return b"#%d" % number
 
     def _class_reference(self, cls: type) -> bytes:
         for index, subject in enumerate(self.subjects):

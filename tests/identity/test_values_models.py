@@ -21,11 +21,6 @@ from dagtree.identity.canonical import canonical_bytes
 models = pytest.importorskip("models")
 ROOT = str(pathlib.Path(dagtree.__file__).parents[1])
 HERE = str(pathlib.Path(__file__).parent)
-pytestmark = pytest.mark.skipif(
-    "declared_fields" not in pathlib.Path(ROOT, "dagtree", "identity", "classes.py").read_text(),
-    reason="classes.py doesn't ask models.py yet",
-)
-
 CHILD = f"""
 import hashlib, pickle, sys
 sys.path[:0] = [{ROOT!r}, {HERE!r}]
