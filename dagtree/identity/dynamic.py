@@ -6,6 +6,8 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass, field
 
+from .names import parts_of
+
 __all__ = ["Lookups", "lookups_in"]
 
 _BY_NAME = {"getattr": 1, "attrgetter": 0, "methodcaller": 0}
@@ -30,12 +32,14 @@ def lookups_in(tree: ast.AST) -> Lookups:
     """The lookups by name in a syntax tree."""
     found = Lookups()
     indexed: set[int] = set()
-    for node in ast.walk(tree):
+    parts = parts_of(tree)
+    for node in parts:
         if isinstance(node, ast.Subscript):
             _subscript(node, found, indexed)
-        elif isinstance(node, ast.Call):
+    for node in parts:
+        if isinstance(node, ast.Call):
             _call(node, found, indexed)
-    for node in ast.walk(tree):
+    for node in parts:
         named = _name_of(node)
         if named in ("__dict__", "__subclasses__", "__getattribute__") and id(node) not in indexed:
             found.unseen.append((_line(node), f"`{named}`"))

@@ -10,6 +10,8 @@ import ast
 from collections.abc import Iterable, Sequence, Set
 from typing import NamedTuple
 
+from .names import parts_of
+
 __all__ = ["Needed", "Slice", "imports_of", "slice_of"]
 
 _IMPORTS = (ast.Import, ast.ImportFrom)
@@ -85,7 +87,7 @@ def imports_of(
         else:
             known.update(names)
 
-    for node in (part for top in nodes for part in ast.walk(top)):
+    for node in (part for top in nodes for part in parts_of(top)):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 if wanted is not None and (alias.asname or alias.name).partition(".")[0] not in wanted:
@@ -125,7 +127,7 @@ def _taken(users: Sequence[ast.AST], name: str) -> frozenset[str] | None:
     attributes: set[str] = set()
     bases: set[int] = set()
     bare: list[int] = []
-    for node in (part for top in users for part in ast.walk(top)):
+    for node in (part for top in users for part in parts_of(top)):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == name:
             attributes.add(node.attr)
             bases.add(id(node.value))
@@ -161,13 +163,13 @@ def _does_more(statement: ast.stmt) -> bool:
         return bool(statement.decorator_list or statement.bases or statement.keywords)
     if isinstance(statement, _DEFINITIONS):
         return bool(statement.decorator_list)
-    return any(isinstance(part, ast.Call | ast.Await | ast.NamedExpr) for part in ast.walk(statement))
+    return any(isinstance(part, ast.Call | ast.Await | ast.NamedExpr) for part in parts_of(statement))
 
 
 def _mentioned(statements: Iterable[ast.AST], defined: dict[str, list[ast.stmt]]) -> set[str]:
     return {
         part.id
         for statement in statements
-        for part in ast.walk(statement)
+        for part in parts_of(statement)
         if isinstance(part, ast.Name) and part.id in defined
     }

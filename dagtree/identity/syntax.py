@@ -19,6 +19,7 @@ from typing import Any, cast
 from .blocks import at_its_place, imported_in, parsed
 from .canonical import canonical_bytes
 from .compiled import FunctionNode, code_bytes, compiled, same_code, same_place
+from .names import parts_of
 from .written import Written, names_written
 
 __all__ = ["Definition", "code_bytes", "definition_of", "module_tree", "tree_bytes", "written_in"]
@@ -132,8 +133,36 @@ def tree_bytes(node: ast.AST) -> bytes:
     """What a syntax tree means: the same bytes for the same code however it is laid out, under every Python
     version."""
     parts: list[bytes] = []
+    for inner in parts_of(node):
+        if type(inner) is ast.AnnAssign and inner.value is None:
+            _mark_void_annotations(node)
+            break
     _write(node, parts.append, in_class=False)
     return b"".join(parts)
+
+
+def _mark_void_annotations(tree: ast.AST) -> None:
+    """Mark ``total: float`` in a function that binds ``total`` anyway: it says nothing then. Elsewhere it
+    makes the name local."""
+    for function in parts_of(tree):
+        if not isinstance(function, _DEFINITIONS):
+            continue
+        own, waiting = list[ast.AST](), list[ast.AST](function.body)
+        while waiting:
+            part = waiting.pop()
+            own.append(part)
+            if not isinstance(part, (*_DEFINITIONS, ast.ClassDef, ast.Lambda)):
+                waiting.extend(ast.iter_child_nodes(part))
+        bare = [part for part in own if isinstance(part, ast.AnnAssign) and part.value is None]
+        targets = {id(part.target) for part in bare}
+        bound = {
+            part.id
+            for part in own
+            if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store) and id(part) not in targets
+        }
+        for part in bare:
+            if isinstance(part.target, ast.Name) and part.target.id in bound:
+                part.is_void = True  # type: ignore[attr-defined]
 
 
 def _gather(node: ast.AST, owner: str | None, found: _Functions, lambdas: bool) -> None:
@@ -223,6 +252,8 @@ def _definition(file: _File, line: int, last: int, node: FunctionNode) -> Defini
 
 
 def _without_effect(statement: object) -> bool:
+    if isinstance(statement, ast.AnnAssign):
+        return hasattr(statement, "is_void")
     return isinstance(statement, ast.Pass) or (
         isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
     )
