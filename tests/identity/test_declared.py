@@ -770,6 +770,11 @@ def test_versions_of_two_classes_do_not_mix(module: Any, here: Path) -> None:
     )
     importlib.reload(one)
     assert one.Step()(root).key
+    # A cell that is run again defines the same class, under another file's name.
+    cells = [
+        cell("class Step(dg.Recipe):\n    version = '2'\n    def run(self, state): ...") for _ in range(2)
+    ]
+    assert cells[0]["Step"]()(root) is cells[1]["Step"]()(root)
 
 
 def test_a_function_is_not_versioned_but_a_class_that_is_called_is() -> None:
