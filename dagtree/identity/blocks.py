@@ -9,30 +9,23 @@ from __future__ import annotations
 import ast
 import re
 import sys
-import threading
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from types import CodeType
 
-from .compiled import FunctionNode, compiled, names_in, same_code, same_place
+from .compiled import FunctionNode, compiled, names_in, quietly, same_code, same_place
 from .names import parts_of
 
 __all__ = ["Plain", "at_its_place", "imported_in", "parsed", "statements_at"]
 
 _MAX_TRIES = 4
-_MAX_LINES_ABOVE = 12
+_MAX_LINES_ABOVE = 300
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-_quiet = threading.Lock()
 
 
 def parsed(text: str) -> ast.Module | None:
-    """The syntax tree of ``text``; None if it isn't Python. Says nothing about it, and nobody's filters of
-    warnings make a difference."""
+    """The syntax tree of ``text``; None if it isn't Python."""
     try:
-        if "\\" not in text and " is " not in text:
-            return ast.parse(text)
-        with _quiet, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quietly():
             return ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
@@ -59,7 +52,7 @@ def at_its_place(
             guesses.append(relevant)
     is_lambda = code.co_name == "<lambda>"
     owner = _owner(code)
-    for start in range(first, max(first - _MAX_LINES_ABOVE, 0) if is_lambda else first - 1, -1):
+    for start in _starts(lines, first) if is_lambda else (first,):
         for node, lower in statements_at(lines, start, code, above):
             for candidate in _candidates(node, code, first - lower):
                 for guess in guesses:
@@ -71,6 +64,17 @@ def at_its_place(
                     ):
                         return candidate, (candidate.end_lineno or first - lower) + lower
     return None
+
+
+def _starts(lines: list[str], first: int) -> Iterator[int]:
+    """Where a statement may begin that goes on on the line ``first``: there, or above with less before it."""
+    width = sys.maxsize
+    for line in range(first, max(first - _MAX_LINES_ABOVE, 0), -1):
+        text = lines[line - 1]
+        body = text.lstrip()
+        if body and body[0] != "#" and len(text) - len(body) < width:
+            width = len(text) - len(body)
+            yield line
 
 
 def statements_at(

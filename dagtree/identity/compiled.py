@@ -9,13 +9,16 @@ import __future__
 
 import ast
 import sys
-from collections.abc import Iterable
+import threading
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import CodeType
 from typing import Any
 
 from .canonical import canonical_bytes
 
-__all__ = ["FunctionNode", "code_bytes", "compiled", "names_in", "same_code", "same_place"]
+__all__ = ["FunctionNode", "code_bytes", "compiled", "names_in", "quietly", "same_code", "same_place"]
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
@@ -26,6 +29,18 @@ _KIND_FLAGS = 0x04 | 0x08 | 0x20 | 0x80 | 0x200  # *args, **kwargs, generator, c
 _EXACT = frozenset({type(None), bool, int, str, bytes, type(...)})
 _HERE: dict[str, Any] = {"lineno": 1, "col_offset": 0, "end_lineno": 1, "end_col_offset": 0}
 _TYPES: dict[str, Any] = {"type_params": []} if sys.version_info >= (3, 12) else {}
+
+
+_quiet = threading.Lock()
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """While this lasts, Python says nothing about code: nobody's filters of warnings make a difference, and
+    what the import said isn't said again."""
+    with _quiet, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def code_bytes(code: CodeType) -> bytes:
@@ -146,9 +161,10 @@ def compiled(
     imports = [ast.Import(names=[ast.alias(name=name, **_HERE)], **_HERE) for name in imported]
     module = ast.Module(body=[*imports, outer], type_ignores=[])
     try:
-        found: CodeType = compile(
-            module, code.co_filename, "exec", flags=code.co_flags & _FUTURE, dont_inherit=True
-        )
+        with quietly():
+            found: CodeType = compile(
+                module, code.co_filename, "exec", flags=code.co_flags & _FUTURE, dont_inherit=True
+            )
     except (SyntaxError, ValueError, RecursionError):
         return None
     for _ in range(2 if owner is None else 3):

@@ -17,7 +17,7 @@ _FILLING = frozenset(
     {"add", "append", "appendleft", "clear", "discard", "extend", "insert", "pop", "popitem", "remove",
      "setdefault", "sort", "update"}
 )  # fmt: skip
-_BETWEEN = r"(?:[\s\\)]|#[^\n]*)*"
+_BETWEEN = r"(?:[\s\\)]|#[^\n]*+)*+"
 _FILLED = re.compile(rf"{_BETWEEN}(?:\[|\.{_BETWEEN}(?:{'|'.join(sorted(_FILLING))})(?!\w))")
 # Reading an item: what follows it can't follow a target.
 _READ = re.compile(
