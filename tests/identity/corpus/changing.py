@@ -83,7 +83,7 @@ BODIES = affecting(
         ("an f-string's text", 'f"epoch {', 'f"round {', TRAIN),
         ("a comprehension in run", "(a + b) / 2", "(a + b) / 3", "averaged"),
         ("the order of operands", "self.mix * (b - a)", "self.mix * (a - b)", "rewound"),
-        ("a loop's order", "(range(self.epochs))", "(reversed(range(self.epochs)))", TRAIN),
+        ("a loop's range", "range(self.epochs)", "range(1, self.epochs + 1)", TRAIN),
         (
             "the order of statements",
             f"            state.normalise()\n{FITTING}",

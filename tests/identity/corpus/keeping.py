@@ -43,7 +43,7 @@ ORDER = [
                 "from . import tools\nfrom . import layers\nfrom . import settings\n",
             ),
             ("imports by full name", "from . import layers, settings", "from lab import layers, settings"),
-            ("an import that nobody uses", "import dagtree as dg\n", "import dagtree as dg\nimport json\n"),
+            ("an import that nobody uses", "from . import layers", "import json\n\nfrom . import layers"),
         ],
     ),
     *keeping(
@@ -63,7 +63,7 @@ ORDER = [
     *keeping(
         "order",
         "script.py",
-        [("the order of keywords", "Train(epochs=3, lr=0.1)", "Train(lr=0.1, epochs=3)")],
+        [("the order of keywords", "epochs=3, lr=0.1", "lr=0.1, epochs=3")],
     ),
     Edit(
         "the order of functions",
@@ -192,7 +192,9 @@ UNREACHED = [
         ],
     ),
     *keeping(
-        "unreached", "notebook.py", [("a cell added", "# %%\nclass", "# %%\nwidth = 80\n\n# %%\nclass")]
+        "unreached",
+        "notebook.py",
+        [("a cell added", "# %%\nSHARPNESS", "# %%\nwidth = 80\n\n# %%\nSHARPNESS")],
     ),
     Edit(
         "a module added",
@@ -228,6 +230,18 @@ def _renamed(old: str, new: str, *imports: tuple[str, str, str]) -> Callable[[Fi
         return moved
 
     return rewrite
+
+
+def _renamed_everywhere(old: str, new: str) -> Callable[[Files], Files]:
+    """A module of the package under a new name, as every import of it says."""
+
+    def imports(text: str) -> str:
+        text = re.sub(rf"\b(from lab\.|from \.){old}\b", rf"\1{new}", text)
+        return re.sub(rf"\b(from lab import settings, ){old}\b", rf"\1{new} as {old}", text)
+
+    return lambda files: {
+        name.replace(f"lab/{old}.py", f"lab/{new}.py"): imports(text) for name, text in files.items()
+    }
 
 
 def _carried(source: str, block: str, target: str, head: str, left: str) -> Callable[[Files], Files]:
@@ -275,20 +289,8 @@ MOVES = [
             ("lab/steps.py", "from .layers", "from .stack"),
         ),
     ),
-    Edit(
-        "the state's module renamed",
-        "moves",
-        rewrite=_renamed("lab/state.py", "lab/world.py", ("script.py", "lab.state", "lab.world")),
-    ),
-    Edit(
-        "the recipes' module renamed",
-        "moves",
-        rewrite=_renamed(
-            "lab/steps.py",
-            "lab/recipes.py",
-            ("script.py", "import settings, steps", "import recipes as steps, settings"),
-        ),
-    ),
+    Edit("the state's module renamed", "moves", rewrite=_renamed_everywhere("state", "world")),
+    Edit("the recipes' module renamed", "moves", rewrite=_renamed_everywhere("steps", "recipes")),
     Edit(
         "a sub-package renamed",
         "moves",
@@ -357,7 +359,7 @@ MOVES = [
         ),
     ),
     Edit("a cell cut in two", "moves", (("notebook.py", "SHARPNESS = 1.5\n", "SHARPNESS = 1.5\n\n# %%\n"),)),
-    Edit("two cells made one", "moves", (("notebook.py", "# %%\nclass", "\nclass"),)),
+    Edit("two cells made one", "moves", (("notebook.py", "# %%\nSHARPNESS", "\nSHARPNESS"),)),
 ]
 
 

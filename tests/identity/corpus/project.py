@@ -85,7 +85,7 @@ class Project:
 
     def define_again(self) -> None:
         """Define the tree once more, with whatever the names mean by now."""
-        self.names["nodes"] = self.names["define"](str(self.folder / "runs"))
+        self.names["nodes"] = self.names["define"](sys.argv[1])
         self.names["nodes"]["sharp"] = self.names["Sharpen"]()(self.names["nodes"]["pruned"])
 
     @property
@@ -120,8 +120,9 @@ class Project:
 
 
 @contextlib.contextmanager
-def imported(files: Mapping[str, str], folder: Path) -> Iterator[Project]:
-    """The project written into an empty ``folder`` and imported as if by a process of its own."""
+def imported(files: Mapping[str, str], folder: Path, directory: str = "") -> Iterator[Project]:
+    """The project written into an empty ``folder`` and imported as if by a process of its own; its experiment
+    lies in ``directory``."""
     write_files(files, folder)
     before = sys.path[:], sys.argv, sys.dont_write_bytecode, sys.modules["__main__"]
     _forget()
@@ -129,7 +130,7 @@ def imported(files: Mapping[str, str], folder: Path) -> Iterator[Project]:
     script = folder / "script.py"
     main.__file__ = str(script)
     sys.path.insert(0, str(folder))
-    sys.argv = [str(script), str(folder / "runs")]
+    sys.argv = [str(script), directory or str(folder / "runs")]
     sys.dont_write_bytecode = True
     sys.modules["__main__"] = main
     importlib.invalidate_caches()
