@@ -43,8 +43,6 @@ def at_its_place(
     if not 0 < first <= len(lines):
         return None
     names = names_in(code)
-    # A class's body holds the number of its first line, since 3.13.
-    above = first if "__firstlineno__" in names else 0
     guesses: list[list[str]] = []
     for guess in imported():
         relevant = sorted(names.intersection(guess))
@@ -53,7 +51,7 @@ def at_its_place(
     is_lambda = code.co_name == "<lambda>"
     owner = _owner(code)
     for start in _starts(lines, first) if is_lambda else (first,):
-        for node, lower in statements_at(lines, start, code, above):
+        for node, lower in statements_at(lines, start, code):
             for candidate in _candidates(node, code, first - lower):
                 for guess in guesses:
                     made = compiled(candidate, owner, code, guess)
@@ -78,12 +76,10 @@ def _starts(lines: list[str], first: int) -> Iterator[int]:
 
 
 def statements_at(
-    lines: list[str], first: int, code: CodeType | None = None, above: int = 0
+    lines: list[str], first: int, code: CodeType | None = None
 ) -> Iterator[tuple[ast.AST, int]]:
     """The statement that begins on the line ``first`` and has all lines of ``code`` in it, and how much
     lower it stands than it says; none where that can't be cut out by its indentation.
-
-    ``above``: how many empty lines to put above it at least.
     """
     line = lines[first - 1]
     body = line.lstrip()
@@ -95,8 +91,6 @@ def statements_at(
         lower = first - 1
         if indentation:
             text, lower = "if 1:\n" + text, lower - 1
-        if above:
-            text, lower = "\n" * lower + text, 0
         tree = parsed(text)
         if tree is not None and tree.body:
             top = tree.body[0]

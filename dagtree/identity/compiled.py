@@ -26,6 +26,8 @@ _FUTURE = 0
 for _feature in __future__.all_feature_names:
     _FUTURE |= getattr(__future__, _feature).compiler_flag
 _KIND_FLAGS = 0x04 | 0x08 | 0x20 | 0x80 | 0x200  # *args, **kwargs, generator, coroutine, async generator
+_IS_FUNCTION = 0x01
+_NAMES_LINES = sys.version_info >= (3, 13)
 _EXACT = frozenset({type(None), bool, int, str, bytes, type(...)})
 _HERE: dict[str, Any] = {"lineno": 1, "col_offset": 0, "end_lineno": 1, "end_col_offset": 0}
 _TYPES: dict[str, Any] = {"type_params": []} if sys.version_info >= (3, 12) else {}
@@ -49,21 +51,26 @@ def code_bytes(code: CodeType) -> bytes:
 
 
 def _form(code: CodeType) -> tuple[object, ...]:
-    consts: list[object] = []
-    for const in code.co_consts:
-        if isinstance(const, CodeType):
-            consts.append(_form(const))
-        else:
-            # A class's body holds its qualified name, which tells where it stands.
-            consts.append("" if type(const) is str and const == code.co_qualname else const)
+    consts = tuple(_form(const) if isinstance(const, CodeType) else const for const in _meant(code))
     return (
         code.co_name,
         (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & _KIND_FLAGS),
         code.co_code,
-        tuple(consts),
+        consts,
         (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars),
         code.co_exceptiontable,
     )
+
+
+def _meant(code: CodeType) -> tuple[object, ...]:
+    """The constants of a code object. A class's body begins with its qualified name and, since 3.13, its
+    first line, which tell where it stands."""
+    consts = code.co_consts
+    if code.co_flags & _IS_FUNCTION or not consts or consts[0] != code.co_qualname:
+        return consts
+    if _NAMES_LINES and consts[1:2] == (code.co_firstlineno,):
+        return ("", 0, *consts[2:])
+    return ("", *consts[1:])
 
 
 def same_code(one: CodeType, other: CodeType) -> bool:
@@ -83,16 +90,12 @@ def same_code(one: CodeType, other: CodeType) -> bool:
         or len(one.co_consts) != len(other.co_consts)
     ):
         return False
-    for first, second in zip(one.co_consts, other.co_consts, strict=True):
+    for first, second in zip(_meant(one), _meant(other), strict=True):
         kind = type(first)
         if kind is not type(second):
             return False
-        if kind is CodeType:
+        if isinstance(first, CodeType) and isinstance(second, CodeType):
             if not same_code(first, second):
-                return False
-        elif kind is str:
-            first = "" if first == one.co_qualname else first
-            if first != ("" if second == other.co_qualname else second):
                 return False
         elif first != second if kind in _EXACT else canonical_bytes(first) != canonical_bytes(second):
             # 1 is True and 0.0 is -0.0 where == is asked about what lies in a tuple.
