@@ -23,10 +23,10 @@ _SHOWN_LINES = 60
 class Change:
     """One thing in which a node differs from the closest one that is kept.
 
-    ``kind`` is "property", "code" (a function or class), "value" (a constant that code reads), "parent" or
-    "moment". ``old`` and ``new`` are texts, empty for what isn't there on that side; for a parent, ``name``
-    is its key. ``diff`` is a unified diff of a function's source; ``chain`` names the functions by which it
-    is reached, ``place`` where it is written.
+    ``kind`` is "property", "code" (a function or class), "value" (a constant that code reads), "data" (a file
+    that it depends on), "parent" or "moment". ``old`` and ``new`` are texts, empty for what isn't there on
+    that side; for a parent, ``name`` is its key. ``diff`` is a unified diff of a function's source; ``chain``
+    names the functions by which it is reached, ``place`` where it is written.
     """
 
     kind: str
@@ -41,8 +41,8 @@ class Change:
     def __str__(self) -> str:
         if self.kind == "parent":
             return f"parent {self.old or 'none'} → {self.new or 'none'}"
-        if self.kind == "code":
-            return f"code: {self.note or self.name}{self._reached()}"
+        if self.kind in ("code", "data"):
+            return f"{self.kind}: {self.note or self.name}{self._reached()}"
         return f"{self.kind} {self.name}: {self.old or 'none'} → {self.new or 'none'}{self._reached()}"
 
     def _reached(self) -> str:
@@ -210,7 +210,9 @@ class CodeNews:
     def __str__(self) -> str:
         what = "1 node is" if len(self.keys) == 1 else f"{len(self.keys):,} nodes are"
         took = f" (which took {duration(self.seconds)} before)" if self.seconds >= 0.1 else ""
-        lines = [f"code changed: {what} computed again{took}"]
+        named = {change.kind for change in self.changes}
+        news = "data" if named == {"data"} else "code and data" if "data" in named else "code"
+        lines = [f"{news} changed: {what} computed again{took}"]
         lines += [f"  {change}" for change in self.changes[:_SHOWN_CHANGES]]
         if len(self.changes) > _SHOWN_CHANGES:
             lines.append(

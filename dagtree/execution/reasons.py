@@ -63,13 +63,15 @@ class Reasons:
             else:
                 changes = list(self._changes(promise, closest))
                 only_code = closest.address == promise.address
-                own = any(change.kind != "parent" for change in changes)
+                kinds = {change.kind for change in changes if change.kind != "parent"}
                 reason = (
                     "never computed"
                     if not only_code
+                    else "what it is made from changed above it"
+                    if not kinds
+                    else "data that it depends on changed"
+                    if kinds == {"data"}
                     else "its code changed"
-                    if own
-                    else "code above it changed"
                 )
         return Explanation(
             key=promise.key,
@@ -144,7 +146,7 @@ class Reasons:
         described = _described(promise)
 
         def distance(record: Record) -> tuple[int, bool, bool, float]:
-            kept = record.more.get("properties") or {}
+            kept = _kept_properties(record, promise)
             differ = sum(described.get(name) != kept.get(name) for name in described.keys() | kept.keys())
             code = record.more.get("code") != promise.code.digest
             return differ, record.moment != promise.moment, code, -record.ended
@@ -162,7 +164,7 @@ class Reasons:
                 old = self.records.get(closest.parents[0])
                 yield self._parent_change(edge, old)
             return
-        new, old_properties = _described(promise), closest.more.get("properties") or {}
+        new, old_properties = _described(promise), _kept_properties(closest, promise)
         for name in sorted(new.keys() | old_properties.keys()):
             if name not in old_properties or name not in new or new[name] != old_properties[name]:
                 yield Change(
@@ -281,10 +283,10 @@ def text_of(described: Any) -> str:
 
 
 def _code_change(part: PartChange) -> Change:
-    is_source = part.kind in ("function", "class", "file")
+    is_source = part.kind in ("function", "class", "file", "data")
     note = str(part) if is_source else ""
     return Change(
-        "code" if is_source else "value",
+        "data" if part.kind == "data" else "code" if is_source else "value",
         part.name,
         "" if is_source else part.old,
         "" if is_source else part.new,
@@ -297,7 +299,21 @@ def _code_change(part: PartChange) -> Change:
 
 def _described(promise: ExperimentStatePromise) -> dict[str, Any]:
     edge = promise.parents[0] if promise.kind == "moment" else promise
-    return {name: describe(value) for name, value in edge.properties.items()}
+    ignored = ignored_by(edge)
+    return {name: describe(value) for name, value in edge.properties.items() if name not in ignored}
+
+
+def _kept_properties(record: Record, promise: ExperimentStatePromise) -> dict[str, Any]:
+    ignored = ignored_by(promise)
+    return {
+        name: value for name, value in (record.more.get("properties") or {}).items() if name not in ignored
+    }
+
+
+def ignored_by(promise: ExperimentStatePromise) -> frozenset[str]:
+    """The properties that are no part of the node's identity."""
+    cls = promise.tree.known_state_class if promise.kind == "root" else promise.recipe
+    return frozenset() if cls is None else cls._fields.ignored
 
 
 def _read(store: Store, folder: Any, name: str) -> Any:

@@ -283,7 +283,7 @@ def _data(reach: Reach, found: list[Dependency], data: bool) -> str:
         return ""
     for one in found:
         reach.watch.look(partial(_digest_now, one.path), one.digest)
-        reach.outline.note("file", one.name, one.digest)
+        reach.outline.note("data", one.name, one.digest, text="")
     paths = [os.path.abspath(one.path) for one in found]
     names = _told_apart(list(dict.fromkeys(paths)))
     return xxh3_128_hexdigest(

@@ -12,7 +12,7 @@ from .outline import Source
 
 __all__ = ["PartChange", "chain_to", "compare", "outline_from", "place_of"]
 
-_COMPARED = frozenset({"function", "class", "value", "file", "type"})
+_COMPARED = frozenset({"function", "class", "value", "file", "data", "type"})
 
 
 @dataclasses.dataclass(frozen=True)

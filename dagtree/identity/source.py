@@ -149,6 +149,10 @@ def _keep(key: tuple[object, ...], reach: Reach, cls: type | None = None, data: 
     if version is not None:
         text = canonical_bytes(("version", version, *depended))
     else:
+        for subject, said in zip(reach.subjects, reach.versions, strict=True):
+            if said is not None:
+                name = f"{qualname_of(subject)}.version"
+                reach.outline.note("value", name, said.encode("utf-8", "surrogatepass"), text=repr(said))
         parts = [CODE_VERSION, canonical_bytes(tuple(reach.versions)), *reach.parts]
         if depended:
             parts.append(join("depends_on", *depended))

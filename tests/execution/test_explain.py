@@ -174,7 +174,7 @@ def test_a_changed_function_is_shown_as_a_diff_with_the_calls_that_reach_it(
     assert "-    return x * SCALE\n+    return x * SCALE + 0" in change.diff
     assert "reached by Train.run → augment → scale" in str(said)
     below = new["prune 0.1"].explain()
-    assert below.reason == "code above it changed"
+    assert below.reason == "what it is made from changed above it"
     assert [change.kind for change in below.changes] == ["parent"]
     assert old["train 0.1"].key[:8] in below.changes[0].old
     assert below.changes[0].new.endswith("to be computed too")
@@ -378,3 +378,47 @@ def test_a_deep_chain_is_explained(tmp_path: Path) -> None:
         last = Add(amount=number)(last)
     assert last.explain().status == "planned"
     assert len(exp.plan().missing) == 3_001
+
+
+def test_data_that_a_recipe_depends_on_is_named_when_it_changed(
+    tmp_path: Path, cells: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = Path("data.csv")
+    depends = ("    fraction: float\n", '    fraction: float\n    depends_on = ("data.csv",)\n')
+    data.write_text("1")
+    exp, _ = define(cells(depends), tmp_path / "x")
+    exp.run()
+    data.write_text("22")
+    exp, nodes = define(cells(depends), tmp_path / "x")
+    said = nodes["prune 0.1"].explain()
+    assert said.reason == "data that it depends on changed"
+    assert [(change.kind, change.name) for change in said.changes] == [("data", "data.csv")]
+    assert str(exp.plan().code_news).startswith("data changed: 1 node is computed again\n  data: data.csv")
+
+
+def test_a_version_is_named_when_it_changed(tmp_path: Path, cells: Any) -> None:
+    def version(number: int) -> tuple[str, str]:
+        return "    fraction: float\n", f'    fraction: float\n    version = "{number}"\n'
+
+    exp, _ = define(cells(version(1)), tmp_path)
+    exp.run()
+    said = define(cells(version(2)), tmp_path)[1]["prune 0.1"].explain()
+    changes = [(change.kind, change.name, change.old, change.new) for change in said.changes]
+    assert changes == [("value", "version", "'1'", "'2'")]
+
+
+def test_an_ignored_property_is_no_difference(tmp_path: Path, cells: Any) -> None:
+    ignores = (
+        "    fraction: float\n",
+        '    fraction: float\n    loud: bool = False\n    ignores = ("loud",)\n',
+    )
+    project = cells(ignores)
+    exp, nodes = define(project, tmp_path)
+    exp.run()
+    project = cells(ignores)
+    exp, nodes = define(project, tmp_path)
+    loud = project.Prune(fraction=0.5, loud=True)(nodes["train 0.1"])
+    assert loud.explain().status == "cached"
+    other = project.Prune(fraction=0.7, loud=True)(nodes["train 0.1"])
+    assert [change.name for change in other.explain().changes] == ["fraction"]

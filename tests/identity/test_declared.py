@@ -249,7 +249,7 @@ def test_a_file_counts_by_its_content(here: Path) -> None:
     step = recipe(("data.csv",))
     before = recipe_code(step, None)
     assert recipe_code(step, None) is before
-    assert [part.name for part in before.sources if part.kind == "file"] == ["data.csv"]
+    assert [part.name for part in before.sources if part.kind == "data"] == ["data.csv"]
     data.write_text("a,c\n")
     changed = recipe_code(step, None)
     assert changed.digest != before.digest
@@ -518,7 +518,7 @@ def test_a_tree_is_computed_again_when_its_data_changed_and_says_which(here: Pat
     exp, _ = run()
     assert exp.run().computed == 2
     exp, promise = run()
-    assert "file data.csv" in str(promise.explain())
+    assert "data data.csv" in str(promise.explain())
     (here / "data.csv").write_text("2")
     exp, promise = run()
     assert "data.csv changed" in str(promise.explain())
