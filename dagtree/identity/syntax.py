@@ -265,10 +265,8 @@ _layouts: dict[type, _Layout] = {}
 
 def _layout_of(kind: type[ast.AST]) -> _Layout:
     """How a node of that kind begins, and the fields that are written."""
-    found = _layouts.get(kind)
-    if found is None:
-        fields = tuple((name, name.encode()) for name in kind._fields if name not in _SKIPPED)
-        found = _layouts[kind] = f"({kind.__name__} ".encode(), fields
+    fields = tuple((name, name.encode()) for name in kind._fields if name not in _SKIPPED)
+    found = _layouts[kind] = f"({kind.__name__} ".encode(), fields
     return found
 
 
@@ -284,7 +282,7 @@ def _write(node: Any, add: Any, in_class: bool) -> None:
         # Within a function an annotation does nothing.
         node = ast.Assign(targets=[node.target], value=node.value)
         kind = ast.Assign
-    head, fields = _layout_of(kind)
+    head, fields = _layouts.get(kind) or _layout_of(kind)
     add(head)
     inside = kind is ast.ClassDef
     for name, written in fields:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 import dagtree
 from dagtree.identity import syntax
+from dagtree.identity.names import imports_in, parts_of
 from dagtree.identity.source import recipe_code
 from dagtree.identity.syntax import Definition, code_bytes, definition_of, tree_bytes, written_in
 from dagtree.identity.written import names_written
@@ -118,6 +119,23 @@ def test_names_that_a_file_writes_are_those_of_its_whole_tree(name: str) -> None
     whole = names_written(tree)
     written = written_in(path)
     assert {one for one in every if one in written} == whole & every
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_parts_of_a_tree_are_those_that_a_walk_meets(name: str) -> None:
+    path = importlib.import_module(name).__file__
+    assert path
+    tree = ast.parse("".join(linecache.getlines(path)))
+    small = (ast.expr_context, ast.operator, ast.unaryop, ast.boolop, ast.cmpop)
+    walked = [id(part) for part in ast.walk(tree) if not isinstance(part, small)]
+    assert sorted(map(id, parts_of(tree))) == sorted(walked)
+    imported = {
+        part.module if isinstance(part, ast.ImportFrom) else alias.name
+        for part in ast.walk(tree)
+        if isinstance(part, ast.Import) or (isinstance(part, ast.ImportFrom) and not part.level)
+        for alias in part.names
+    }
+    assert imported <= set(imports_in(tree, "package.of"))
 
 
 ODD = {
@@ -385,6 +403,33 @@ def test_an_edited_file_is_seen_once_linecache_sees_it(tmp_path: Path) -> None:
     file.write_text("# moved, and changed\n\ndef f(x):\n    return x + 20\n")
     linecache.checkcache(str(file))
     assert definition_of(code) is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("def f(x): return x + 1", "def f(x): return x - 1"),
+        ("def f(x): return x + 1", "def f(x): return x + True"),
+        ("def f(x): return x + 1", "def f(x): return x + 1.0"),
+        ("def f(x): return x + 0.0", "def f(x): return x + -0.0"),
+        ("def f(x): return x, (1, 2)", "def f(x): return x, (1, 2.0)"),
+        ("def f(x): return x in {1, 2}", "def f(x): return x in {True, 2}"),
+        ("def f(x): return x, 'a'", "def f(x): return x, b'a'"),
+        ("def f(x): return x.a", "def f(x): return x.b"),
+        ("def f(x): return [y + 1 for y in x]", "def f(x): return [y - 1 for y in x]"),
+        ("def f(x, y): return x", "def f(x, *, y): return x"),
+        ("def f(x, y): return x", "def f(x, /, y): return x"),
+        ("def f(x, y): return x", "def f(x, *y): return x"),
+        ("def f(x): return 1", "async def f(x): return 1"),
+        ("def f(x): return lambda: x", "def f(x): return lambda: y"),
+    ],
+)
+def test_the_smallest_edit_is_not_what_runs(old: str, new: str) -> None:
+    """The file was edited after its import: the code that runs isn't in it any more."""
+    code, lines = loaded(f"{old}\n")
+    function = next(codes_in(code))
+    assert None not in both_ways(function, lines)
+    assert both_ways(function, [f"{new}\n"]) == (None, None)
 
 
 def test_text_that_happens_to_be_a_functions_name_is_text() -> None:
