@@ -36,7 +36,7 @@ PROMISES = {
     "declared_dependencies.py": [
         r"^first: computed 2, slope 2\.0$",
         r"^the same points, and verbose: computed 0$",
-        r"^code: .*declared_dependencies\.csv changed$",
+        r"^data: .*declared_dependencies\.csv changed$",
         r"^slope 2\.98\nother points: computed 1$",
     ],
     "drawing.py": [r"drawn in runs/drawing/tree\.svg", r"10 nodes and 9 edges"],

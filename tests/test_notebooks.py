@@ -62,7 +62,7 @@ def test_the_digits_study_finds_what_its_text_says(tmp_path: Path, monkeypatch: 
     assert first["dense"] > 85
     assert first["magnitude pruned:0.95"] > first["random pruned:0.95"] + 5
     assert first["magnitude pruned:0.8"] > first["dense"] - 5
-    runs = re.findall(r"^computed (\d+), (\d+) cached", text, re.MULTILINE)
+    runs = re.findall(r"^computed (\d+)(?: \(.*\))?, (\d+) cached", text, re.MULTILINE)
     assert runs == [("15", "0"), ("2", "1"), ("12", "3")]
     assert "15 nodes, and 14 superseded" in text
     assert any("<svg" in html for html in shown(notebook))
