@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass
 from types import CodeType
 
-__all__ = ["Mentions", "chain_of", "computes_names", "imports_in", "mentions_of", "parts_of", "supers_in"]
+__all__ = ["Mentions", "chain_of", "computes_names", "mentions_of", "parts_of", "supers_in"]
 
 _NAMES = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
 _ATTRIBUTES = ("LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR", "DELETE_ATTR", "LOAD_SUPER_ATTR")
@@ -216,27 +216,3 @@ def supers_in(tree: ast.AST) -> frozenset[str] | None:
                     for part in node.value.args
                 )
     return None if uses else frozenset(named)
-
-
-def imports_in(tree: ast.AST, package: str) -> list[str]:
-    """The modules that the import statements in ``tree`` may load, by their full names, sorted."""
-    found: set[str] = set()
-    statements = [tree]
-    for node in statements:
-        if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parts = package.split(".")
-                parts = parts[: len(parts) - node.level + 1]
-                base = ".".join([*parts, base] if base else parts)
-            found.add(base)
-            found.update(f"{base}.{alias.name}" for alias in node.names if alias.name != "*")
-        else:
-            # Imports are statements: no expression holds one.
-            for name in _BODIES:
-                body = getattr(node, name, None)
-                if type(body) is list:
-                    statements += body
-    return sorted(name for name in found if name)

@@ -11,7 +11,7 @@ import ast
 import functools
 import types
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from enum import Enum
 from typing import Any
 
@@ -190,7 +190,11 @@ class Reach:
                 encoded = encode(value, [])
             except Refused:
                 encoded = join("deep", kind.__name__)
-            if kind is not tuple and kind is not frozenset:
+            if kind is dict and all(type(item) in SCALARS for item in value.values()):
+                self.watch.items(value)  # keys of a plain dict can't change in place
+            elif kind in (list, set) and all(type(item) in SCALARS for item in value):
+                self.watch.elements(value)
+            elif kind is not tuple and kind is not frozenset:
                 self.watch.content(value)
             self.add("constant", encoded)
             self.outline.note("value", self.outline.role, encoded, text=shown(value))
@@ -297,7 +301,7 @@ class Reach:
             self.outline.note("unseen", what, b"%d" % (place - first), line=line + place - first)
 
     def _globals(
-        self, names: dict[str, Any], chains: set[tuple[str, ...]], written: frozenset[str] = frozenset()
+        self, names: dict[str, Any], chains: set[tuple[str, ...]], written: Container[str] = ()
     ) -> None:
         """Globals by what they hold; a container that the code itself fills (a cache) by its type alone."""
         heads: dict[str, list[tuple[str, ...]]] = {}
@@ -310,7 +314,7 @@ class Reach:
             self.watch.name(names, name, value)
             if value is MISSING:
                 continue
-            if name in written and type(value) in CONTAINERS:
+            if type(value) in CONTAINERS and name in written:
                 self.add("written", name, type(value).__name__)
                 self.outline.note(
                     "type", name, b"", text=f"a {type(value).__name__} that the code itself fills"

@@ -11,10 +11,10 @@ from __future__ import annotations
 import ast
 import linecache
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from types import CodeType
-from typing import Any, cast
+from typing import Any
 
 from .blocks import at_its_place, imported_in, parsed
 from .canonical import canonical_bytes
@@ -111,12 +111,12 @@ def module_tree(path: str) -> ast.Module | None:
     return None if whole is None else whole.tree
 
 
-def written_in(path: str, module_globals: dict[str, Any] | None = None) -> frozenset[str]:
+def written_in(path: str, module_globals: dict[str, Any] | None = None) -> Container[str]:
     """The global names that functions of a file rebind, or whose containers they fill: caches, registries.
 
     Only ``in`` may be asked of it, and is answered without parsing the file where its text is enough.
     """
-    return cast("frozenset[str]", _file(linecache.getlines(path, module_globals)).written)
+    return _file(linecache.getlines(path, module_globals)).written
 
 
 def _file(lines: list[str]) -> _File:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import types
 from collections.abc import Callable, Iterable, Mapping
+from operator import is_
 from types import CellType, CodeType, FunctionType
 from typing import Any
 
@@ -148,4 +149,4 @@ def _by_identity(code: object) -> bytes:
 
 
 def _same(now: tuple[object, ...], before: tuple[object, ...]) -> bool:
-    return len(now) == len(before) and all(one is other for one, other in zip(now, before, strict=True))
+    return len(now) == len(before) and all(map(is_, now, before))
