@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 import dagtree
 from dagtree.identity import syntax
-from dagtree.identity.names import imports_in, parts_of
+from dagtree.identity.names import parts_of
+from dagtree.identity.slices import imports_of
 from dagtree.identity.source import recipe_code
 from dagtree.identity.syntax import Definition, code_bytes, definition_of, tree_bytes, written_in
 from dagtree.identity.written import names_written
@@ -135,7 +136,7 @@ def test_the_parts_of_a_tree_are_those_that_a_walk_meets(name: str) -> None:
         if isinstance(part, ast.Import) or (isinstance(part, ast.ImportFrom) and not part.level)
         for alias in part.names
     }
-    assert imported <= set(imports_in(tree, "package.of"))
+    assert imported <= {needed.module for needed in imports_of([tree], "package.of")}
 
 
 ODD = {
