@@ -90,6 +90,26 @@ def test_nodes_are_measured_cold_warm_and_reopened_beside_both_peers(tmp_path: P
     assert all(word in promises for word in ("cold", "warm", "reopen", "filter by tag"))
 
 
+def test_edits_are_counted_as_hits_and_misses_of_each_group(tmp_path: Path) -> None:
+    file = tmp_path / "found.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.identity", "--tool=dagtree", "--edits=1", f"--json={file}"],
+        cwd=CHECKOUT,
+        env={**harness.child_environment(), "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    [changing, keeping] = json.loads(file.read_text(encoding="utf-8"))["dagtree"]
+    assert (changing["affected"], changing["hits"], changing["misses"]) == (11, [], [])
+    assert (keeping["affected"], keeping["hits"], keeping["misses"]) == (0, [], [])
+    assert "| helpers | 0 / 11 |" in done.stdout
+    assert "| comments | 0 / 13 |" in done.stdout
+    assert [entry.name for entry in tmp_path.iterdir()] == ["found.json"], "projects were left behind"
+
+
 def test_a_peer_that_is_not_installed_is_a_line_and_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_nodes, "installed", lambda module: False)
     monkeypatch.setattr(bench_nodes, "one_repeat", lambda *_: {})

@@ -152,8 +152,11 @@ UNREACHED = [
             ("an attribute that comes later in the order of bases", "decay = 0.75", "decay = 0.5"),
             (
                 "another recipe",
-                "class Score(",
-                "class Sort(dg.Recipe):\n    def run(self, state):\n        return state\n\n\nclass Score(",
+                "class Scheduled:",
+                (
+                    "class Sort(dg.Recipe):\n    def run(self, state):\n        return state\n\n\n"
+                    "class Scheduled:"
+                ),
             ),
             ("a default that no node takes", "fraction: float = 0.5", "fraction: float = 0.25"),
         ],
@@ -278,6 +281,13 @@ NAMED = (
     '        return f"{self.prefix}-{self.width:>3}"\n'
 )
 
+
+def _from_the_notebook(files: Files) -> Files:
+    assert SHARPEN in files["notebook.py"]
+    script = files["script.py"].replace("FACTOR = 3\n", f"FACTOR = 3\n{SHARPEN}\n\n")
+    return files | {"notebook.py": files["notebook.py"].replace(SHARPEN, ""), "script.py": script}
+
+
 MOVES = [
     Edit(
         "a module renamed",
@@ -347,16 +357,7 @@ MOVES = [
     Edit(
         "a function moved from the notebook to the script",
         "moves",
-        rewrite=lambda files: (
-            files
-            | {
-                "notebook.py": files["notebook.py"].replace(SHARPEN, ""),
-                "script.py": files["script.py"].replace(
-                    "FACTOR = 3\n",
-                    f"FACTOR = 3\n{SHARPEN}\n\n",
-                ),
-            }
-        ),
+        rewrite=_from_the_notebook,
     ),
     Edit("a cell cut in two", "moves", (("notebook.py", "SHARPNESS = 1.5\n", "SHARPNESS = 1.5\n\n# %%\n"),)),
     Edit("two cells made one", "moves", (("notebook.py", "# %%\nSHARPNESS", "\nSHARPNESS"),)),

@@ -8,34 +8,12 @@ def _known(reason: str, *names: str) -> None:
 
 
 _known(
-    "`from . import x` in a function counts the package's __init__ too, and all that it imports",
-    "a number in a tuple",
-    "a member of a set",
-    "an enum's value",
-    "an enum's method",
-    "an enum's number",
-    "a dataclass's default",
-    "a dataclass's method",
-    "a dataclass's factory",
-    "a dataclass's class attribute",
-    "a named tuple's default",
-    "a named tuple's method",
-    "the order of a table",
-    "the order of a set",
-    "the order of constants",
-    "a constant that nobody reads",
-    "a constant added",
-    "the name of a logger",
-    "a setting that the script overwrites",
-)
-_known(
     "a class that is neither the recipe's nor the state's counts with all of its members",
     "an attribute that nobody reads",
     "a method of a layer that nobody calls",
     "a method added to a layer",
     "an attribute that another hides",
 )
-_known("a local name that is only annotated counts", "a local name that is only annotated")
 _known(
     "operators can't be seen: a state's special methods count for every edge",
     "a special method that one step uses",
