@@ -81,6 +81,39 @@ def test_a_helper_that_is_found_by_a_computed_name_is_not_seen_but_warned_of(ste
     ]
 
 
+@shows("What a library calls by name")
+def test_a_method_that_only_a_library_names_is_not_seen_until_it_is_declared(tmp_path: Path) -> None:
+    installed = tmp_path / "lib" / "site-packages"
+    installed.mkdir(parents=True)
+    (installed / "scorer_of_limits.py").write_text("def score(model): return model.predict()\n")
+    script = """
+        import sys
+        sys.path.insert(0, sys.argv[1])
+        import dagtree as dg, scorer_of_limits
+        from dagtree.identity.source import recipe_code
+        class State(dg.ExperimentState):
+            NONHASHED_ATTRIBUTES = ["x"]
+            def predict(self):
+                return {}
+        class Step(dg.Recipe):
+            {}
+            def run(self, state):
+                state.x = scorer_of_limits.score(state)
+                return state
+        print(recipe_code(Step, State).digest)
+    """
+
+    def digest(result: int, declaration: str = "pass") -> str:
+        path = tmp_path / "script.py"
+        path.write_text(textwrap.dedent(script).format(result, declaration))
+        command = [sys.executable, str(path), str(installed)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    assert digest(1) == digest(2)
+    declared = "depends_on = (State.predict,)"
+    assert digest(1, declared) != digest(2, declared)
+
+
 @shows("Data")
 def test_a_file_that_run_reads_is_not_seen(step: Any, tmp_path: Path) -> None:
     data = tmp_path / "data.csv"
