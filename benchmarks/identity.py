@@ -298,7 +298,7 @@ def figures(results: dict[str, list[dict[str, Any]]], missing: list[Tool]) -> st
             f"- {said}" + (f"; the program ended in an error after: {'; '.join(failed)}" if failed else "")
         )
     parts += [f"- {tool.title}: not installed, so not measured." for tool in missing]
-    return "\n\n".join(parts[:3]) + "\n" + "\n".join(parts[3:]) + "\n"
+    return "\n\n".join(parts[:3]) + "\n\n" + "\n".join(parts[3:]) + "\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
