@@ -26,7 +26,6 @@ from .identity.source import Code
 from .reopening import Beside, kept_state_class, missing_code
 from .storage.describe import describe, understand
 from .storage.local import LocalStore
-from .storage.mapping import Check
 from .storage.notes import Note
 from .storage.record import Record
 from .storage.tensors import Tensors
@@ -46,10 +45,6 @@ class Experiment:
     tree with ``spawn_new_tree`` and recipes, compute what is missing with ``run``, and look at all of it
     through ``graph``.
 
-    ``check`` says when the bytes of large tensors are compared with their digests: when this process first
-    restores them ("first"), at every restore ("always"), or not at all ("never"). All else is always
-    checked.
-
     Raises StorageError when the directory is a file, FormatVersionError when another format of dagtree wrote
     it.
     """
@@ -58,13 +53,11 @@ class Experiment:
         self,
         directory: str | os.PathLike[str],
         state_class: type[ExperimentState] = ExperimentState,
-        *,
-        check: Check = "first",
     ) -> None:
         if not (isinstance(state_class, type) and issubclass(state_class, ExperimentState)):
             raise DefinitionError(f"state_class must be a subclass of ExperimentState, not {state_class!r}.")
         self.directory = _local(directory)
-        self._store = LocalStore(self.directory, check=check)
+        self._store = LocalStore(self.directory)
         self._tree = Tree(self, state_class)
         self._statuses: dict[str, str] = {}
         self._graph: tuple[Any, Graph] | None = None
@@ -76,8 +69,6 @@ class Experiment:
         directory: str | os.PathLike[str],
         state_class: type[ExperimentState] | None = None,
         slim: bool = True,
-        *,
-        check: Check = "first",
     ) -> Experiment:
         """Open an experiment again, to look at and to extend. Writes nothing and unpickles nothing.
 
@@ -100,7 +91,7 @@ class Experiment:
             )
         experiment = cls.__new__(cls)
         experiment.directory = path
-        experiment._store = LocalStore(path, read_only=True, check=check)
+        experiment._store = LocalStore(path, read_only=True)
         experiment._tree = Tree(experiment, state_class, lambda: kept_state_class(experiment._store))
         experiment._statuses = {}
         experiment._graph = None
@@ -213,7 +204,7 @@ class Experiment:
             if run.content is not None:
                 break
             try:
-                run.content = self._store.read(promise.key).load(copy=False)
+                run.content = self._store.read(promise.key).load()
                 break
             except DamagedError as error:
                 self._writable()
@@ -279,7 +270,7 @@ class Experiment:
         damaged = []
         for key in sorted(self._store.keys()):
             try:
-                self._store.read(key, check="always")
+                self._store.read(key)
             except DamagedError as error:
                 self._store.mark_damaged(key, str(error))
                 damaged.append(key)
@@ -326,7 +317,7 @@ class Experiment:
 
     def _writable(self) -> None:
         if self._store.read_only:
-            self._store = LocalStore(self.directory, check=self._store.check)
+            self._store = LocalStore(self.directory)
 
     def _promise(self, key: str) -> ExperimentStatePromise:
         """The promise of a node that may be known from disk only."""
@@ -384,7 +375,7 @@ class Experiment:
             "Put the module on sys.path. What needs no such code (metrics, tags, properties, drawing) works "
             "without.",
         ):
-            return state_with(cls, payload.load(copy=False), key, record.tags)
+            return state_with(cls, payload.load(), key, record.tags)
 
     def __repr__(self) -> str:
         defined, kept = len(self._tree.promises), len(self._store.keys())

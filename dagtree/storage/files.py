@@ -8,8 +8,10 @@ import errno
 import os
 import re
 import socket
+import stat
 import threading
 from collections.abc import Sequence
+from io import FileIO
 from pathlib import Path
 from typing import TypeAlias
 
@@ -17,10 +19,12 @@ from ..errors import StorageError
 
 __all__ = [
     "Appender",
-    "begins_with",
+    "create_file",
     "disk_errors",
+    "flush_file",
     "flush_folder",
     "holds_exactly",
+    "open_regular",
     "read_exactly",
     "replace_file",
     "writer_name",
@@ -148,10 +152,26 @@ def read_exactly(fd: int, offset: int, size_bytes: int) -> bytearray | None:
     return content
 
 
+def open_regular(path: Path) -> FileIO:
+    """The file, opened to be read; OSError when it is no regular file, without waiting for a FIFO."""
+    fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "is no regular file", str(path))
+    return FileIO(fd, "rb")
+
+
+def flush_file(path: Path) -> None:
+    """What others wrote to the file outlives a power cut, and so does its name."""
+    with open_regular(path) as file:
+        os.fsync(file.fileno())
+    flush_folder(path.parent)
+
+
 def holds_exactly(path: Path, chunks: Sequence[Bytes]) -> bool:
     """Whether the file is there with exactly these bytes."""
     try:
-        with path.open("rb", buffering=0) as file:
+        with open_regular(path) as file:
             if os.fstat(file.fileno()).st_size != sum(map(len, chunks)):
                 return False
             for chunk in chunks:
@@ -164,15 +184,6 @@ def holds_exactly(path: Path, chunks: Sequence[Bytes]) -> bool:
     except OSError:
         return False
     return True
-
-
-def begins_with(path: Path, content: bytes) -> bool:
-    """Whether the file is there and begins with these bytes."""
-    try:
-        with path.open("rb", buffering=0) as file:
-            return file.read(len(content)) == content
-    except OSError:
-        return False
 
 
 def replace_file(path: Path, chunks: Sequence[Bytes], flush: bool = False) -> None:
@@ -193,6 +204,30 @@ def replace_file(path: Path, chunks: Sequence[Bytes], flush: bool = False) -> No
         raise
     if flush:
         flush_folder(path.parent)
+
+
+def create_file(path: Path, chunks: Sequence[Bytes], flush: bool = False) -> bool:
+    """The file is there with exactly these bytes; or, False, somebody else made it before and it is left
+    alone."""
+    temporary = path.with_name(f".{path.name}.{writer_name()}.tmp")
+    replace_file(temporary, chunks, flush)
+    try:
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS):
+                raise
+            if path.exists():  # a file system without links: the moment in between is small
+                return False
+            os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+    if flush:
+        flush_folder(path.parent)
+    return True
 
 
 def flush_folder(path: Path) -> None:

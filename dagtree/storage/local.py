@@ -25,7 +25,6 @@ from .files import disk_errors, replace_file
 from .index import Index
 from .ledger import NO_NODE, Ledger
 from .lines import decode_line
-from .mapping import Check, Checked
 from .notes import HEX, Damage, Note
 from .payload import Payload
 from .record import Record
@@ -55,11 +54,7 @@ class LocalStore:
         when the location is a file, or can't be read.
     """
 
-    def __init__(self, directory: str | Path, read_only: bool = False, check: Check = "first") -> None:
-        if check not in ("first", "always", "never"):
-            raise StorageError(f"check is 'first', 'always' or 'never', not {check!r}")
-        self.check = check
-        self._checked = Checked()
+    def __init__(self, directory: str | Path, read_only: bool = False) -> None:
         self.location = os.path.abspath(os.fspath(directory))
         self.read_only = read_only
         self.revision = 0
@@ -120,8 +115,8 @@ class LocalStore:
             if payload is not None:
                 if payload.buffers:
                     self._learn_places(record)
-                table = writer.write_payload(record.key, payload, flush, self._is_spoilt, self._places)
-                self._places.learn(table)
+                table = writer.write_payload(record.key, payload, flush, self._recorded, self._places)
+                self._places.learn(table, is_ours=True)
                 record = record.with_payload(table, payload.size_bytes)
             self._append(writer, record.encode())
             if flush:
@@ -139,9 +134,9 @@ class LocalStore:
             index = self._ledger.index
         self._places.learn_above(record.parents, index.records, index.there.keys())
 
-    def _is_spoilt(self, key: str) -> bool:
-        """Whether a file of tensors that is there already is known not to be what some record says."""
-        return self._opened().is_broken(key)
+    def _recorded(self, key: str, file: str) -> list[dict[int, str]]:
+        """What lies in a file of tensors according to each line about its node: digests by offset."""
+        return [reading.contents_of(line.more.get("payload"), file) for line in self._opened().lines(key)]
 
     def note(
         self,
@@ -247,7 +242,7 @@ class LocalStore:
 
     # Reading
 
-    def read(self, key: str, check: Check | None = None) -> Payload:
+    def read(self, key: str) -> Payload:
         record = self._opened().records.get(key)
         if key not in self._ledger.index.there:
             self.refresh()  # another process may have written it meanwhile
@@ -263,7 +258,7 @@ class LocalStore:
                 key,
             )
         try:
-            return reading.read_payload(self._directory, record, check or self.check, self._checked)
+            return reading.read_payload(self._directory, record)
         except StorageError:
             raise
         except FileNotFoundError as error:
@@ -313,6 +308,7 @@ class LocalStore:
         """Starts without a writer and with locks that nobody holds, as a forked process must."""
         self._lock = threading.RLock()
         self._writer = None
+        self._places = Places(self._directory)
 
     def _check_format(self) -> None:
         path = self._directory / _FORMAT_FILE
@@ -335,7 +331,7 @@ class LocalStore:
             )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self.location, self.read_only, self.check)
+        return _reopen, (self.location, self.read_only)
 
     def __repr__(self) -> str:
         return f"LocalStore({self.location!r}{', read_only=True' if self.read_only else ''})"
@@ -363,17 +359,17 @@ def _seconds(record: Record) -> float:
 
 
 _STORES: weakref.WeakSet[LocalStore] = weakref.WeakSet()
-_REOPENED: dict[tuple[str, bool, Check], LocalStore] = {}
+_REOPENED: dict[tuple[str, bool], LocalStore] = {}
 _MOST_REOPENED = 8
 _reopening = threading.Lock()
 
 
-def _reopen(location: str, read_only: bool, check: Check) -> LocalStore:
+def _reopen(location: str, read_only: bool) -> LocalStore:
     """The store that this process has for a location: tasks that each unpickle one share its writer and its
     index."""
     with _reopening:
-        store = _REOPENED.pop((location, read_only, check), None) or LocalStore(location, read_only, check)
-        _REOPENED[location, read_only, check] = store
+        store = _REOPENED.pop((location, read_only), None) or LocalStore(location, read_only)
+        _REOPENED[location, read_only] = store
         if len(_REOPENED) > _MOST_REOPENED:
             _REOPENED.pop(next(iter(_REOPENED)))
         return store

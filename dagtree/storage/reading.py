@@ -10,14 +10,14 @@ from typing import Any
 from ..errors import DamagedError, StorageError
 from ..identity.key import digest
 from .buffer import Buffer
-from .files import read_exactly, storage_error
-from .mapping import Check, Checked, MappedFile
+from .files import open_regular, read_exactly, storage_error
 from .payload import Payload
 from .record import Record
 
 __all__ = [
     "NEED",
     "Extents",
+    "contents_of",
     "guess_key",
     "list_files",
     "read_from",
@@ -55,7 +55,8 @@ def list_files(folder: Path, suffix: str) -> dict[str, int]:
 
 
 def read_from(path: Path, offset: int) -> bytes:
-    with path.open("rb", buffering=0) as file:
+    """What the file holds from there on. OSError when it is no regular file: nobody waits for a FIFO."""
+    with open_regular(path) as file:
         file.seek(offset)
         return file.read()
 
@@ -116,9 +117,8 @@ def unreadable(error: OSError, key: str, location: str) -> StorageError:
     return storage_error(error, f"read node {key}", error.filename or location)
 
 
-def read_payload(directory: Path, record: Record, check: Check, checked: Checked) -> Payload:
-    """A node's bytes. Files of tensors are mapped, and checked by digest when ``check`` says so; all else is
-    read and checked. Each buffer has memory of its own, which the node's files never see."""
+def read_payload(directory: Path, record: Record) -> Payload:
+    """A node's bytes, each checked by digest, in memory of their own."""
     key = record.key
     table = record.more.get("payload")
     try:
@@ -129,50 +129,33 @@ def read_payload(directory: Path, record: Record, check: Check, checked: Checked
             key,
         ) from error
     opened: dict[int, int] = {}
-    mapped: dict[int, MappedFile] = {}
-    taken: set[tuple[int, int]] = set()
     try:
-        content: Any = _read(directory, key, files, opened, *skeleton_place[:3])
+        content = _read(directory, key, files, opened, *skeleton_place[:3])
         skeleton = bytes(content)
         if digest(skeleton) != skeleton_place[3]:
             raise _damaged(directory, key, files[skeleton_place[0]], "its skeleton")
         read: list[Buffer] = []
         for entry in buffers:
-            file, offset, size_bytes, said = entry["file"], entry["offset"], entry["size"], entry["digest"]
-            place = None
-            if files[file].startswith("tensors/"):
-                known = mapped.get(file)
-                if known is None:
-                    known = mapped[file] = MappedFile(directory / files[file])
-                content = known.view(offset, size_bytes)
-                if content is None:
-                    raise _damaged(directory, key, files[file], "what it needs")
-                place = (known.identity, offset, said)
-                if (file, offset) in taken:  # two buffers that hold the same lie once, and stay two
-                    content = bytearray(content)
-                taken.add((file, offset))
-            else:
-                content = _read(directory, key, files, opened, file, offset, size_bytes)
-            buffer = Buffer(
-                entry["name"],
-                entry["dtype"],
-                tuple(entry["shape"]),
-                size_bytes,
-                "cpu",
-                entry["kind"],
-                content,
-            )
-            if place is not None and (check == "never" or (check == "first" and place in checked)):
-                buffer.believe(said)
-            elif buffer.digest != said:
+            file, size_bytes = entry["file"], entry["size"]
+            content = _read(directory, key, files, opened, file, entry["offset"], size_bytes)
+            shape, kind = tuple(entry["shape"]), entry["kind"]
+            buffer = Buffer(entry["name"], entry["dtype"], shape, size_bytes, "cpu", kind, content)
+            if buffer.digest != entry["digest"]:
                 raise _damaged(directory, key, files[file], f"its buffer {entry['name']}")
-            elif place is not None:
-                checked.add(place)
             read.append(buffer)
     finally:
         for fd in opened.values():
             os.close(fd)
     return Payload(skeleton, tuple(read))
+
+
+def contents_of(table: Any, file: str) -> dict[int, str]:
+    """The digests of the buffers that a record says to lie in a file, by offset."""
+    try:
+        files, _, buffers = understand_table(table)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+        return {}
+    return {entry["offset"]: entry["digest"] for entry in buffers if files[entry["file"]] == file}
 
 
 def _damaged(directory: Path, key: str, file: str, part: str) -> DamagedError:

@@ -121,6 +121,11 @@ class Record:
             )
         return self._line
 
+    def forget_more(self) -> None:
+        """Lets go of ``more`` where the line that it was parsed from is at hand."""
+        if self._held and self._more is not None:
+            self._more = None
+
     def pack(self) -> None:
         """Lets go of what its line says, and parses that when it is asked for: a run of many nodes keeps all
         of their records."""

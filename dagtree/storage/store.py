@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Set
 from typing import Any, Literal, Protocol
 
-from .mapping import Check
 from .payload import Payload
 from .record import Record
 
@@ -90,10 +89,8 @@ class Store(Protocol):
         """The node is not among `keys`, for any reader, until it is written again; `problems` says why."""
         ...
 
-    def read(self, key: str, check: Check | None = None) -> Payload:
-        """A node's state, checked by digest: every byte when ``check`` is "always", the large buffers only
-        when this process first reads them when it is "first", and never when it is "never"; None is the
-        store's own way. Its buffers have memory of their own: ``load(copy=False)`` may use it, once.
+    def read(self, key: str) -> Payload:
+        """A node's state, every byte checked by digest.
 
         Raises
         ------

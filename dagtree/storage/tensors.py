@@ -27,7 +27,7 @@ _TORCH = {
 class Tensors(Mapping[str, Any]):
     """Name → tensor, or array for what numpy held; each is made when it is asked for.
 
-    They lie in memory of their own, which is mapped: writing to one changes no file. Where torch isn't
+    They lie in memory of their own: writing to one changes no file. Where torch isn't
     installed, tensors are numpy arrays; types that numpy doesn't have (bfloat16, float8) show their bits as
     unsigned integers then.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,15 @@ from typing import Any
 
 from ..identity.key import digest
 from .buffer import Buffer
-from .files import Appender, begins_with, flush_folder, holds_exactly, replace_file, writer_name
+from .files import (
+    Appender,
+    create_file,
+    flush_file,
+    flush_folder,
+    holds_exactly,
+    replace_file,
+    writer_name,
+)
 from .payload import Payload
 from .sharing import Place, Places
 from .tensorfile import file_order, lay_out
@@ -55,7 +64,12 @@ class Writer:
         return self._records.append(line)
 
     def write_payload(
-        self, key: str, payload: Payload, flush: bool, is_spoilt: Callable[[str], bool], places: Places
+        self,
+        key: str,
+        payload: Payload,
+        flush: bool,
+        recorded: Callable[[str, str], list[dict[int, str]]],
+        places: Places,
     ) -> dict[str, Any]:
         """Writes the skeleton, and the buffers that have no place yet; where each lies, as a record says
         it."""
@@ -74,7 +88,7 @@ class Writer:
         # What is on another device is copied from there once: the copy is hashed and written.
         views = [buffer.view() for buffer in payload.buffers]
         digests = [_digest(buffer, view) for buffer, view in zip(payload.buffers, views, strict=True)]
-        known = places.find(digests, map(len, views))
+        known = places.find(digests, views)
         # Of several that hold the same, one is written.
         first = {digest: index for index, digest in reversed(list(enumerate(digests)))}
         new = [index for index in first.values() if known[index] is None]
@@ -84,9 +98,7 @@ class Writer:
             digest: place for digest, place in zip(digests, known, strict=True) if place is not None
         }
         if large:
-            name, offsets = self._write_tensors(
-                key, [payload.buffers[i] for i in large], [views[i] for i in large], flush, is_spoilt
-            )
+            name, offsets = self._write_tensors(key, payload, views, digests, large, flush, recorded)
             lies.update(
                 (digests[index], Place(name, offset)) for index, offset in zip(large, offsets, strict=True)
             )
@@ -99,6 +111,8 @@ class Writer:
         numbers = {name: number for number, name in enumerate(files)}
         if flush:
             self._flush(pack)
+            for name in files[1:]:
+                flush_file(self._directory / name)  # also what others wrote, and this node counts on
         return {
             "files": files,
             "skeleton": [0, start, len(skeleton), digest(skeleton)],
@@ -121,25 +135,30 @@ class Writer:
     def _write_tensors(
         self,
         key: str,
-        buffers: list[Buffer],
+        payload: Payload,
         views: list[memoryview],
+        digests: list[str],
+        large: list[int],
         flush: bool,
-        is_spoilt: Callable[[str], bool],
+        recorded: Callable[[str, str], list[dict[int, str]]],
     ) -> tuple[str, list[int]]:
+        buffers = [payload.buffers[index] for index in large]
         header, offsets = lay_out(buffers)
-        chunks: list[bytes | memoryview] = [header, *(views[index] for index in file_order(buffers))]
+        ordered = [views[large[place]] for place in file_order(buffers)]
+        chunks: list[bytes | memoryview] = [header, *ordered]
         folder = self._folder(self._directory / "tensors" / key[:2])
-        name = f"{key}.safetensors"
-        if not (folder / name).exists():
-            replace_file(folder / name, chunks, flush)
-        elif is_spoilt(key) and begins_with(folder / name, header):
-            # Others count on what lies there: it is mended where it lies, or left alone.
-            replace_file(folder / name, chunks, flush)
-        elif flush or not holds_exactly(folder / name, chunks):
-            # Another writer computed this node to other bits; its record counts on that file.
-            name = f"{key}-{self._name.rpartition('-')[2]}.safetensors"
-            replace_file(folder / name, chunks, flush)
-        return f"tensors/{key[:2]}/{name}", offsets
+        name = f"tensors/{key[:2]}/{key}.safetensors"
+        path = self._directory / name
+        if not create_file(path, chunks, flush) and not holds_exactly(path, chunks):
+            content = {offset: digests[index] for index, offset in zip(large, offsets, strict=True)}
+            if content in recorded(key, name):
+                # It was damaged: what others count on is mended where it lies.
+                replace_file(path, chunks, flush)
+            else:
+                # Another writer, or an earlier run, computed this node to other bits.
+                name = f"tensors/{key[:2]}/{key}-{os.urandom(4).hex()}.safetensors"
+                replace_file(folder / name.rpartition("/")[2], chunks, flush)
+        return name, offsets
 
     def _open_pack(self) -> Appender:
         with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -212,3 +213,65 @@ def test_a_tree_of_models_costs_what_changed(tmp_path: Path, scheduler: str) -> 
     expected = [torch.randn(ROWS, COLUMNS) + (number < 6) for number in range(20)]
     found = dg.Experiment.restore(tmp_path, Model).graph.node(node.key).restore().layers
     assert all(map(torch.equal, found, expected))
+
+
+def rot(directory: Path, number: int) -> None:
+    """Flips a bit in the last tensor of a node's own file."""
+    (path,) = directory.rglob(f"{number:032x}.safetensors")
+    content = bytearray(path.read_bytes())
+    content[-8] ^= 1
+    path.write_bytes(content)
+
+
+def test_bytes_that_have_rotted_are_not_counted_on_by_another_node(tmp_path: Path) -> None:
+    """Else a node that holds what a rotten ancestor held could never be kept again."""
+    save(LocalStore(tmp_path), 1, layers(1, 2))
+    rot(tmp_path, 1)
+    fresh = LocalStore(tmp_path)
+    save(fresh, 2, layers(1, 2), 1)
+    assert fills(load(LocalStore(tmp_path), 2)) == [1, 2]
+    assert tensor_files(tmp_path) == {"1": 2, "2": 1}
+
+
+def test_two_writers_that_compute_a_node_to_other_bits_spoil_nothing(tmp_path: Path) -> None:
+    one, two = LocalStore(tmp_path), LocalStore(tmp_path)
+    one.keys()
+    two.keys()
+    save(one, 1, layers(1, 2))
+    save(one, 2, layers(1, 9), 1)
+    save(two, 1, layers(3, 4), ended=99.0)
+    for store in (one, two, LocalStore(tmp_path)):
+        store.refresh()
+        assert fills(load(store, 2)) == [1, 9]
+    assert fills(load(LocalStore(tmp_path), 1)) in ([1, 2], [3, 4])
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 3
+
+
+def test_what_a_slow_node_counts_on_is_flushed_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(LocalStore(tmp_path), 1, layers(1, 2), more={"seconds": 0.1})
+    flushed: list[str] = []
+    fsync = os.fsync
+
+    def counted(fd: int) -> None:
+        flushed.append(os.readlink(f"/proc/self/fd/{fd}"))
+        fsync(fd)
+
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("this system doesn't say which file a descriptor is")
+    monkeypatch.setattr(os, "fsync", counted)
+    record = save(LocalStore(tmp_path), 2, layers(1, 2), 1, more={"seconds": 5.0})
+    assert {str(tmp_path / name) for name in record.more["payload"]["files"]} <= set(flushed)
+
+
+def test_a_fifo_in_place_of_tensors_is_not_waited_for(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    save(store, 1, layers(1, 2))
+    (path,) = tmp_path.rglob("*.safetensors")
+    path.unlink()
+    os.mkfifo(path)
+    again = LocalStore(tmp_path)
+    save(again, 2, layers(1, 2), 1)
+    save(again, 1, layers(1, 2), ended=99.0)
+    assert fills(load(LocalStore(tmp_path), 1)) == fills(load(LocalStore(tmp_path), 2)) == [1, 2]
