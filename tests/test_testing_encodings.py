@@ -6,6 +6,7 @@ import enum
 import inspect
 import itertools
 import textwrap
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -66,15 +67,16 @@ def registry() -> Iterator[None]:
     canonical._registered.update(names)
 
 
-def broken_laws(contract: EncodingContract) -> dict[str, str]:
+def broken_laws(contract: EncodingContract, backwards: bool = False) -> dict[str, str]:
     """The laws that don't hold, with what they say."""
     broken = {}
-    for name, law in inspect.getmembers(contract, inspect.ismethod):
+    laws = inspect.getmembers(contract, inspect.ismethod)
+    for name, law in reversed(laws) if backwards else laws:
         if name.startswith("test_"):
             try:
                 law()
             except (AssertionError, UnsupportedValueError) as error:
-                broken[name] = str(error)
+                broken[name] = str(error).partition("\n")[0]
     return broken
 
 
@@ -126,6 +128,72 @@ def test_what_breaks_a_promise_breaks_a_law(registry, encode, law, says):
 
     broken = broken_laws(Broken())
     assert says in broken[law]
+
+
+class Order:
+    """A class of its own, since the laws keep examples as they first saw them."""
+
+    def __init__(self, x: object, y: object = 0) -> None:
+        self.x, self.y = x, y
+
+
+class Forgetful(Order):
+    def __getstate__(self) -> object:
+        return {"x": self.x, "y": 0}
+
+
+def caching(order: Order) -> object:
+    order.__dict__.setdefault("_cached", 5)
+    return order.x
+
+
+def once(order: Order) -> object:
+    if not isinstance(order.y, str):
+        order.y = str(order.y)
+    return (order.x, order.y)
+
+
+@pytest.mark.parametrize("encode", [caching, once])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_an_encoding_that_changes_a_value_once_is_caught_in_any_order_of_laws(registry, encode, backwards):
+    register_encoding(Order, encode)
+
+    class Broken(EncodingContract):
+        cls = Order
+        examples = [Order(0), Order(1)]
+
+    contract = Broken()
+    expected = {"test_encoding_leaves_the_value_as_it_was": "encoding value 0 changed it"}
+    assert broken_laws(contract, backwards) == expected
+    assert broken_laws(contract, not backwards) == expected
+
+    class Inheriting(Broken):
+        pass
+
+    assert broken_laws(Inheriting(), backwards) == expected
+
+
+def test_a_pickle_that_holds_less_than_the_value_is_caught(registry):
+    register_encoding(Forgetful, lambda order: (order.x, order.y))
+
+    class Broken(EncodingContract):
+        cls = Forgetful
+        examples = [Forgetful(0, 1), Forgetful(1, 1)]
+
+    assert broken_laws(Broken()) == {"test_copies_share_bytes": "a copy of value 0 differs"}
+
+
+def test_an_example_that_does_not_travel_is_named(registry):
+    register_encoding(Order, lambda order: order.x)
+
+    class Broken(EncodingContract):
+        cls = Order
+        examples = [Order(0), Order(1, threading.Lock())]
+
+    assert (
+        "value 1 travels to workers as a pickle, and it can't: cannot pickle '_thread.lock'"
+        in (broken_laws(Broken())["test_every_example_has_bytes"])
+    )
 
 
 def test_a_class_without_an_encoding_or_without_examples_is_told_what_is_missing():
