@@ -109,11 +109,16 @@ def _torch(value: Any, above: list[object]) -> bytes | None:
 
 
 def _tensor(torch: Any, tensor: Any, above: list[object]) -> bytes:
-    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested:
-        raise Refused(
-            f"a tensor that isn't dense ({tensor.layout}, {tensor.dtype})",
-            "Declare what it is made from, or `.to_dense()` of it.",
-        )
+    for odd, sort, way in (
+        (tensor.is_nested, "nested", "list(tensor.unbind())"),
+        (tensor.is_quantized, "quantized", "tensor.dequantize()"),
+        (tensor.layout is not torch.strided, tensor.layout, "tensor.to_dense()"),
+    ):
+        if odd:
+            raise Refused(
+                f"a tensor that isn't dense ({sort}, {tensor.dtype})",
+                f"Declare what it is made from, or `{way}`.",
+            )
     if tensor.is_meta:
         raise Refused(
             "a tensor on the meta device, which has no elements", "Declare its shape and dtype instead."

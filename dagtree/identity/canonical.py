@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import struct
 import threading
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import DefinitionError, UnsupportedValueError
+from .advice import description_of, in_short
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -26,12 +26,10 @@ __all__ = [
     "FAMILIES",
     "MAX_DEPTH",
     "Refused",
-    "advice_on",
     "canonical_bytes",
     "canonical_properties",
     "class_bytes",
     "counted",
-    "description_of",
     "elements",
     "encode",
     "encode_at",
@@ -340,59 +338,13 @@ def pairs(value: Mapping[Any, Any], above: list[object]) -> list[bytes]:
         try:
             first = encode(key, above)
         except Refused as refused:
-            raise refused.at(f"[key {_short(key)}]") from None
+            raise refused.at(f"[key {in_short(key)}]") from None
         try:
             parts.append(first + encode(item, above))
         except Refused as refused:
-            raise refused.at(f"[{_short(key)}]") from None
+            raise refused.at(f"[{in_short(key)}]") from None
     above.pop()
     return parts
-
-
-_qualname_of: Callable[[type], str] = type.__dict__["__qualname__"].__get__
-_module_of: Callable[[type], object] = type.__dict__["__module__"].__get__
-_BUILTINS = (str, int, float, complex, bytes, bytearray, list, tuple, dict, set, frozenset)
-
-
-def description_of(value: object) -> str:
-    """What ``value`` is, in words, without asking it."""
-    kind = type(value)
-    module = _module_of(kind)
-    name = _qualname_of(kind) if module == "builtins" else f"{module}.{_qualname_of(kind)}"
-    for base in (str, int, float, bytes):
-        if issubclass(kind, base):
-            return f"a {name} ({_shown(base, value)})"
-    return f"the module {vars(value).get('__name__')}" if issubclass(kind, ModuleType) else f"a {name}"
-
-
-def _shown(base: Any, value: Any) -> str:
-    try:
-        return str(base.__repr__(base.__getitem__(value, slice(40)) if base in (str, bytes) else value)[:40])
-    except ValueError:  # Python shows no number of more than 4300 digits.
-        return "a large number"
-
-
-def _short(key: object) -> str:
-    if type(key) in (str, int, float, bool, bytes, type(None)):
-        return _shown(type(key), key)
-    return f"<{_qualname_of(type(key))}>"
-
-
-def advice_on(value: object) -> str:
-    """What to do with ``value``, which has no encoding."""
-    name = _qualname_of(type(value)).rpartition(".")[2]
-    for base in _BUILTINS:
-        if issubclass(type(value), base):
-            return (
-                f"It may hold more than the {base.__name__} that it is: declare `{base.__name__}(...)` of "
-                f"it, or tell dagtree what it holds: "
-                f"`dagtree.register_encoding({name}, lambda value: ...)`."
-            )
-    return (
-        f"Tell dagtree what it is made of, `dagtree.register_encoding({name}, lambda value: "
-        f"(value.a, value.b))`, or declare what it is made "
-        "from (names, numbers, a path) and make it in `run`."
-    )
 
 
 def _unsupported(refused: Refused, path: str, value: object) -> UnsupportedValueError:

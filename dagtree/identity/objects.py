@@ -13,13 +13,12 @@ from enum import Enum
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from .advice import advice_on, description_of
 from .canonical import (
     FAMILIES,
     Refused,
-    advice_on,
     class_bytes,
     counted,
-    description_of,
     elements,
     encode,
     encode_at,

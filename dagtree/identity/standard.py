@@ -15,15 +15,16 @@ import types
 from collections import Counter, OrderedDict, defaultdict, deque
 from typing import TYPE_CHECKING, Any
 
+from .advice import description_of
 from .canonical import (
     ENCODERS,
     FAMILIES,
     Refused,
     counted,
-    description_of,
     elements,
     encode,
     encode_at,
+    enter,
     named,
     nested,
     pairs,
@@ -62,7 +63,8 @@ def _slice(value: slice, above: list[object]) -> bytes:
 def _decimal(value: Any, above: list[object]) -> bytes:
     parts = value.as_tuple()
     if value.is_nan():
-        return named("decimal", encode("sNaN" if value.is_snan() else "NaN", above))
+        name = "sNaN" if value.is_snan() else "NaN"
+        return named("decimal", encode((name, parts.digits) if parts.digits else name, above))
     return named("decimal", encode((parts.sign, parts.digits, parts.exponent), above))
 
 
@@ -186,7 +188,56 @@ def _pattern(value: re.Pattern[Any], above: list[object]) -> bytes:
 
 
 def _alias(value: Any, above: list[object]) -> bytes:
-    return named("alias", encode(value.__origin__, above) + encode_at(value.__args__, above, ".__args__"))
+    held = encode(value.__origin__, above) + encode_at(value.__args__, above, ".__args__")
+    # Only `*tuple[int]` has the second part: it is another value than `tuple[int]`.
+    return named("alias", held + (encode("*", above) if value.__unpacked__ else b""))
+
+
+def _union(value: Any, above: list[object]) -> bytes:
+    # Unions are equal whatever their order, and however they are written.
+    members = elements(value.__args__, above, ".__args__[%d]", owner=value)
+    return named("union", counted(b"S", sorted(members)))
+
+
+_name_of: Callable[[type], str] = type.__dict__["__name__"].__get__
+
+
+def _typing(value: Any, above: list[object]) -> bytes | None:
+    """``typing.List[int]``, ``Optional[int]``, ``Literal[1]``, and what stands before the brackets."""
+    module, kind = sys.modules["typing"], type(value)
+    sort = _name_of(kind)
+    if vars(module).get(sort) is not kind:
+        return None
+    if "Alias" not in sort or sort == "_SpecialGenericAlias":
+        name = getattr(value, "_name", None)
+        if type(name) is not str or vars(module).get(name) is not value:
+            return None
+        return named("typing", encode(name, above))
+    held = vars(value)  # An alias hands on to its origin what it is asked for and doesn't have.
+    origin, arguments = held.get("__origin__"), held.get("__args__")
+    if origin is None or type(arguments) is not tuple:
+        return None
+    if origin is vars(module)["Union"]:
+        return _union(value, above)
+    if origin is vars(module)["Literal"]:
+        members = elements(arguments, above, ".__args__[%d]", owner=value)
+        return named("literal", counted(b"S", sorted(members)))
+    enter(value, above)
+    inner = encode_at(origin, above, ".__origin__") + encode_at(arguments, above, ".__args__")
+    if "__metadata__" in held:
+        inner += encode_at(held["__metadata__"], above, ".__metadata__")
+    above.pop()
+    return named("typing.alias", inner)
+
+
+def _callable(value: Any, above: list[object]) -> bytes | None:
+    """``collections.abc.Callable[[int], str]``."""
+    kind = getattr(sys.modules.get("collections.abc"), "_CallableGenericAlias", None)
+    return nested(_alias)(value, above) if type(value) is kind else None
+
+
+FAMILIES["typing"] = _typing
+FAMILIES["collections"] = _callable
 
 
 def _mappingproxy(value: types.MappingProxyType[Any, Any], above: list[object]) -> bytes:
@@ -252,6 +303,7 @@ ENCODERS.update(
         types.MethodType: nested(_method),
         types.ModuleType: _module,
         types.GenericAlias: nested(_alias),
+        types.UnionType: _union,
         functools.partial: without_attributes(nested(_partial)),
         type(functools.lru_cache(len)): nested(_cached),
         operator.attrgetter: _operator,

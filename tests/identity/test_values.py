@@ -83,7 +83,10 @@ SCALARS = {
     "enum": st.sampled_from([*Colour, *Level, *Word]),
     "flag": st.builds(Mode, st.integers(0, 7)) | st.builds(Bits, st.integers(0, 3)),
 }
-UNHASHABLE = {"slice": SCALARS.pop("slice"), "sNaN": st.just(decimal.Decimal("sNaN"))}
+UNHASHABLE = {
+    "slice": SCALARS.pop("slice"),
+    "sNaN": st.sampled_from([decimal.Decimal(text) for text in ("sNaN", "-sNaN", "sNaN1", "sNaN12")]),
+}
 
 
 # Functions, because Hypothesis shows the whole of a strategy otherwise, and warns that it is long.
@@ -167,7 +170,7 @@ def _scalar(value: object) -> tuple[object, ...]:
     if isinstance(value, slice):
         return (value.start, value.stop, value.step)
     if isinstance(value, decimal.Decimal):
-        return (str(value),) if not value.is_nan() else (value.is_snan(),)
+        return (str(value),) if not value.is_nan() else (value.is_snan(), value.as_tuple().digits)
     if isinstance(value, dt.datetime):
         return (value.replace(tzinfo=None).isoformat(), value.fold, normal_form(value.tzinfo))
     if isinstance(value, dt.time):

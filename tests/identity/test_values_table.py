@@ -1,5 +1,7 @@
 """Every row of the table in docs/identity.md, read from there and tried."""
 
+# ruff: noqa: UP006, UP007, UP035, UP045 - the older ways to write a type are what some tests are about.
+
 from __future__ import annotations
 
 import array
@@ -8,7 +10,9 @@ import datetime as dt
 import decimal
 import fractions
 import functools
+import io
 import ipaddress
+import itertools
 import json
 import math
 import operator
@@ -17,9 +21,25 @@ import re
 import struct
 import threading
 import types
+import typing
 import uuid
 import zoneinfo
 from collections.abc import Callable
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Dict,
+    Final,
+    Generic,
+    List,
+    Literal,
+    Optional,
+    Tuple,
+    Type,
+    TypeVar,
+    Union,
+)
 
 import pytest
 from specimens import Bits, Colour, Config, Level, Mode, Pair, Point, Slotted, Word, double, triple
@@ -49,6 +69,13 @@ def case(row: str) -> Callable[[Callable[[], Cases]], Callable[[], Cases]]:
         return make
 
     return keep
+
+
+T = TypeVar("T")
+
+
+class Box(Generic[T]):
+    pass
 
 
 NAN = float("nan")
@@ -92,9 +119,15 @@ SAMPLES: dict[str, Cases] = {
     "`Decimal`": (
         [
             decimal.Decimal(text)
-            for text in ("1.0", "1.00", "0", "-0", "NaN", "sNaN", "Infinity", "-Infinity")
+            for text in (
+                *("1.0", "1.00", "0", "-0", "NaN", "sNaN", "Infinity", "-Infinity"),
+                *("NaN1", "NaN2", "NaN12", "sNaN1", "sNaN2"),
+            )
         ],
-        [(decimal.Decimal("NaN"), decimal.Decimal("-NaN7"))],
+        [
+            (decimal.Decimal("NaN"), decimal.Decimal("-NaN")),
+            (decimal.Decimal("NaN7"), decimal.Decimal("-NaN7")),
+        ],
     ),
     "`Fraction`": ([fractions.Fraction(1, 2), fractions.Fraction(1), 1], [(fractions.Fraction(2, 4),) * 2]),
     "`UUID`": ([uuid.UUID(int=1), uuid.UUID(int=2), 1], []),
@@ -195,7 +228,26 @@ SAMPLES: dict[str, Cases] = {
         ],
         [(functools.lru_cache(1)(double), functools.lru_cache(2)(double))],
     ),
-    "`list[int]` and the like": ([list[int], list[str], tuple[int, ...], list, dict[str, int]], []),
+    "`list[int]`, `Optional[int]`, `Literal[1]` and the like": (
+        [
+            *(list[int], list[str], tuple[int, ...], next(iter(tuple[int, ...])), list, dict[str, int]),
+            *(List[int], List[str], Tuple[int, ...], Tuple[int], Dict[str, int], List, Dict, Type[int]),
+            *(int | None, int | str, int | str | None, list[int] | None),
+            *(Union, Optional, Literal, ClassVar[int], Final[int], Final[str]),
+            *(Literal[1], Literal[True], Literal["1"], Literal[1, 2], Literal[Colour.RED], Literal[None]),
+            *(Annotated[int, 1], Annotated[int, 2], Annotated[str, 1]),
+            *(typing.Callable[[int], str], typing.Callable[[], str], typing.Callable[..., str]),
+            *(collections.abc.Callable[[int], str], collections.abc.Callable[..., str]),
+            *(Box[int], Box[str], List[Box[int]], Box[Colour], Box[Literal[1]]),
+        ],
+        [
+            (int | str, str | int),
+            (int | str, Union[str, int]),
+            (Optional[int], int | None),
+            (Optional[List[int]], Union[None, List[int]]),
+            (Literal[1, 2], Literal[2, 1]),
+        ],
+    ),
 }
 
 
@@ -281,7 +333,8 @@ def _dtypes() -> Cases:
         np.dtypes.StringDType(na_object=None),
     ]
     return [np.dtype("f4"), np.dtype(">f4"), np.dtype("f8"), np.dtype("M8[s]"), *named, *texts, "f4"], [
-        (np.dtype("f4"), np.dtype("float32"))
+        (np.dtype("f4"), np.dtype("float32")),
+        (np.dtype("f4"), np.dtype("f4", metadata={"unit": "m"})),
     ]
 
 
@@ -463,13 +516,22 @@ REFUSED["a value that contains itself, or is nested more than 100 deep"] = lambd
 ]
 REFUSED["modules, files, locks, generators, iterators"] = lambda: [
     (json, "the module json"),
-    (threading.Lock(), "lock"),
-    ((x for x in ()), "a generator"),
-    (iter([]), "a list_iterator"),
+    (threading.Lock(), "make it in `run`, and declare what it is made from"),
+    (threading.Condition(), "make it in `run`"),
+    (io.FileIO(0, closefd=False), "Declare its path, `pathlib.Path(...)`, and open it in `run`"),
+    (io.StringIO("a"), "Declare `.getvalue()` of it"),
+    (io.BytesIO(b"a"), "Declare `.getvalue()` of it"),
+    ((x for x in ()), "Declare `list(...)` of what it goes through, or make it in `run`"),
+    (iter([]), "Declare `list(...)` of what it goes through"),
+    (map(len, []), "Declare `list(...)` of what it goes through"),
+    (itertools.count(), "Declare `list(...)` of what it goes through, or make it in `run`"),
 ]
-REFUSED["`memoryview`, `array.array`"] = lambda: [
+REFUSED["`memoryview`, `array.array`, views of a dict"] = lambda: [
     (memoryview(b"a"), "Declare `bytes(...)` of it"),
-    (array.array("d"), "register_encoding(array, "),
+    (array.array("d"), "Declare `list(...)` or `bytes(...)` of it"),
+    ({}.keys(), "Declare `list(...)` of it"),
+    ({}.values(), "Declare `list(...)` of it"),
+    ({}.items(), "Declare `list(...)` of it"),
 ]
 
 
@@ -480,19 +542,25 @@ def _odd_tensors() -> list[tuple[object, str]]:
         pass
 
     quantized = torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.quint8)
+    ragged = [torch.zeros(1), torch.zeros(2)]
     return [
-        (torch.eye(2).to_sparse(), "`.to_dense()`"),
-        (quantized, "isn't dense"),
+        (torch.eye(2).to_sparse(), "`tensor.to_dense()`"),
+        (torch.eye(2).to_sparse_csr(), "`tensor.to_dense()`"),
+        (quantized, "`tensor.dequantize()`"),
+        (torch.nested.nested_tensor(ragged), "`list(tensor.unbind())`"),
+        (torch.nested.nested_tensor(ragged, layout=torch.jagged), "`list(tensor.unbind())`"),
         (torch.empty(2, device="meta"), "meta device"),
-        (torch.ones(2).as_subclass(Marked), "Marked"),
+        (torch.ones(2).as_subclass(Marked), "`.as_subclass(torch.Tensor)` of it"),
     ]
 
 
 def _odd_arrays() -> list[tuple[object, str]]:
     np = pytest.importorskip("numpy")
     return [
-        (np.ma.array([1, 2], mask=[0, 1]), "MaskedArray"),
-        (np.zeros(2).view(np.matrix), "matrix"),
+        (np.ma.array([1, 2], mask=[0, 1]), "`(array.filled(0), array.mask)`"),
+        (np.ma.masked, "`(array.filled(0), array.mask)`"),
+        (np.zeros(2).view(np.matrix), "`numpy.asarray(...)` of it"),
+        (np.zeros(2, "i4,f4").view(np.recarray), "`numpy.asarray(...)` of it"),
         (np.longdouble(1), "`.astype('float64')`"),
         (np.random.default_rng(0), "Generator"),
         (np.dtypes.StringDType(na_object=object()), "value[0][1] is a object"),
@@ -550,3 +618,46 @@ def test_a_row_of_the_second_table_is_refused_with_a_way_out(row: str) -> None:
             canonical_bytes(value)
         assert says in str(caught.value)
         assert re.search(r"Declare |declare |Convert |register_encoding\(", str(caught.value))
+
+
+FOLLOWED: dict[str, Callable[[Any], object]] = {
+    "`tensor.to_dense()`": lambda tensor: tensor.to_dense(),
+    "`tensor.dequantize()`": lambda tensor: tensor.dequantize(),
+    "`list(tensor.unbind())`": lambda tensor: list(tensor.unbind()),
+    "`.as_subclass(torch.Tensor)` of it": lambda tensor: tensor.as_subclass(type(tensor).__mro__[1]),
+    "`(array.filled(0), array.mask)`": lambda array: (array.filled(0), array.mask),
+    "`numpy.asarray(...)` of it": lambda array: pytest.importorskip("numpy").asarray(array),
+    "`.getvalue()` of it": lambda value: value.getvalue(),
+    "`list(...)` of it": list,
+    "`list(...)` or `bytes(...)` of it": lambda value: (list(value), bytes(value)),
+    "`bytes(...)` of it": bytes,
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_hint_works_when_it_is_followed() -> None:
+    tried = set()
+    for row in REFUSED:
+        for value, says in REFUSED[row]():
+            for hint in [hint for hint in FOLLOWED if says.endswith(hint)]:
+                assert canonical_bytes(FOLLOWED[hint](value)), says
+                tried.add(hint)
+    assert tried == set(FOLLOWED)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_way_out_of_a_nested_tensor_keeps_its_lengths() -> None:
+    torch = pytest.importorskip("torch")
+    for layout in (torch.strided, torch.jagged):
+        one, other = (
+            torch.nested.nested_tensor([torch.zeros(length) for length in lengths], layout=layout)
+            for lengths in ((1, 2), (2, 1))
+        )
+        assert canonical_bytes(list(one.unbind())) != canonical_bytes(list(other.unbind()))
+
+
+def test_what_typing_leaves_open_is_refused_where_it_is() -> None:
+    for value, place in ((List["Box"], "value.__args__[0]"), (Optional[T], "value.__args__[0]")):  # type: ignore[valid-type]
+        with pytest.raises(UnsupportedValueError) as caught:
+            canonical_bytes(value)
+        assert str(caught.value).startswith(f"{place} is a typing.")
