@@ -148,6 +148,11 @@ def _entries(cls: type) -> Iterator[tuple[type, Any]]:
                 f'("data.csv",)'
             )
         for entry in listed:
+            if type(entry) is str and not entry:
+                raise DefinitionError(
+                    f"{qualname_of(owner)}.depends_on names the empty text, which is no path. For the folder "
+                    f'of the file in which {qualname_of(owner)} is written, write "."; else leave it out.'
+                )
             yield owner, entry
 
 
@@ -232,7 +237,9 @@ def _files_of(module: types.ModuleType) -> list[tuple[str, str]]:
 def _walk(reach: Reach, one: Dependency) -> bytes:
     """What a function, class or module reaches, apart from all else, so that its place in the list doesn't
     count."""
-    own = is_a(one.value, type) and any(one.value in mro_of(subject) for subject in reach.subjects)
+    own = is_a(one.value, type) and any(
+        one.value is base for subject in reach.subjects for base in mro_of(subject)
+    )
     # Of the recipe's own classes a walk sees what is mentioned; here one is meant as a whole.
     inner = Reach((), (), ()) if own else Reach(reach.subjects, reach.declared, reach.versions)
     inner.watch = reach.watch

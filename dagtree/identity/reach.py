@@ -20,8 +20,9 @@ from .classes import users_class
 from .dynamic import Lookups, lookups_in
 from .holds import foreign, instance
 from .imported import import_when_run, later_file
+from .imports import Needed, imports_of
 from .library import NOT_CODE
-from .names import Mentions, chain_of, computes_names, mentions_of, supers_in
+from .names import Mentions, computes_names, mentions_of, supers_in
 from .outline import Outline, shown
 from .ownership import (
     is_a,
@@ -34,20 +35,22 @@ from .ownership import (
     public_name,
     qualname_of,
 )
-from .slices import Needed, imports_of
 from .standard import public_module
 from .statics import (
     CONTAINERS,
     DESCRIPTORS,
     NOT_MEANT,
     SCALARS,
+    chains_in,
     is_plain,
     is_users_code,
     join,
     key_bytes,
     leads_to,
     library_name,
+    name_of,
     names_of,
+    plain_bytes,
 )
 from .syntax import code_bytes, definition_of, tree_bytes, written_in
 from .watch import MISSING, Watch
@@ -80,7 +83,7 @@ class Reach:
         self._labels: dict[int, int] = {}
         self._held: list[object] = []
         self._waiting: deque[tuple[Any, Any, int, str]] = deque()
-        self._members: dict[type, Mapping[str, Any]] = {}
+        self._members: dict[int, Mapping[str, Any]] = {}
         for subject in subjects:
             for base in mro_of(subject):
                 if base is not object:
@@ -97,10 +100,20 @@ class Reach:
 
     def members(self, cls: type) -> Mapping[str, Any]:
         """What is in a class; one view for each, so that a name is watched once."""
-        held = self._members.get(cls)
+        held = self._members.get(id(cls))  # a metaclass may have a __hash__ of its own
         if held is None:
-            held = self._members[cls] = members_of(cls)
+            held = self._members[id(cls)] = members_of(cls)
+            self._held.append(cls)
         return held
+
+    def implicit_all(self, index: int) -> None:
+        """Count all that a subject has whose base is a library's, which calls methods by names of its own."""
+        bases = [
+            base for base in mro_of(self.subjects[index]) if base is not object and is_library_class(base)
+        ]
+        if any(module_of(base).partition(".")[0] not in _KNOWN_BASES for base in bases):
+            names = names_of((self.subjects[index],))
+            self._attributes(names, frozenset())
 
     def implicit(self, index: int, without: frozenset[str]) -> None:
         """Count the special methods of a subject, which are reached by operators and by using an instance at
@@ -149,11 +162,7 @@ class Reach:
             held = [vars(value).get(name) for name in ("func", "args", "keywords")]
             return join(kind.__name__, *(self.describe(part) for part in held))
         if is_a(value, types.ModuleType):
-            return (
-                join("module", public_module(value.__name__).encode())
-                if is_library_module(value)
-                else b"module"
-            )
+            return self._module_reference(value)
         if kind in CONTAINERS:
             return self._later(self._container, value)
         if is_a(value, Enum):
@@ -186,10 +195,7 @@ class Reach:
     def _container(self, value: Any) -> None:
         kind = type(value)
         if is_plain(value, 0):
-            try:
-                encoded = encode(value, [])
-            except Refused:
-                encoded = join("deep", kind.__name__)
+            encoded = plain_bytes(value)
             if kind is dict and all(type(item) in SCALARS for item in value.values()):
                 self.watch.items(value)  # keys of a plain dict can't change in place
             elif kind in (list, set) and all(type(item) in SCALARS for item in value):
@@ -200,8 +206,8 @@ class Reach:
             self.outline.note("value", self.outline.role, encoded, text=shown(value))
         elif kind is dict:
             self.watch.items(value)
-            pairs = sorted(((key_bytes(key), key) for key in value), key=lambda pair: pair[0])
-            self.add("dict", *(part for first, key in pairs for part in (first, self.describe(value[key]))))
+            # In its order: code may go through it.
+            self.add("dict", *(self.describe(part) for pair in dict.items(value) for part in pair))
         elif kind is list or kind is tuple:
             self.watch.elements(value)
             self.add(kind.__name__, *(self.describe(item) for item in value))
@@ -210,11 +216,7 @@ class Reach:
             # The order of a set of functions or classes differs between processes.
             members = sorted(
                 value,
-                key=lambda item: (
-                    type(item).__qualname__,
-                    str(getattr(item, "__qualname__", "")),
-                    key_bytes(item),
-                ),
+                key=lambda item: (qualname_of(type(item)), name_of(item), key_bytes(item)),
             )
             self.add(kind.__name__, *(self.describe(item) for item in members))
 
@@ -273,7 +275,7 @@ class Reach:
             chains |= lookups.chains
             self._unseen(lookups, node, line)
             for decorator in getattr(node, "decorator_list", ()):
-                chains.update(chain for part in ast.walk(decorator) if (chain := chain_of(part)) is not None)
+                chains |= chains_in(decorator)
             if mentions.uses_super:
                 precise = supers_in(node)
                 supers = mentions.attributes if precise is None else precise
@@ -332,10 +334,13 @@ class Reach:
         Below a library's module not even the names of further ones count: whether ``numpy.random`` is there
         yet depends on what else the process did.
         """
-        held: Any = vars(module)
+        held: Any = types.ModuleType.__getattribute__(module, "__dict__")
         library = is_library_module(module)
-        if not (library and below):
+        if library and not below:
             self.add("global", name, self.describe(module))
+        elif not library:
+            # What is taken by name counts below; used in any other way, anything may be taken.
+            self.add("global", name, b"module" if all(tails) else self.found(name, module))
         path = held.get("__file__")
         if not library and isinstance(path, str) and not path.endswith((".py", ".pyc", ".ipynb")):
             self.outline.note("unseen", f"the compiled module {name}", b"")
@@ -393,9 +398,18 @@ class Reach:
                 break
         return ("attribute", str(index), name, *found) if found else ()
 
-    def _later_file(self, path: str, name: str) -> bytes:
-        """The whole of a module's file, as the number under which it is visited later."""
-        return later_file(self, path, name, None, name, is_around=False)
+    def attributes(self, names: frozenset[str]) -> None:
+        """Count what these names are on the subjects."""
+        self._attributes(names, frozenset())
+
+    def _module_reference(self, module: types.ModuleType) -> bytes:
+        held: Any = types.ModuleType.__getattribute__(module, "__dict__")
+        name, path = str(held.get("__name__", "")), held.get("__file__")
+        if is_library_module(module):
+            return join("module", public_module(name).encode())
+        if isinstance(path, str) and path.endswith(".py") and name != "__main__":
+            return later_file(self, path, name)
+        return b"module"
 
     def later(self, key: object, visit: Callable[[], None]) -> bytes:
         """The number of what is visited once, however often it is reached; ``key`` says what it is."""
@@ -408,10 +422,10 @@ class Reach:
 
     def _class_reference(self, cls: type) -> bytes:
         for index, subject in enumerate(self.subjects):
-            if cls in mro_of(subject) and not is_library_class(cls):
-                # Of a subject's own classes only what is mentioned counts: `Train.rate` is an attribute
-                # that some code mentions.
-                return b"subject %d %d" % (index, mro_of(subject).index(cls))
+            if cls is subject and not is_library_class(cls):
+                # Of a subject only what is mentioned counts: `Train.rate` is an attribute that some code
+                # mentions. Its bases count whole where they are reached in another way than through it.
+                return b"subject %d" % index
         if is_library_class(cls):
             return join("library", f"{public_module(module_of(cls))}.{qualname_of(cls)}")
         return self._later(functools.partial(users_class, self), cls)
@@ -419,3 +433,4 @@ class Reach:
 
 NAMED = (type, types.FunctionType, types.ModuleType)  # noted when they are visited, or not the user's
 CALLED = frozenset({types.MethodType, functools.partial, staticmethod, classmethod, property})
+_KNOWN_BASES = frozenset({"dagtree", "abc", "typing", "typing_extensions", "builtins"})

@@ -47,6 +47,7 @@ class Code:
 
 
 _kept: dict[tuple[object, ...], tuple[Code, Watch]] = {}
+_kept_functions: dict[int, object] = {}
 
 
 def recipe_code(recipe_class: type, state_class: type | None, data: bool = True) -> Code:
@@ -62,6 +63,7 @@ def recipe_code(recipe_class: type, state_class: type | None, data: bool = True)
     reach = _reach(subjects)
     if reach.versions[0] is None:
         reach.implicit(0, frozenset({"__call__"}))
+        reach.implicit_all(0)
         if state_class is not None:
             reach.implicit(1, _CONSTRUCTION)
         found = lookup(recipe_class, "run")
@@ -89,13 +91,16 @@ def function_code(op: Callable[..., Any], state_class: type | None, data: bool =
         return recipe_code(op, state_class, data)
     key: tuple[object, ...] = ("function", id(op), state_class)
     kept = _kept.get(key)
-    if kept is not None and kept[1].unchanged():
+    # What it was taken from is held, so that no other function gets its id.
+    if kept is not None and _kept_functions.get(id(op)) is op and kept[1].unchanged():
         return kept[0]
     reach = _reach(() if state_class is None else (state_class,))
     if state_class is not None:
         reach.implicit(0, _CONSTRUCTION)
     reach.enter("function", op)
-    return _keep(key, reach)
+    code = _keep(key, reach)
+    _kept_functions[id(op)] = op
+    return code
 
 
 def _entry(reach: Reach, cls: type, name: str) -> object:
@@ -116,6 +121,10 @@ def _reach(subjects: tuple[type, ...]) -> Reach:
 
 def _declared(cls: type) -> frozenset[str]:
     """The names of properties and content: their values aren't code."""
+    found = lookup(cls, "_fields")
+    if found is not None and module_of(type(found[1])) == "dagtree.definition.fields":
+        fields: Any = found[1]
+        return frozenset((*fields.names, *fields.content))
     names: set[str] = set()
     for base in mro_of(cls):
         held = members_of(base)
@@ -162,6 +171,7 @@ def _keep(key: tuple[object, ...], reach: Reach, cls: type | None = None, data: 
     _watch_version(reach)
     if len(_kept) >= _MAX_KEPT:
         _kept.clear()
+        _kept_functions.clear()
     _kept[key] = (code, reach.watch)
     return code
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import sys
 import types
@@ -11,6 +12,7 @@ from importlib.machinery import PathFinder
 from typing import Any
 
 from .canonical import encode
+from .names import chain_of
 from .ownership import (
     is_a,
     is_library_class,
@@ -28,6 +30,7 @@ __all__ = [
     "DESCRIPTORS",
     "NOT_MEANT",
     "SCALARS",
+    "chains_in",
     "file_of",
     "is_generated",
     "is_plain",
@@ -38,7 +41,9 @@ __all__ = [
     "library_name",
     "lookup",
     "meant_members",
+    "name_of",
     "names_of",
+    "plain_bytes",
     "static_dict",
     "unbelieved",
 ]
@@ -220,7 +225,7 @@ def leads_to(names: Mapping[str, Any], chain: tuple[str, ...], subjects: tuple[t
     for part in chain[1:]:
         if is_a(found, types.ModuleType):
             found = vars(found).get(part)
-    return is_a(found, type) and any(found in mro_of(subject) for subject in subjects)
+    return is_a(found, type) and any(found is base for subject in subjects for base in mro_of(subject))
 
 
 def file_of(name: str) -> str | None:
@@ -268,3 +273,26 @@ def unbelieved(name: str, path: str) -> list[types.CodeType]:
             if not is_generated(item) and definition_of(item.__code__, item.__globals__) is None:
                 found.append(item.__code__)
     return found
+
+
+def chains_in(tree: ast.AST) -> set[tuple[str, ...]]:
+    """The dotted names in a syntax tree, each as long as it is written."""
+    parts = list(ast.walk(tree))
+    inner = {id(part.value) for part in parts if isinstance(part, ast.Attribute)}
+    return {chain for part in parts if id(part) not in inner and (chain := chain_of(part)) is not None}
+
+
+def plain_bytes(value: Any) -> bytes:
+    """A constant that is made of nothing but Python's own values; dicts in their order."""
+    kind = type(value)
+    if kind is dict:
+        return join("dict", *(plain_bytes(part) for pair in value.items() for part in pair))
+    if kind is list or kind is tuple:
+        return join(kind.__name__, *map(plain_bytes, value))
+    return encode(value, [])
+
+
+def name_of(value: Any) -> str:
+    if is_a(value, type):
+        return qualname_of(value)
+    return value.__qualname__ if type(value) is types.FunctionType else ""
