@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from .canonical import encode
 from .models import declared_fields, is_made_from_fields
-from .ownership import module_of, qualname_of
-from .statics import is_users_code, meant_members
+from .ownership import is_a, module_of, qualname_of
+from .statics import DESCRIPTORS, is_users_code, meant_members, static_dict
 
 if TYPE_CHECKING:
     from .reach import Reach
@@ -18,6 +18,14 @@ __all__ = ["users_class"]
 
 _bases_of: Callable[[type], tuple[type, ...]] = type.__dict__["__bases__"].__get__
 _NO_DEFAULT = type(dataclasses.MISSING)
+_OF_MEMBERS = frozenset(
+    {"_name_", "_value_", "__objclass__", "_sort_order_", "_hashable_values_", "_inverted_"}
+)
+
+
+def _is_written(name: str, value: Any) -> bool:
+    """Whether a name in an enum's class was written there, and isn't Python's own."""
+    return not (name.startswith("_") and name.endswith("_")) and not is_a(value, DESCRIPTORS)
 
 
 def users_class(reach: Reach, cls: type) -> None:
@@ -36,11 +44,19 @@ def users_class(reach: Reach, cls: type) -> None:
                 name,
                 reach.found(f"{qualname_of(cls)}.{name}", object.__getattribute__(member, "_value_")),
             )
+            further = static_dict(member)
+            for attribute in sorted(name for name in further if name not in _OF_MEMBERS):
+                place = f"{qualname_of(cls)}.{name}.{attribute}"
+                reach.watch.name(further, attribute, further[attribute])
+                reach.add("of member", name, attribute, reach.found(place, further[attribute]))
         members = {
             name: value
             for name, value in held.items()
-            if is_users_code(value) and name not in held["_member_map_"]
+            if name not in held["_member_map_"] and (is_users_code(value) or _is_written(name, value))
         }
+        boundary = held.get("_boundary_")
+        if boundary is not None:
+            reach.add("boundary", str(object.__getattribute__(boundary, "_name_")))
     fields = held.get("__dataclass_fields__")
     if isinstance(fields, dict):
         params = held.get("__dataclass_params__")
@@ -49,11 +65,17 @@ def users_class(reach: Reach, cls: type) -> None:
         )
         reach.add("dataclass", encode(flags, []))
         for name, field in fields.items():
-            reach.add("field", name, encode((field._field_type.name, field.init, field.compare), []))
+            facts = (field._field_type.name, field.init, field.compare, field.repr, field.hash)
+            reach.add("field", name, encode((*facts, field.kw_only is True), []))
+            metadata = dict(field.metadata)
+            if metadata:
+                reach.add("metadata", name, reach.found(f"{qualname_of(cls)}.{name} (metadata)", metadata))
             for part in (field.default, field.default_factory):
                 reach.add(
                     b"-" if type(part) is _NO_DEFAULT else reach.found(f"{qualname_of(cls)}.{name}", part)
                 )
+    elif type(held.get("__match_args__")) is tuple:
+        reach.add("match", encode(held["__match_args__"], []))
     said = declared_fields(held)
     if said is not None:
         reach.add("fields", reach.found(qualname_of(cls), said))

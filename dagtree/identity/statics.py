@@ -18,6 +18,7 @@ from .ownership import (
     is_library_class,
     is_library_function,
     members_of,
+    module_of,
     mro_of,
     public_name,
     qualname_of,
@@ -77,6 +78,18 @@ NOT_MEANT = frozenset(
         "__attrs_own_setattr__",
         "__replace__",
         "__copyreg__",
+        # What typing writes into protocols and typed dicts, which differs between versions.
+        "_is_protocol",
+        "_is_runtime_protocol",
+        "__protocol_attrs__",
+        "__non_callable_proto_members__",
+        "__required_keys__",
+        "__optional_keys__",
+        "__readonly_keys__",
+        "__mutable_keys__",
+        "__total__",
+        "__closed__",
+        "__extra_items__",
     ]
 )
 _DECLARATIONS = frozenset(
@@ -103,7 +116,15 @@ def meant_members(members: Mapping[str, Any], from_fields: bool) -> list[tuple[s
         and not is_a(members[name], DESCRIPTORS)
         and not (from_fields and is_generated(members[name]))
         and not (name == "__hash__" and members[name] is None)
+        and not is_of_typing(members[name])
     ]
+
+
+def is_of_typing(value: Any) -> bool:
+    """Whether typing put the function into a protocol."""
+    if type(value) in (staticmethod, classmethod):
+        value = value.__func__
+    return type(value) is types.FunctionType and value.__globals__.get("__name__") == "typing"
 
 
 def is_generated(value: Any) -> bool:
@@ -246,6 +267,8 @@ def file_of(name: str) -> str | None:
             continue
         try:
             spec = PathFinder.find_spec(".".join(parts[:end]), None if folders is None else list(folders))
+            if spec is None and end == 1:
+                spec = _from_hooks(name=parts[0])
         except (ImportError, ValueError):
             return None
         if spec is None:
@@ -254,6 +277,17 @@ def file_of(name: str) -> str | None:
         if folders is None and end < len(parts):
             return None
     return path if path and path.endswith(".py") else None
+
+
+def _from_hooks(name: str) -> Any:
+    """The spec that an installed import hook gives: those of editable installs."""
+    for finder in sys.meta_path:
+        kind: Any = finder if is_a(finder, type) else type(finder)
+        if module_of(kind).startswith("__editable__") and is_library_class(kind):
+            spec = finder.find_spec(name, None)
+            if spec is not None:
+                return spec
+    return None
 
 
 def unbelieved(name: str, path: str) -> list[types.CodeType]:

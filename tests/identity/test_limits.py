@@ -187,6 +187,24 @@ def test_a_compiled_module_of_the_users_counts_by_name_and_is_warned_of(tmp_path
     assert "the compiled module _statistics" in before
 
 
+@shows("What is changed elsewhere")
+def test_a_library_that_a_script_patches_is_seen_only_where_it_is_named(step: Any) -> None:
+    module = "import textwrap\ntextwrap.TextWrapper.fill = lambda self, text: {}\n"
+    before = textwrap.TextWrapper.fill
+    try:
+        used = "state.x = textwrap.fill('a')"  # which calls TextWrapper.fill
+        assert step(module.format(1), used).digest == step(module.format(2), used).digest
+    finally:
+        textwrap.TextWrapper.fill = before  # type: ignore[method-assign]
+
+
+@shows("Docstrings and annotations that code reads as data")
+def test_a_docstring_that_code_reads_is_not_seen(step: Any) -> None:
+    module = "def prompt():\n    'classify {}'\n"
+    run = "state.x = prompt.__doc__"
+    assert step(module.format("a"), run).digest == step(module.format("b"), run).digest
+
+
 @shows("Objects that can't be written down")
 def test_of_a_lock_only_the_type_counts_and_that_is_said(step: Any) -> None:
     run = "with LOCK: state.x = 1"
