@@ -22,7 +22,7 @@ from .holds import foreign, instance
 from .imported import import_when_run, later_file
 from .imports import Needed, imports_of
 from .library import NOT_CODE
-from .names import Mentions, computes_names, mentions_of, parts_of, supers_in
+from .names import Mentions, computes_names, mentions_of, supers_in
 from .outline import Outline, shown
 from .ownership import (
     is_a,
@@ -287,7 +287,8 @@ class Reach:
         self._function_parts(function)
         self._globals(function.__globals__, chains, written_in(code.co_filename, function.__globals__))
         self._free(function, mentions)
-        if shows_objects(mentions, definition):
+        if any(chain[0] in _SHOWERS for chain in chains):
+            # `str` and f-strings are about other things nearly always.
             self._attributes(frozenset({"__repr__"}), frozenset())
         if mentions.is_dynamic and (definition is None or computes_names(definition.node)):
             # getattr(self, f"by_{name}") may mean anything that there is.
@@ -437,12 +438,3 @@ _SHOWERS = frozenset({"repr", "ascii"})
 NAMED = (type, types.FunctionType, types.ModuleType)  # noted when they are visited, or not the user's
 CALLED = frozenset({types.MethodType, functools.partial, staticmethod, classmethod, property})
 _KNOWN_BASES = frozenset({"dagtree", "abc", "typing", "typing_extensions", "builtins"})
-
-
-def shows_objects(mentions: Mentions, definition: Any) -> bool:
-    """Whether code asks objects how they show themselves; `str` and f-strings are about other things nearly
-    always."""
-    if any(chain[0] in _SHOWERS for chain in mentions.chains):
-        return True
-    parts = [] if definition is None else parts_of(definition.node)
-    return any(type(part) is ast.FormattedValue and part.conversion == ord("r") for part in parts)
