@@ -4,18 +4,38 @@ they are when nothing can."""
 from __future__ import annotations
 
 import ast
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from .names import parts_of
+from .names import aliases_within, bound_in, parts_of, used_name
 
-__all__ = ["Lookups", "lookups_in"]
+__all__ = ["Lookups", "aliases_in", "lookups_in"]
 
-_BY_NAME = {"getattr": 1, "attrgetter": 0, "methodcaller": 0}
+_BY_NAME = {"getattr": 1, "getattr_static": 1, "attrgetter": 0, "methodcaller": 0}
 _TABLES = frozenset(
     {"globals", "vars", "locals", "__dict__", "modules", "__subclasses__", "__getattribute__"}
 )
-_IMPORTING = frozenset({"import_module", "__import__", "run_path", "run_module", "exec_module", "find_spec"})
+_IMPORTING = frozenset(
+    {"import_module", "__import__", "run_path", "run_module", "exec_module", "find_spec", "resolve_name"}
+)
 _RUNNING = frozenset({"eval", "exec", "compile"})
+_FROM_FILES = frozenset({"spec_from_file_location", "CDLL", "PyDLL", "LoadLibrary"})
+_FUNCTIONS = frozenset(
+    {*_BY_NAME, *_IMPORTING, *_RUNNING, *_FROM_FILES, "getmembers", "globals", "vars", "locals"}
+)
+_HOMES = {
+    "builtins": ("getattr", "eval", "exec", "compile", "globals", "vars", "locals", "__import__"),
+    "operator": ("attrgetter", "methodcaller"),
+    "importlib": ("import_module", "__import__"),
+    "importlib.util": ("find_spec", "spec_from_file_location"),
+    "runpy": ("run_path", "run_module"),
+    "inspect": ("getattr_static", "getmembers"),
+    "pkgutil": ("resolve_name",),
+    "ctypes": ("CDLL", "PyDLL"),
+}
+_NONE: Mapping[str, str] = {}
 
 
 @dataclass
@@ -28,29 +48,77 @@ class Lookups:
     unseen: list[tuple[int, str]] = field(default_factory=list)
 
 
-def lookups_in(tree: ast.AST) -> Lookups:
-    """The lookups by name in a syntax tree."""
+def lookups_in(tree: ast.AST, aliases: Mapping[str, str] = _NONE) -> Lookups:
+    """The lookups by name in a syntax tree. ``aliases``: names around it that mean a function with another
+    name, from ``aliases_in``.
+
+    A function that looks things up is followed where it is called with literal names. Used in any other way
+    it is a place where nobody can tell.
+    """
     found = Lookups()
     indexed: set[int] = set()
     parts = parts_of(tree)
+    meant = aliases_within(tree, _FUNCTIONS, aliases)
     for node in parts:
         if isinstance(node, ast.Subscript):
-            _subscript(node, found, indexed)
+            _subscript(node, found, indexed, meant)
     for node in parts:
         if isinstance(node, ast.Call):
-            _call(node, found, indexed)
+            indexed.add(id(node.func))
+            _call(node, found, indexed, meant)
+    bound = bound_in(tree) - set(meant)
+    indexed |= _renamed(parts, meant)
     for node in parts:
-        named = _name_of(node)
-        if named in ("__dict__", "__subclasses__", "__getattribute__") and id(node) not in indexed:
-            found.unseen.append((_line(node), f"`{named}`"))
+        if not isinstance(node, (ast.Name, ast.Attribute)) or not isinstance(node.ctx, ast.Load):
+            continue
+        named = used_name(node, meant)
+        if named in ("__dict__", "__subclasses__", "__getattribute__"):
+            if id(node) not in indexed or named != "__dict__":
+                found.unseen.append((_line(node), f"`{named}`"))
+        elif (
+            named in _FUNCTIONS
+            and id(node) not in indexed
+            and not (isinstance(node, ast.Name) and node.id in bound)
+        ):
+            found.unseen.append((_line(node), f"`{named}` as a value"))
     found.unseen.sort()
     return found
 
 
-def _subscript(node: ast.Subscript, found: Lookups, indexed: set[int]) -> None:
+def aliases_in(names: Mapping[str, object], mentioned: Iterable[str]) -> dict[str, str]:
+    """Those of the names ``mentioned`` that mean, in a function's globals, a function which looks things up
+    and has another name of its own, and that name: ``{"ga": "getattr"}``. Nothing is executed."""
+    meant: dict[int, str] = {}
+    for home, offered in _HOMES.items():
+        module = sys.modules.get(home)
+        held: Mapping[str, Any] = {} if module is None else vars(module)
+        if home == "builtins":
+            meant[id(module)] = home
+        meant.update((id(held[name]), name) for name in offered if name in held)
+    return {
+        name: own
+        for name in mentioned
+        if name in names and (own := meant.get(id(names[name]), name)) not in (name, "")
+    }
+
+
+def _renamed(parts: tuple[ast.AST, ...], meant: Mapping[str, str]) -> set[int]:
+    """What is only given another name, whose uses are looked at."""
+    found: set[int] = set()
+    for node in parts:
+        if isinstance(node, ast.NamedExpr) and node.target.id in meant:
+            found.add(id(node.value))
+        elif isinstance(node, ast.Assign) and len(node.targets) == 1:
+            target = node.targets[0]
+            if isinstance(target, ast.Name) and meant.get(target.id) == used_name(node.value, meant):
+                found.add(id(node.value))
+    return found
+
+
+def _subscript(node: ast.Subscript, found: Lookups, indexed: set[int], meant: Mapping[str, str]) -> None:
     """``globals()["augment"]``, ``sys.modules[name]``."""
     value = node.value
-    named = _name_of(value.func) if isinstance(value, ast.Call) else _name_of(value)
+    named = used_name(value.func if isinstance(value, ast.Call) else value, meant)
     if named not in _TABLES:
         return
     indexed.update((id(value), id(value.func) if isinstance(value, ast.Call) else 0))
@@ -63,39 +131,41 @@ def _subscript(node: ast.Subscript, found: Lookups, indexed: set[int]) -> None:
         found.imports.add(literal)
 
 
-def _call(node: ast.Call, found: Lookups, indexed: set[int]) -> None:
-    named = _name_of(node.func)
+def _call(node: ast.Call, found: Lookups, indexed: set[int], meant: Mapping[str, str]) -> None:
+    named = used_name(node.func, meant)
+    literal = _literal(node.args[0]) if node.args else None
     if named in _BY_NAME:
         place = _BY_NAME[named]
         sought = node.args[place : place + 1] if named != "attrgetter" else node.args
         if not sought or any(_literal(one) is None for one in sought):
             found.unseen.append((_line(node), f"`{named}` with a computed name"))
     elif named in _IMPORTING:
-        literal = _literal(node.args[0]) if node.args else None
         if literal is None or named in ("run_path", "exec_module"):
             found.unseen.append((_line(node), f"`{named}` with a computed name"))
-        elif not literal.startswith("."):
-            found.imports.add(literal)
-        else:
+        elif literal.startswith("."):
             found.unseen.append((_line(node), f"`{named}` with a relative name"))
-    elif named in _RUNNING and isinstance(node.func, ast.Name):
-        literal = _literal(node.args[0]) if node.args else None
+        elif named == "resolve_name":
+            steps = literal.partition(":")[0].split(".")
+            found.imports.update(".".join(steps[:end]) for end in range(1, len(steps) + 1))
+        else:
+            found.imports.add(literal)
+    elif named in _RUNNING:
         inner = None if literal is None else _parsed(literal)
         if inner is None:
             found.unseen.append((_line(node), f"`{named}` of a computed text"))
         else:
             found.chains.update((part.id,) for part in ast.walk(inner) if isinstance(part, ast.Name))
-    elif named in ("globals", "vars", "locals") and id(node) not in indexed and not _is_item(node):
+    elif named in _FROM_FILES:
+        found.unseen.append((_line(node), f"`{named}` of a file"))
+    elif named == "getmembers":
+        found.unseen.append((_line(node), "`getmembers()`"))
+    elif named in ("globals", "vars", "locals") and id(node) not in indexed and not _is_item(node, named):
         found.unseen.append((_line(node), f"`{named}()`"))
 
 
-def _is_item(node: ast.Call) -> bool:
+def _is_item(node: ast.Call, named: str) -> bool:
     """``vars(self)``: the attributes of one object, whose values were set in code that counts."""
-    return _name_of(node.func) == "vars" and len(node.args) == 1 and isinstance(node.args[0], ast.Name)
-
-
-def _name_of(node: ast.AST) -> str:
-    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+    return named == "vars" and len(node.args) == 1 and isinstance(node.args[0], ast.Name)
 
 
 def _literal(node: ast.AST) -> str | None:

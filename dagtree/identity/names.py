@@ -9,21 +9,50 @@ from __future__ import annotations
 
 import ast
 import opcode
+import operator
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import CodeType
+from typing import Any
 
-__all__ = ["Mentions", "chain_of", "computes_names", "mentions_of", "parts_of", "supers_in"]
+__all__ = [
+    "Mentions",
+    "aliases_within",
+    "bound_in",
+    "called_name",
+    "chain_of",
+    "computes_names",
+    "getter_names",
+    "mentions_of",
+    "parts_of",
+    "supers_in",
+    "used_name",
+]
 
 _NAMES = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
 _ATTRIBUTES = ("LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR", "DELETE_ATTR", "LOAD_SUPER_ATTR")
 _TRANSPARENT = ("CACHE", "PUSH_NULL", "NOP")
-_DYNAMIC = frozenset({"getattr", "setattr", "hasattr", "delattr", "attrgetter", "methodcaller", "operator"})
+_DYNAMIC = frozenset(
+    {
+        "getattr",
+        "setattr",
+        "hasattr",
+        "delattr",
+        "attrgetter",
+        "methodcaller",
+        "operator",
+        "getattr_static",
+        "__getattribute__",
+    }
+)
 _COMPUTING = frozenset(
     {
         "getattr",
         "attrgetter",
         "methodcaller",
+        "getattr_static",
+        "getmembers",
         "vars",
         "eval",
         "exec",
@@ -32,6 +61,9 @@ _COMPUTING = frozenset(
         "__getattribute__",
     }
 )
+_BUILTINS = frozenset({"getattr", "eval", "exec", "compile", "globals", "vars", "locals"})
+"""What is called as a name of its own, or from ``builtins``: ``model.eval()`` is another thing."""
+
 _SHIFTS = {"LOAD_GLOBAL": 1, "LOAD_ATTR": 1 if sys.version_info >= (3, 12) else 0, "LOAD_SUPER_ATTR": 2}
 
 
@@ -45,6 +77,8 @@ _TRANSPARENT_CODES = frozenset(_opcodes(_TRANSPARENT))
 _DEREF_CODES = frozenset(_opcodes(("LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF")))
 _BODIES = ("body", "orelse", "finalbody", "handlers", "cases")
 _EXTENDED = opcode.EXTENDED_ARG
+_LOAD_CONST = opcode.opmap["LOAD_CONST"]
+_MATCH_CLASS = opcode.opmap["MATCH_CLASS"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,36 +94,50 @@ class Mentions:
 
 
 _MAX_KEPT = 10_000
-_kept: dict[int, tuple[CodeType, Mentions]] = {}
+_kept: dict[tuple[int, bool], tuple[CodeType, Mentions]] = {}
 
 
-def mentions_of(code: CodeType) -> Mentions:
-    """All that ``code`` and the functions, comprehensions and classes written in it mention."""
-    kept = _kept.get(id(code))
+def mentions_of(code: CodeType, is_dynamic: bool = False) -> Mentions:
+    """All that ``code`` and the functions, comprehensions and classes written in it mention.
+
+    ``is_dynamic`` says that it looks attributes up by name, where the code itself doesn't show it: under
+    another name (``ga = getattr``).
+    """
+    kept = _kept.get((id(code), is_dynamic))
     if kept is None or kept[0] is not code:
         if len(_kept) >= _MAX_KEPT:
             _kept.clear()
-        kept = _kept[id(code)] = code, _mentions_of(code)
+        kept = _kept[id(code), is_dynamic] = code, _mentions_of(code, is_dynamic)
     return kept[1]
 
 
-def _mentions_of(code: CodeType) -> Mentions:
+def _mentions_of(code: CodeType, is_dynamic: bool) -> Mentions:
     chains: set[tuple[str, ...]] = set()
     attributes: set[str] = set()
     free: set[tuple[str, ...]] = set()
     strings: set[str] = set()
     _scan(code, chains, attributes, free, strings)
     heads = {chain[0] for chain in chains}
-    if heads & _DYNAMIC or attributes & _DYNAMIC:
-        # getattr(state, "normalise") names its method in a string.
-        attributes |= {string for string in strings if string.isidentifier()}
+    used = _names_used(code)
+    if is_dynamic or used & _DYNAMIC:
+        # getattr(state, "normalise") and attrgetter("inner.scale") name attributes in strings.
+        attributes |= {part for string in strings for part in string.split(".") if part.isidentifier()}
     return Mentions(
         frozenset(chains),
         frozenset(attributes),
         "super" in heads or "__class__" in code.co_freevars,
         frozenset(free),
-        bool(heads & _COMPUTING or attributes & _COMPUTING),
+        is_dynamic or bool(used & _COMPUTING),
     )
+
+
+def _names_used(code: CodeType) -> set[str]:
+    """Globals, attributes and what is imported, under their own names."""
+    used = set(code.co_names)
+    for const in code.co_consts:
+        if isinstance(const, CodeType):
+            used |= _names_used(const)
+    return used
 
 
 def _scan(
@@ -101,6 +149,7 @@ def _scan(
 ) -> None:
     content, names = code.co_code, code.co_names
     extended = 0
+    const_before = -1
     chain: list[str] = []
     into = chains
     deref_names = code.co_varnames[:0]
@@ -114,6 +163,13 @@ def _scan(
             extended = argument
             continue
         extended = 0
+        if operation == _LOAD_CONST:
+            const_before = argument
+        elif operation == _MATCH_CLASS and const_before >= 0:
+            # `case State(alpha=0)` takes attributes that a tuple names.
+            named = code.co_consts[const_before]
+            attributes.update(named if type(named) is tuple else ())
+            attributes.add("__match_args__")
         if operation in _NAME_CODES:
             if chain:
                 into.add(tuple(chain))
@@ -171,23 +227,98 @@ def parts_of(tree: ast.AST) -> tuple[ast.AST, ...]:
     return parts
 
 
-def computes_names(node: ast.AST) -> bool:
-    """Whether code in a syntax tree looks names up that aren't written there as they are."""
-    for part in parts_of(node):
-        if isinstance(part, ast.Attribute) and part.attr in ("__dict__", "__getattribute__"):
-            return True
-        name = part.func if isinstance(part, ast.Call) else None
-        called = (
-            name.id if isinstance(name, ast.Name) else name.attr if isinstance(name, ast.Attribute) else ""
-        )
-        if not isinstance(part, ast.Call) or called not in _COMPUTING:
+def bound_in(tree: ast.AST) -> frozenset[str]:
+    """The arguments and the variables that are written in a syntax tree."""
+    return frozenset(
+        part.arg if isinstance(part, ast.arg) else part.id
+        for part in parts_of(tree)
+        if isinstance(part, ast.arg) or (isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store))
+    )
+
+
+def aliases_within(tree: ast.AST, known: frozenset[str], around: Mapping[str, str]) -> dict[str, str]:
+    """The names that a syntax tree gives to functions which are ``known`` by another one, and those from
+    ``around``: ``from importlib import import_module as im``, ``ga = getattr``, ``import builtins as b``."""
+    found = dict(around)
+    pairs: list[tuple[str, ast.expr]] = []
+    for part in parts_of(tree):
+        if isinstance(part, (ast.Import, ast.ImportFrom)):
+            for alias in part.names:
+                if alias.asname and (alias.name in known or alias.name == "builtins"):
+                    found[alias.asname] = alias.name
+        elif isinstance(part, ast.Assign) and len(part.targets) == 1:
+            if isinstance(part.targets[0], ast.Name):
+                pairs.append((part.targets[0].id, part.value))
+        elif isinstance(part, ast.NamedExpr):
+            pairs.append((part.target.id, part.value))
+    for _ in range(3):  # a = getattr; b = a
+        for name, value in pairs:
+            used = used_name(value, found)
+            if used in known and name not in found and name != used:
+                found[name] = used
+    return found
+
+
+def used_name(node: ast.AST, aliases: Mapping[str, str]) -> str:
+    """What ``node`` is called where it comes from: ``getattr`` for ``builtins.getattr`` and for ``ga``; the
+    last name of a dotted one; nothing for what has no name, and for ``model.eval``."""
+    if isinstance(node, ast.NamedExpr):
+        return used_name(node.value, aliases)
+    if isinstance(node, ast.Name):
+        return aliases.get(node.id, node.id)
+    if not isinstance(node, ast.Attribute):
+        return ""
+    if node.attr in _BUILTINS:
+        base = node.value
+        name = aliases.get(base.id, base.id) if isinstance(base, ast.Name) else ""
+        return node.attr if name in ("builtins", "__builtins__") else ""
+    return node.attr
+
+
+def called_name(node: ast.Call, aliases: Mapping[str, str]) -> str:
+    return used_name(node.func, aliases)
+
+
+def computes_names(node: ast.AST, aliases: Mapping[str, str] | None = None) -> bool:
+    """Whether code in a syntax tree looks names up that aren't written there as they are. ``aliases``: names
+    around it that mean a function with another name."""
+    meant = aliases_within(node, _COMPUTING, aliases or {})
+    bound = bound_in(node) - set(meant)
+    parts = parts_of(node)
+    called: set[int] = set()
+    for part in parts:
+        if isinstance(part, (ast.Assign, ast.NamedExpr)) and used_name(part.value, meant) in _COMPUTING:
+            called.add(id(part.value))  # an alias, whose uses count
+        if not isinstance(part, ast.Call) or (name := called_name(part, meant)) not in _COMPUTING:
             continue
-        sought = part.args[1:2] if called == "getattr" else part.args
+        called.add(id(part.func))
+        sought = part.args[1:2] if name in ("getattr", "getattr_static") else part.args
         if not sought or not all(isinstance(one, ast.Constant) for one in sought):
             return True
-        if called in ("eval", "exec"):
+        if name in ("eval", "exec", "__getattribute__"):
             return True
-    return False
+    return any(
+        id(part) not in called and used_name(part, meant) in _COMPUTING and not _is_bound(part, bound)
+        for part in parts
+        if isinstance(part, (ast.Name, ast.Attribute)) and isinstance(part.ctx, ast.Load)
+    )
+
+
+def _is_bound(node: ast.AST, bound: frozenset[str]) -> bool:
+    return isinstance(node, ast.Name) and node.id in bound
+
+
+def getter_names(value: Any) -> frozenset[str]:
+    """The attributes that an ``operator.attrgetter`` or ``operator.methodcaller`` takes; none for anything
+    else."""
+    if type(value) is operator.attrgetter:
+        texts = value.__reduce__()[1]
+    elif type(value) is operator.methodcaller:
+        made = value.__reduce__()
+        texts = getattr(made[0], "args", ())[:1] or made[1][:1]
+    else:
+        return frozenset()
+    return frozenset(part for text in texts for part in str(text).split("."))
 
 
 def chain_of(node: ast.AST) -> tuple[str, ...] | None:

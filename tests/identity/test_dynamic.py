@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import itertools
+import operator
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -14,7 +16,8 @@ from typing import Any
 import pytest
 
 import dagtree as dg
-from dagtree.identity.dynamic import lookups_in
+from dagtree.identity.dynamic import aliases_in, lookups_in
+from dagtree.identity.names import computes_names, getter_names, mentions_of
 from dagtree.identity.source import recipe_code
 
 _names = itertools.count()
@@ -153,3 +156,111 @@ def test_adding_an_attribute_that_a_computed_name_may_mean_changes_the_code() ->
 
     assert with_method(1) == with_method(1)
     assert with_method(1) != with_method(2)
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("from importlib import import_module as im\nim(k)", "`import_module` with a computed name"),
+        ("ev = eval\nev(k)", "`eval` of a computed text"),
+        ("ga = getattr\nga(o, k)", "`getattr` with a computed name"),
+        ("ga = getattr\nf(ga)", "`getattr` as a value"),
+        ("builtins.eval(k)", "`eval` of a computed text"),
+        ("import builtins as b\nb.exec(k)", "`exec` of a computed text"),
+        ("(g := getattr)(o, k)", "`getattr` with a computed name"),
+        ("map(getattr, objects, names)", "`getattr` as a value"),
+        ("functools.reduce(getattr, names, o)", "`getattr` as a value"),
+        ("def f(o, k, ga=getattr): return ga(o, k)", "`getattr` as a value"),
+        ("table = {'get': operator.attrgetter}", "`attrgetter` as a value"),
+        ("inspect.getattr_static(o, k)", "`getattr_static` with a computed name"),
+        ("inspect.getmembers(o)", "`getmembers()`"),
+        ("pkgutil.resolve_name(k)", "`resolve_name` with a computed name"),
+        ("importlib.util.spec_from_file_location('a', 'a.py')", "`spec_from_file_location` of a file"),
+        ("ctypes.CDLL('a.so')", "`CDLL` of a file"),
+    ],
+)
+def test_a_lookup_under_another_name_or_as_a_value_is_pointed_out(text: str, what: str) -> None:
+    assert [name for _, name in lookups_in(ast.parse(text)).unseen] == [what]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model.eval()",
+        "run = model.eval",
+        "re.compile('a')",
+        "def f(compile=False): return compile",
+        "ga = getattr\nga(o, 'k')",
+        "inspect.getattr_static(o, 'k')",
+    ],
+)
+def test_what_only_looks_like_a_lookup_is_not_pointed_out(text: str) -> None:
+    tree = ast.parse(text)
+    assert lookups_in(tree).unseen == []
+    assert not computes_names(tree)
+
+
+def test_literal_names_are_followed_through_other_names() -> None:
+    names = {"im": importlib.import_module, "ga": getattr, "ev": eval, "x": 1, "getattr": getattr}
+    aliases = aliases_in(names, ["im", "ga", "ev", "x", "getattr", "missing"])
+    assert aliases == {"im": "import_module", "ga": "getattr", "ev": "eval"}
+    found = lookups_in(ast.parse("im('plugin')\nev('helper(1)')\nga(o, 'k')"), aliases)
+    assert (found.imports, found.chains, found.unseen) == ({"plugin"}, {("helper",)}, [])
+    assert lookups_in(ast.parse("pkgutil.resolve_name('a.b:c')")).imports == {"a", "a.b"}
+    inside = lookups_in(ast.parse("from importlib import import_module as im\nim('plugin')"))
+    assert inside.imports == {"plugin"}
+    assert [name for _, name in lookups_in(ast.parse("ga(o, k)"), aliases).unseen] == [
+        "`getattr` with a computed name"
+    ]
+    assert computes_names(ast.parse("ga(o, k)"), aliases)
+    assert not computes_names(ast.parse("ga(o, 'k')"), aliases)
+    assert computes_names(ast.parse("map(getattr, objects, names)"))
+
+
+def test_aliases_are_found_without_asking_what_has_the_names() -> None:
+    class Asked:
+        def __eq__(self, other: object) -> bool:
+            raise AssertionError("asked")
+
+        __hash__ = None  # type: ignore[assignment]
+
+    assert aliases_in({"a": Asked(), "b": operator, "m": inspect.getmembers}, ["a", "b", "m"]) == {
+        "m": "getmembers"
+    }
+
+
+def test_names_in_strings_count_part_by_part_and_under_other_names() -> None:
+    def dotted(state: Any) -> Any:
+        return operator.attrgetter("inner.scale")(state)
+
+    def renamed(state: Any) -> Any:
+        return _get(state, "by_alias")
+
+    def ordinary(state: Any) -> Any:
+        return print("by_alias")
+
+    assert {"inner", "scale"} <= mentions_of(dotted.__code__).attributes
+    assert "by_alias" in mentions_of(renamed.__code__, is_dynamic=True).attributes
+    assert "by_alias" not in mentions_of(ordinary.__code__).attributes
+
+
+def test_the_attributes_that_a_pattern_takes_count() -> None:
+    def matching(state: Any) -> Any:
+        match state:
+            case State(alpha=0, beta=found):
+                return found
+        return print("gamma", ("delta",))
+
+    taken = mentions_of(matching.__code__).attributes
+    assert {"alpha", "beta"} <= taken
+    assert not {"gamma", "delta"} & taken
+
+
+def test_the_attributes_that_a_getter_takes_are_told() -> None:
+    assert getter_names(operator.attrgetter("a.b", "c")) == {"a", "b", "c"}
+    assert getter_names(operator.methodcaller("norm", "x")) == {"norm"}
+    assert getter_names(operator.methodcaller("norm", 1, axis="x")) == {"norm"}
+    assert getter_names(operator.itemgetter("norm")) == frozenset()
+
+
+_get = getattr
