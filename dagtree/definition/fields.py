@@ -201,6 +201,8 @@ def bind(
 
 def _listed(cls: type, declared: Mapping[str, Any], where: str) -> tuple[str, ...]:
     listed = declared.get(where, ())
+    if where == "ignores" and listed is None:  # As `version = None` and `depends_on = None` are.
+        return ()
     if (
         isinstance(listed, str)
         or not isinstance(listed, Iterable)

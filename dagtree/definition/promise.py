@@ -184,23 +184,43 @@ class ExperimentStatePromise:
         return f"<promise {self.key[:8]} {self.label}{' ' + ', '.join(self.tags) if self.tags else ''}>"
 
 
-def promises_in(value: Any) -> Iterator[ExperimentStatePromise]:
-    """The promises in what a property holds: in lists, tuples, dicts. DefinitionError for one elsewhere."""
+def promises_in(value: Any, entered: dict[int, Any] | None = None) -> Iterator[ExperimentStatePromise]:
+    """The promises in what a property holds: in lists, tuples, dicts. DefinitionError for one elsewhere.
+
+    A value that contains itself is gone through once. ``entered`` are, by id, the containers around the
+    value, and those in which no promise was found.
+    """
     if isinstance(value, ExperimentStatePromise):
         yield value
-    elif isinstance(value, dict | list | tuple):
-        for inner in value.values() if isinstance(value, dict) else value:
-            yield from promises_in(inner)
-    elif hasattr(type(value), "to_promise") and hasattr(type(value), "__dagtree_key__"):
+        return
+    is_open = isinstance(value, dict | list | tuple)
+    if not is_open and hasattr(type(value), "to_promise") and hasattr(type(value), "__dagtree_key__"):
         yield value.to_promise()
-    elif any(True for inner in _inside(value) for _ in promises_in(inner)):
-        raise DefinitionError(
-            f"A node inside a {type(value).__name__} would not be computed first. Give it as the property "
-            f"itself, or in a list, a tuple or a dict."
-        )
+        return
+    inside = _inside(value)
+    entered = {} if entered is None else entered
+    if not inside or id(value) in entered:
+        return
+    entered[id(value)] = value
+    found = False
+    for inner in inside:
+        for promise in promises_in(inner, entered):
+            if not is_open:
+                raise DefinitionError(
+                    f"A node inside a {type(value).__name__} would not be computed first. Give it as the "
+                    f"property itself, or in a list, a tuple or a dict."
+                )
+            found = True
+            yield promise
+    if found:
+        del entered[id(value)]
 
 
 def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, list | tuple):
+        return value
+    if isinstance(value, dict):
+        return value.values()
     if isinstance(value, set | frozenset):
         return value
     if isinstance(value, partial):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,45 @@ def test_ignores_add_up_along_the_bases(root: Any) -> None:
     assert Child(amount=2)(root).key != key
 
 
+def test_none_names_nothing_and_leaves_what_the_bases_name(root: Any) -> None:
+    class Plain(dg.Recipe):
+        ignores = None
+        amount: int = 1
+
+        def run(self, state: Number) -> Number:
+            return state
+
+    class Further(Say):
+        ignores = None
+
+    assert Plain(amount=1)(root).key != Plain(amount=2)(root).key
+    assert Further(verbose=True)(root) is Further(verbose=False)(root)
+
+
+def test_an_ignored_value_that_contains_itself_is_no_trouble(exp: Any, root: Any) -> None:
+    looped: list[Any] = [1, {"inner": ()}]
+    looped += [looped, {"again": looped}]
+    held = partial(shout)
+    held.keywords["itself"] = held
+    wide: list[Any] = [[] for _ in range(30)]
+    for one in wide:
+        one += wide
+    for log in (wide, held, looped):
+        promise = Say(log=log)(root)
+    exp.run()
+    again = promise.get().seen[1]
+    assert again[2] is again[3]["again"] is again
+
+
+def test_a_node_in_a_value_that_contains_itself_is_found(root: Any) -> None:
+    looped: list[Any] = []
+    looped += [looped, [looped, {"node": Say()(root)}]]
+    with pytest.raises(dg.DefinitionError, match=r"Say\.log holds a node, and `ignores` names it"):
+        Say(log=looped)(root)
+    with pytest.raises(dg.UnsupportedValueError, match=r"amount.* contains itself"):
+        Say(amount=looped)(root)
+
+
 def test_a_name_that_is_no_property_is_refused_at_the_class() -> None:
     with pytest.raises(
         dg.PropertyError, match=r"Wrong\.ignores names `verbos`, which is no property.*mean `verbose`"
@@ -207,7 +247,7 @@ def test_a_name_that_is_no_property_is_refused_at_the_class() -> None:
             ignores = ("model",)
 
 
-@pytest.mark.parametrize("ignores", ["verbose", 3, None, [1]])
+@pytest.mark.parametrize("ignores", ["verbose", 3, [1]])
 def test_what_is_no_list_of_names_is_refused_at_the_class(ignores: Any) -> None:
     with pytest.raises(dg.PropertyError, match=r"Wrong\.ignores must be a list of names"):
         type("Wrong", (dg.Recipe,), {"PROPERTIES": ["verbose"], "ignores": ignores})

@@ -240,6 +240,14 @@ def test_a_bare_entry_is_refused_at_the_class() -> None:
         assert 'ends in a comma: ("data.csv",)' in str(caught.value)
 
 
+def test_an_empty_text_is_refused_at_the_class() -> None:
+    for entries in (("",), ("data.csv", ""), [""]):
+        with pytest.raises(
+            dg.DefinitionError, match=r"Step\.depends_on names the empty text, .* write \"\.\""
+        ):
+            recipe(entries)
+
+
 # -- files and folders -------------------------------------------------------------------------------------
 
 
