@@ -8,6 +8,7 @@ import ast
 import os
 import sys
 from collections.abc import Iterable
+from functools import partial
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -79,9 +80,14 @@ def _import(reach: Reach, module: str, names: frozenset[str] | None, home: str) 
     reach.add("import", later_file(reach, path, module))
 
 
+def _is_loaded(module: str) -> bool:
+    return module in sys.modules
+
+
 def _changed_since(reach: Reach, module: str, path: str, tree: ast.Module) -> None:
     """Count what a loaded module holds instead of what its source says: ``config.RATE = 5``."""
     loaded = sys.modules.get(module)
+    reach.watch.look(partial(_is_loaded, module), loaded is not None)
     if loaded is None:
         return
     held: dict[str, Any] = ModuleType.__getattribute__(loaded, "__dict__")

@@ -1,0 +1,282 @@
+"""Edits that change what `run` computes, each of which once left its key as it was."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dagtree as dg
+from dagtree.identity.source import function_code, recipe_code
+
+_names = itertools.count()
+
+STATE = """
+import dagtree as dg
+
+
+class State(dg.ExperimentState):
+    NONHASHED_ATTRIBUTES = ["x"]
+
+    def norm(self):
+        return {0}
+"""
+HELP = "def f(x):\n    return x + {0}\nRATE = {0}\nclass Box:\n    def go(self):\n        return {0}\n"
+
+
+@pytest.fixture
+def digest_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
+    """The fingerprint of `Step` in a package of these modules, with a number put into each."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    made: list[str] = []
+
+    def digest(number: int, *, run: str, top: str = "", **modules: str) -> str:
+        package = f"false_hits_{next(_names)}"
+        made.append(package)
+        folder = tmp_path / package
+        folder.mkdir()
+        step = (
+            "import dagtree as dg\nfrom .state import State\n"
+            + textwrap.dedent(top)
+            + ("" if "class Step" in top else "\nclass Step(dg.Recipe):\n    pass\n")
+            + "\ndef run(self, state):\n"
+            + textwrap.indent(textwrap.dedent(run).strip(), " " * 4)
+            + "\n    return state\nStep.run = run\n"
+        )
+        texts = {"__init__": "", "state": STATE, "helper": HELP, "step": step, **modules}
+        for name, text in texts.items():
+            filled = textwrap.dedent(text).replace("{0}", str(number)).replace("PACKAGE", package)
+            (folder / f"{name}.py").write_text(filled)
+        importlib.invalidate_caches()
+        module = importlib.import_module(f"{package}.step")
+        return recipe_code(module.Step, module.State).digest
+
+    yield digest
+    for name in [name for name in sys.modules if name.partition(".")[0] in made]:
+        del sys.modules[name]
+
+
+CASES: dict[str, dict[str, str]] = {
+    "a late import's own late import": {
+        "run": """
+            from .late import g
+            state.x = g(1)
+        """,
+        "late": """
+            def g(x):
+                from .helper import f
+                return f(x)
+        """,
+    },
+    "a method of the state that a late import calls": {
+        "run": """
+            from .late import g
+            state.x = g(state)
+        """,
+        "late": """
+            def g(s):
+                return s.norm()
+        """,
+    },
+    "a constant of the package that is taken late": {
+        "run": """
+            from . import RATE
+            state.x = RATE
+        """,
+        "__init__": "A, RATE = 1, {0}",
+    },
+    "the order of statements in a module imported late": {
+        "run": """
+            from .late import R
+            state.x = R
+        """,
+        "late": """
+            R = 1
+            if {0} == 1:
+                R = 2
+        """,
+    },
+    "a module under another name": {
+        "top": "from . import helper",
+        "run": """
+            m = helper
+            state.x = m.f(1)
+        """,
+    },
+    "a module in a table": {
+        "top": """
+            from . import helper
+            B = {'a': helper}
+        """,
+        "run": "state.x = B['a'].f(1)",
+    },
+    "a module as a default": {
+        "top": """
+            from . import helper
+            def g(m=helper): return m.f(1)
+        """,
+        "run": "state.x = g()",
+    },
+    "a module as an attribute of a class": {
+        "top": """
+            from . import helper
+            class Backend:
+                ops = helper
+        """,
+        "run": "state.x = Backend.ops.f(1)",
+    },
+    "an attribute of a module by a literal name": {
+        "top": "from . import helper",
+        "run": "state.x = getattr(helper, 'f')(1)",
+    },
+    "a function that is the key of a table": {
+        "top": """
+            from .helper import f
+            W = {f: 0.3}
+        """,
+        "run": "state.x = [k(1) for k in W]",
+    },
+    "an instance that is the key of a table": {
+        "top": """
+            class K:
+                def __init__(self, a): self.a = a
+            W = {K({0}): 1}
+        """,
+        "run": "state.x = [k.a for k in W]",
+    },
+    "the order of a table": {
+        "top": "W = {'a': 1, 'b': 2} if {0} == 1 else {'b': 2, 'a': 1}",
+        "run": "state.x = list(W)",
+    },
+    "a base of the recipe through a sibling": {
+        "top": """
+            class Base(dg.Recipe):
+                def scale(self): return {0}
+            class Plain(Base):
+                pass
+            class Step(Base):
+                def scale(self): return 7
+        """,
+        "run": "state.x = Plain().scale()",
+    },
+    "a base of the recipe in a list": {
+        "top": """
+            class Mix:
+                def go(self): return {0}
+            MIX = [Mix]
+            class Step(Mix, dg.Recipe):
+                def go(self): return 7
+        """,
+        "run": "state.x = [c.go(self) for c in MIX]",
+    },
+    "a field of a plain mixin": {
+        "top": """
+            class Mix:
+                rate: float = {0}
+            class Step(Mix, dg.Recipe):
+                pass
+        """,
+        "run": "state.x = self.rate",
+    },
+    "a hook that a library's base calls": {
+        "top": """
+            import ast
+            class Step(dg.Recipe, ast.NodeVisitor):
+                def visit_Name(self, node): return {0}
+        """,
+        "run": "state.x = self.visit(ast.parse('a'))",
+    },
+    "a private constant of an enum": {
+        "top": """
+            import enum
+            class E(enum.Enum):
+                A = 1
+                __scale = {0}
+                def go(self): return self.__scale
+        """,
+        "run": "state.x = E.A.go()",
+    },
+    "the metadata of a field": {
+        "top": """
+            import dataclasses
+            @dataclasses.dataclass
+            class C:
+                a: int = dataclasses.field(default=1, metadata={'w': {0}})
+        """,
+        "run": "state.x = dataclasses.fields(C)[0].metadata['w']",
+    },
+    "how the state shows itself": {
+        "run": "state.x = repr(state)",
+        "state": STATE + "\n    def __repr__(self):\n        return '{0}'\n",
+    },
+}
+
+
+@pytest.mark.parametrize("case", list(CASES))
+def test_the_edit_changes_the_key(digest_of: Callable[..., str], case: str) -> None:
+    one, same, other = (digest_of(number, **CASES[case]) for number in (1, 1, 2))
+    assert one == same
+    assert one != other
+
+
+def test_what_was_changed_in_a_loaded_module_counts_where_it_is_imported_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "config_of_false_hits.py").write_text("RATE = 1\n")
+    importlib.invalidate_caches()
+
+    class Step(dg.Recipe):
+        def run(self, state: Any) -> Any:
+            from config_of_false_hits import RATE  # type: ignore[import-not-found]
+
+            state.x = RATE
+            return state
+
+    before = recipe_code(Step, dg.ExperimentState).digest
+    module = importlib.import_module("config_of_false_hits")
+    assert recipe_code(Step, dg.ExperimentState).digest == before
+    module.RATE = 5  # type: ignore[attr-defined]
+    assert recipe_code(Step, dg.ExperimentState).digest != before
+    module.RATE = 1  # type: ignore[attr-defined]
+    assert recipe_code(Step, dg.ExperimentState).digest == before
+    del sys.modules["config_of_false_hits"]
+
+
+class Equal(type):
+    def __eq__(cls, other: object) -> bool:
+        raise AssertionError("a fingerprint asked a metaclass")
+
+    def __hash__(cls) -> int:
+        raise AssertionError("a fingerprint asked a metaclass")
+
+
+class Odd(metaclass=Equal):
+    def go(self) -> int:
+        return 1
+
+
+class UsesOdd(dg.Recipe):
+    def run(self, state: Any) -> Any:
+        state.x = Odd().go()
+        return state
+
+
+def test_a_metaclass_is_not_asked_whether_classes_are_equal() -> None:
+    assert any(part.name == "Odd.go" for part in recipe_code(UsesOdd, dg.ExperimentState).sources)
+
+
+def scaled(factor: int, state: Any) -> int:
+    return factor
+
+
+def test_functions_that_come_and_go_are_never_taken_for_each_other() -> None:
+    digests = {function_code(partial(scaled, factor), None).digest for factor in range(200)}
+    assert len(digests) == 200
