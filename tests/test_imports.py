@@ -17,15 +17,14 @@ PACKAGE = Path(dagtree.__file__).parent
 
 # In order: a room imports only rooms above it, and a file only files above it in its room.
 LAYOUT = """
-identity:   names dynamic advice canonical standard arrays frames ownership objects models outline differ library
-            compiled blocks written syntax watch statics imports classes holds imported content
-            reach
-            declared source key
+identity:   names dynamic advice canonical standard arrays frames ownership objects models
+            outline differ library compiled blocks written syntax watch statics imports classes
+            holds imported content reach declared source key
 definition: fields state recipe promise tree
 storage:    describe notes record lines scripts buffer rebuild pickling payload tensors store files
             tensorfile reading sharing writing index indexfile ledger local
-execution:  environment generators kinds output report explain reasons plan handle current task assemble progress step
-            schedulers rounds run
+execution:  environment generators kinds output report explain reasons plan handle current task
+            assemble progress step schedulers rounds run
 analysis:   order text facts recorded select html nodeset measure picture layout dot outline svg draw graph
 """
 ROOMS = {room: files.split() for room, files in re.findall(r"(\w+):([\w\s]+?)(?=\w+:|$)", LAYOUT)}

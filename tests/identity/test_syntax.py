@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 import dagtree
 from dagtree.identity import syntax
+from dagtree.identity.imports import imports_of
 from dagtree.identity.names import parts_of
-from dagtree.identity.slices import imports_of
 from dagtree.identity.source import recipe_code
 from dagtree.identity.syntax import Definition, code_bytes, definition_of, tree_bytes, written_in
 from dagtree.identity.written import names_written
