@@ -22,9 +22,8 @@ from .errors import (
     StorageError,
     TreeError,
 )
-from .identity.source import Code
 from .reopening import Beside, kept_state_class, missing_code
-from .storage.describe import describe, understand
+from .storage.describe import describe
 from .storage.local import LocalStore
 from .storage.notes import Note
 from .storage.record import Record
@@ -223,19 +222,28 @@ class Experiment:
     def explain(self, node: HasPromise | None = None) -> Explanations | Explanation:
         """Why a node (a promise, or a node of the graph) would be computed: what is kept of it, or the
         closest node that is kept and what differs; of a cached one, when and where it was computed and what
-        its key covers. Without a node, all that are defined. Computes nothing.
+        its key covers. Without a node, all that are defined; of a restored experiment, all of its graph.
+        Computes nothing, and changes nothing.
         """
+        from .analysis.nodeset import Node
         from .execution.explain import Explanations
         from .execution.reasons import Reasons
 
         self._store.refresh()
         reasons = Reasons(self._store, self._store.problems())
         if node is not None:
+            loader = getattr(getattr(node, "_tree", None), "loader", None)
+            if isinstance(loader, _Loader) and loader.experiment is self and isinstance(node, Node):
+                return reasons.explain(self._seen(node.key))
             promise = node.to_promise()
             if promise.tree is not self._tree:
                 raise TreeError(f"{promise!r} belongs to another experiment: {promise.tree.experiment}.")
             return reasons.explain(promise)
-        return Explanations([reasons.explain(promise) for promise in self._tree.promises.values()])
+        promises = list(self._tree.promises.values())
+        if self._tree.restored:
+            kept = [node.key for node in self.graph.nodes if node.key not in self._tree.promises]
+            promises = [*map(self._seen, kept), *promises]
+        return Explanations([reasons.explain(promise) for promise in promises])
 
     def plan(self) -> Forecast:
         """What `run` would do now: the nodes that it would compute, each with the reason, and how many are
@@ -252,13 +260,17 @@ class Experiment:
         there = self._store.keys()
         targets = current(self._tree, list(self._tree.promises.values()), there)
         plan = make_plan(targets, there, self._tree.asked(), results_of(self._store))
-        reasons = Reasons(self._store, self._store.problems())
+        problems = self._store.problems()
+        reasons = Reasons(self._store, problems)
+        cached = {promise.key for promise in plan.cached}
+        if self._tree.restored:
+            cached.update(node.key for node in self.graph.nodes if node.key in there)
         missing = sorted(plan.missing, key=lambda promise: promise.position)
         return Forecast(
             missing=Explanations([reasons.explain(promise) for promise in missing]),
-            cached=len(plan.cached),
+            cached=len(cached),
             functions=sum(len(unit.functions) for unit in plan.units.values()),
-            code_news=code_news(missing, self._store),
+            code_news=code_news(missing, self._store, problems),
         )
 
     def verify(self) -> tuple[str, ...]:
@@ -324,32 +336,23 @@ class Experiment:
         found = self._tree.promises.get(key)
         if found is not None:
             return found
+        if not self._tree.first_position and key in (records := self._store.records()):
+            self._tree.first_position = 1 + max(record.position for record in records.values())
+        return self._tree.adopt(lambda tree: self._from_record(key), key)
+
+    def _seen(self, key: str) -> ExperimentStatePromise:
+        """The same, without making it a node of the tree: for those who only look."""
+        found = self._tree.promises.get(key)
+        return self._from_record(key) if found is None else found
+
+    def _from_record(self, key: str) -> ExperimentStatePromise:
+        from .execution.kept import promise_of
+
         records = self._store.records()
         record = records.get(key)
         if record is None:
             raise NotComputedError(f"No node {key[:8]} is kept in {self.directory}.", key)
-        properties = {name: understand(value) for name, value in record.more.get("properties", {}).items()}
-
-        if not self._tree.first_position:
-            self._tree.first_position = 1 + max(record.position for record in records.values())
-
-        def make(tree: Tree) -> ExperimentStatePromise:
-            code = Code("", ())
-            promise = ExperimentStatePromise(
-                tree,
-                record.kind,
-                record.recipe,
-                key,
-                b"",
-                code,
-                properties,
-                moment=record.moment,
-                address=record.address,
-            )
-            promise.tags = record.tags
-            return promise
-
-        return self._tree.adopt(make, key)
+        return promise_of(self._tree, record, records)
 
     def _restored_state(self, key: str) -> Any:
         """The state of a node, read and unpickled."""
@@ -392,6 +395,10 @@ class _Loader(Beside):
     def __init__(self, experiment: Experiment) -> None:
         super().__init__(experiment._store, experiment.directory)
         self._experiment = experiment
+
+    @property
+    def experiment(self) -> Experiment:
+        return self._experiment
 
     def restore(self, key: str) -> Any:
         return self._experiment._restored_state(key)

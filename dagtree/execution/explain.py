@@ -9,7 +9,7 @@ from html import escape
 from typing import Any, overload
 
 from ..identity.outline import Source
-from .report import duration
+from .report import duration, one_line
 
 __all__ = ["Change", "CodeNews", "Explanation", "Explanations", "Forecast"]
 
@@ -23,10 +23,11 @@ _SHOWN_LINES = 60
 class Change:
     """One thing in which a node differs from the closest one that is kept.
 
-    ``kind`` is "property", "code" (a function or class), "value" (a constant that code reads), "data" (a file
-    that it depends on), "parent" or "moment". ``old`` and ``new`` are texts, empty for what isn't there on
-    that side; for a parent, ``name`` is its key. ``diff`` is a unified diff of a function's source; ``chain``
-    names the functions by which it is reached, ``place`` where it is written.
+    ``kind`` is "property", "code" (a function or class), "value" (a constant that code reads), "version" (of
+    the class that ``name`` begins with), "data" (a file that it depends on), "parent" or "moment". ``old``
+    and ``new`` are texts, empty for what isn't there on that side; for a parent, ``name`` is its key. ``diff`` is
+    a unified diff of a function's source; ``chain`` names the functions by which it is reached, ``place``
+    where it is written. ``note`` says what the texts can't.
     """
 
     kind: str
@@ -41,8 +42,12 @@ class Change:
     def __str__(self) -> str:
         if self.kind == "parent":
             return f"parent {self.old or 'none'} → {self.new or 'none'}"
-        if self.kind in ("code", "data"):
-            return f"{self.kind}: {self.note or self.name}{self._reached()}"
+        if self.note or self.kind in ("code", "data"):
+            return f"{self.kind}: {one_line(self.note or self.name, 400)}{self._reached()}"
+        if self.kind in ("value", "version"):
+            return one_line(f"{self.kind} {self.name}: {self.old or 'none'} → {self.new or 'none'}", 400) + (
+                self._reached()
+            )
         return f"{self.kind} {self.name}: {self.old or 'none'} → {self.new or 'none'}{self._reached()}"
 
     def _reached(self) -> str:
@@ -89,8 +94,12 @@ class Explanation:
         return said
 
     def _computed(self) -> str:
-        when = datetime.fromtimestamp(self.computed_at).isoformat(" ", "seconds") if self.computed_at else "?"
-        where = f" on {self.host}" if self.host else ""
+        try:
+            when = datetime.fromtimestamp(self.computed_at).isoformat(" ", "seconds")
+        except (ValueError, OverflowError, OSError):
+            when = ""
+        when = when if when and self.computed_at else "?"
+        where = f" on {one_line(self.host, 80)}" if self.host else ""
         return f"computed {when}{where} in {duration(self.seconds)}"
 
     def __str__(self) -> str:
@@ -107,11 +116,11 @@ class Explanation:
         lines = ["  its key covers"]
         if self.properties:
             lines.append(f"    properties {', '.join(self.properties)}")
-        lines += [f"    parent {parent}" for parent in self.parents]
+        lines += [f"    parent {one_line(parent, 400)}" for parent in self.parents]
         shown = [part for part in self.covers if part.kind not in ("unseen", "type")]
         for part in shown[:_SHOWN_PARTS]:
             place = f" ({part.module}:{part.line})" if part.kind == "function" else ""
-            text = f" = {part.text}" if part.kind == "value" else ""
+            text = f" = {one_line(part.text, 200)}" if part.kind == "value" else ""
             lines.append(f"    {part.kind} {part.name}{text}{place}")
         if len(shown) > _SHOWN_PARTS:
             lines.append(f"    … and {len(shown) - _SHOWN_PARTS} more parts, in `covers`")
@@ -207,12 +216,19 @@ class CodeNews:
     seconds: float
     of: int
 
+    @property
+    def what(self) -> str:
+        """What changed, in a word or three: "code", "data", "a version"."""
+        kinds = {
+            "data" if change.kind == "data" else "a version" if change.kind == "version" else "code"
+            for change in self.changes
+        }
+        return " and ".join(sorted(kinds, key=["code", "a version", "data"].index)) or "code"
+
     def __str__(self) -> str:
         what = "1 node is" if len(self.keys) == 1 else f"{len(self.keys):,} nodes are"
         took = f" (which took {duration(self.seconds)} before)" if self.seconds >= 0.1 else ""
-        named = {change.kind for change in self.changes}
-        news = "data" if named == {"data"} else "code and data" if "data" in named else "code"
-        lines = [f"{news} changed: {what} computed again{took}"]
+        lines = [f"{self.what} changed: {what} computed again{took}"]
         lines += [f"  {change}" for change in self.changes[:_SHOWN_CHANGES]]
         if len(self.changes) > _SHOWN_CHANGES:
             lines.append(
@@ -256,10 +272,13 @@ class Forecast:
     def _grouped(self) -> Mapping[str, list[str]]:
         groups: dict[str, list[str]] = {}
         for one in self.missing:
-            differs = "; ".join(
-                str(change) for change in one.changes if change.kind in ("property", "moment")
-            )
-            own = f": {differs}" if differs and len(differs) < 100 else ""
+            # What changed of the code alone is said above, once for all.
+            differs = [
+                str(change)
+                for change in one.changes
+                if change.kind in ("property", "moment") or not one.only_code
+            ]
+            own = f": {one_line('; '.join(differs), 240)}" if differs else ""
             groups.setdefault(one.reason, []).append(f"{one.label} [{one.key[:8]}]{own}")
         return groups
 
@@ -272,7 +291,7 @@ def _change_lines(change: Change) -> list[str]:
     lines = [str(change)]
     if change.diff:
         diff = change.diff.splitlines()
-        lines += [f"  {line}" for line in diff[:_SHOWN_LINES]]
+        lines += [f"  {one_line(line, 200)}" for line in diff[:_SHOWN_LINES]]
         if len(diff) > _SHOWN_LINES:
             lines.append(f"  … {len(diff) - _SHOWN_LINES} more lines")
     return lines

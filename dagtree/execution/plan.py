@@ -82,7 +82,7 @@ def make_plan(
             continue
         if key not in missing and asking.function.cached:
             earlier = results(asking.promise.key).get(asking.name)
-            if earlier is not None and earlier.get("code") == asking.code.digest:
+            if isinstance(earlier, Mapping) and earlier.get("code") == asking.code.digest:
                 continue
         edge = _edge(asking.promise)
         units.setdefault(edge.key, Unit(edge)).functions.append(asking)
@@ -107,7 +107,8 @@ def results_of(store: Store) -> Callable[[str], Mapping[str, Any]]:
 
     def results(key: str) -> Mapping[str, Any]:
         record = store.records().get(key)
-        return {} if record is None else record.more.get("results") or {}
+        kept = None if record is None else record.more.get("results")
+        return kept if isinstance(kept, Mapping) else {}
 
     return results
 

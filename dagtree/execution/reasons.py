@@ -3,21 +3,40 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..definition.promise import ExperimentStatePromise, label_of
-from ..identity.differ import PartChange, compare, outline_from
+from ..definition.promise import ExperimentStatePromise
+from ..identity.differ import PartChange, compare, outline_from, told_apart
 from ..identity.key import digest
 from ..identity.outline import Source
-from ..storage.describe import describe, understand
+from ..identity.source import recipe_code, root_code
+from ..storage.describe import Described, understand
 from ..storage.record import Record
 from ..storage.store import Store
 from .explain import Change, CodeNews, Explanation
+from .kept import (
+    described,
+    edge_of,
+    edge_record,
+    ignored_by,
+    kept_properties,
+    label_of_record,
+    mapping,
+    number,
+    text,
+)
+from .nearest import Nearest
+from .report import one_line
 
 __all__ = ["Reasons", "code_news"]
 
-_MOST_COMPARED = 500
+_LONGEST = 200
+_KEY = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
+_SAID_OF = re.compile(r"^(?:\S+ )?node [0-9a-f]{32}(?: was found damaged)?: |; it will be computed again$")
+_STALE = "its code, or data in `depends_on`, has changed since it was defined"
+_AGAIN = "a run refuses it until the lines that define the tree run again"
 
 
 class Reasons:
@@ -27,34 +46,43 @@ class Reasons:
         self.store = store
         self.records = store.records()
         self.there = store.keys()
-        self.problems = tuple(problems)
-        self._by_address: dict[str, list[Record]] = {}
-        self._below: dict[tuple[str, str], list[Record]] = {}
-        self._by_recipe: dict[tuple[str, str], list[Record]] = {}
+        self.problems: dict[str, str] = {}
+        for problem in problems:
+            for key in _KEY.findall(problem):
+                self.problems.setdefault(key, _SAID_OF.sub("", problem).replace(f"node {key}", "this node"))
+        self._by_address: dict[str, Record] = {}
+        self._groups: dict[tuple[str, str, str], list[Record]] = {}
         for record in self.records.values():
             if record.status == "done":
-                self._by_address.setdefault(record.address, []).append(record)
-                self._by_recipe.setdefault((record.kind, record.recipe), []).append(record)
-                if record.parents:
-                    self._below.setdefault((record.recipe, record.parents[0]), []).append(record)
+                known = self._by_address.get(record.address)
+                if known is None or known.ended <= record.ended:
+                    self._by_address[record.address] = record
+                for above in ("", *record.parents[:1]):
+                    self._groups.setdefault((record.kind, record.recipe, above), []).append(record)
         self._closest: dict[str, Record | None] = {}
         self._outlines: dict[str, list[Source] | None] = {}
+        self._compared: dict[tuple[str, str, str], list[tuple[tuple[str, ...], Change]]] = {}
+        self._near: dict[tuple[tuple[str, str, str], frozenset[str]], Nearest] = {}
+        self._stale: dict[str, str] | None = None
 
     def explain(self, promise: ExperimentStatePromise) -> Explanation:
         """Why it is there, or why it would be computed."""
         record = self.records.get(promise.key)
         if promise.key in self.there and record is not None:
             return self._cached(promise, record)
-        edge = promise.parents[0] if promise.kind == "moment" else promise
-        covers = edge.code.sources
+        covers = edge_of(promise).code.sources
         closest, changes, only_code, status = None, list[Change](), False, "planned"
         if record is not None and record.status == "failed":
-            error = record.more.get("error") or {}
+            error = mapping(record.more.get("error"))
             said = f"{error.get('type', 'an error')}: {error.get('message', '')}".strip(": ")
-            status, reason = "failed", f"it failed when it was last run ({said})"
+            status, reason = "failed", f"it failed when it was last run ({one_line(said, _LONGEST)})"
         elif record is not None:
-            said = next((f": {problem}" for problem in self.problems if promise.key in problem), "")
-            status, reason = "damaged", f"it was computed, and its bytes are damaged or missing{said}"
+            said = self.problems.get(promise.key, "")
+            status, reason = "damaged", "it was computed, and its bytes are damaged or missing"
+            reason += f": {one_line(said, 2 * _LONGEST)}" if said else ""
+        elif promise.key in self.problems:
+            said = one_line(self.problems[promise.key], 2 * _LONGEST)
+            status, reason = "damaged", f"what was written down about it is damaged: {said}"
         else:
             closest = self.closest(promise)
             if closest is None:
@@ -63,21 +91,12 @@ class Reasons:
             else:
                 changes = list(self._changes(promise, closest))
                 only_code = closest.address == promise.address
-                kinds = {change.kind for change in changes if change.kind != "parent"}
-                reason = (
-                    "never computed"
-                    if not only_code
-                    else "what it is made from changed above it"
-                    if not kinds
-                    else "data that it depends on changed"
-                    if kinds == {"data"}
-                    else "its code changed"
-                )
+                reason = _reason(changes, only_code)
         return Explanation(
             key=promise.key,
             label=promise.label,
             status=status,
-            reason=reason,
+            reason=reason + self._refused(promise),
             closest="" if closest is None else closest.key,
             closest_label="" if closest is None else label_of_record(closest, self.records),
             changes=tuple(changes),
@@ -86,8 +105,17 @@ class Reasons:
             warnings=warnings_of(covers),
         )
 
+    def _refused(self, promise: ExperimentStatePromise) -> str:
+        """Why a run would not compute it as it is, in words; empty when it would."""
+        if promise.is_from_disk and promise.kind != "moment":
+            return "; only the script that defines it can compute it"
+        if self._stale is None:
+            self._stale = _stale(promise, self.there)
+        said = self._stale.get(promise.key, "")
+        return f"; {said}" if said else ""
+
     def _cached(self, promise: ExperimentStatePromise, record: Record) -> Explanation:
-        edge = self.records.get(record.parents[0], record) if record.kind == "moment" else record
+        edge = edge_record(record, self.records)
         covers: Sequence[Source] = promise.code.sources
         if not covers:
             covers = self._outline(edge) or ()
@@ -99,11 +127,11 @@ class Reasons:
             reason="it is there",
             covers=tuple(covers),
             warnings=warnings_of(covers),
-            computed_at=record.ended,
+            computed_at=number(record.ended),
             host=str(self._environment(more.get("environment")).get("host", "")),
-            seconds=_number(more.get("seconds")),
+            seconds=number(more.get("seconds")),
             properties=tuple(
-                f"{name}={text_of(value)}" for name, value in (edge.more.get("properties") or {}).items()
+                f"{name}={text_of(value)}" for name, value in kept_properties(edge, promise).items()
             ),
             parents=tuple(
                 label_of_record(self.records[key], self.records) + f" [{key[:8]}]"
@@ -131,77 +159,89 @@ class Reasons:
         return self._closest[promise.key]
 
     def _find(self, promise: ExperimentStatePromise) -> Record | None:
-        others = self._by_address.get(promise.address)
-        if others:
-            return max(others, key=lambda record: record.ended)
+        known = self._by_address.get(promise.address)
+        if known is not None:
+            return known
         above = self._closest.get(promise.parents[0].key) if promise.parents else None
-        candidates: list[Record] = []
-        if promise.parents:
-            candidates = self._below.get((promise.name, promise.parents[0].key), [])
-            if not candidates and above is not None:
-                candidates = self._below.get((promise.name, above.key), [])
-        candidates = [record for record in candidates if record.kind == promise.kind]
-        if not candidates:
-            candidates = self._by_recipe.get((promise.kind, promise.name), [])[-_MOST_COMPARED:]
-        described = _described(promise)
-
-        def distance(record: Record) -> tuple[int, bool, bool, float]:
-            kept = _kept_properties(record, promise)
-            differ = sum(described.get(name) != kept.get(name) for name in described.keys() | kept.keys())
-            code = record.more.get("code") != promise.code.digest
-            return differ, record.moment != promise.moment, code, -record.ended
-
-        return min(candidates, key=distance, default=None)
+        parents = [parent.key for parent in promise.parents[:1]] + ([] if above is None else [above.key])
+        for group in [(promise.kind, promise.name, key) for key in (*parents, "")]:
+            if group in self._groups:
+                near = self._near.get((group, ignored := ignored_by(promise)))
+                if near is None:
+                    near = self._near[group, ignored] = Nearest(self._groups[group], promise)
+                return near.closest(promise)
+        return None
 
     # What differs
 
     def _changes(self, promise: ExperimentStatePromise, closest: Record) -> Iterable[Change]:
+        edge = edge_of(promise)
         if promise.kind == "moment":
             if closest.moment != promise.moment:
                 yield Change("moment", "moment", str(closest.moment), str(promise.moment))
-            edge = promise.parents[0]
             if closest.parents and closest.parents[0] != edge.key:
-                old = self.records.get(closest.parents[0])
-                yield self._parent_change(edge, old)
+                yield self._parent_change(edge, closest.parents[0])
             return
-        new, old_properties = _described(promise), _kept_properties(closest, promise)
+        said = False
+        new, old_properties = described(promise), kept_properties(closest, promise)
         for name in sorted(new.keys() | old_properties.keys()):
             if name not in old_properties or name not in new or new[name] != old_properties[name]:
-                yield Change(
-                    "property",
-                    name,
-                    text_of(old_properties[name]) if name in old_properties else "",
-                    text_of(new[name]) if name in new else "",
-                )
+                said = True
+                yield Change("property", name, *_property_texts(name, old_properties, new))
         if closest.more.get("code") != promise.code.digest:
+            said = True
             yield from self.code_changes(promise, closest)
         for index, parent in enumerate(promise.parents):
             old_key = closest.parents[index] if index < len(closest.parents) else ""
             if old_key != parent.key:
-                yield self._parent_change(parent, self.records.get(old_key))
+                said = True
+                yield self._parent_change(parent, old_key)
         for key in closest.parents[len(promise.parents) :]:
-            was = self.records.get(key)
-            yield Change("parent", "", "" if was is None else label_of_record(was, self.records), "")
+            said = True
+            yield Change("parent", "", self._parent_text(key), "")
+        if not said:
+            yield from _hidden_changes(promise, closest)
 
-    def _parent_change(self, parent: ExperimentStatePromise, was: Record | None) -> Change:
+    def _parent_change(self, parent: ExperimentStatePromise, was: str) -> Change:
         state = "there" if parent.key in self.there else "to be computed too"
-        return Change(
-            "parent",
-            parent.key,
-            "" if was is None else f"{label_of_record(was, self.records)} [{was.key[:8]}]",
-            f"{parent.label} [{parent.key[:8]}], {state}",
-        )
+        new = f"{parent.label} [{parent.key[:8]}], {state}"
+        return Change("parent", parent.key, self._parent_text(was), new)
+
+    def _parent_text(self, key: str) -> str:
+        was = self.records.get(key)
+        if was is not None:
+            return f"{label_of_record(was, self.records)} [{key[:8]}]"
+        return f"[{key[:8]}], of which nothing can be read any more" if key else ""
 
     def code_changes(self, promise: ExperimentStatePromise, record: Record) -> list[Change]:
         """What differs between the code of now and that of a record, of one edge."""
+        return [change for _, change in self.placed_changes(promise, record)]
+
+    def placed_changes(
+        self, promise: ExperimentStatePromise, record: Record
+    ) -> list[tuple[tuple[str, ...], Change]]:
+        """The same, each with what tells it from another change that reads the same."""
+        pair = (promise.name, promise.code.digest, text(record.more.get("code")))
+        if pair not in self._compared:
+            self._compared[pair] = self._compare(promise, record)
+        return self._compared[pair]
+
+    def _compare(
+        self, promise: ExperimentStatePromise, record: Record
+    ) -> list[tuple[tuple[str, ...], Change]]:
         old = self._outline(record)
+        here = ("", promise.name)
         if old is None:
-            return [Change("code", promise.name, "", "", note="what its code was can't be read any more")]
+            note = "what its code was can't be read any more"
+            return [(here, Change("code", promise.name, note=note))]
         parts = compare(old, promise.code.sources)
         if not parts:
-            note = "its parts are the same; their order, or how they are reached, differs"
-            return [Change("code", promise.name, "", "", note=note)]
-        return [_code_change(part) for part in parts]
+            note = "what differs is in no part that is shown (such as which name leads to which part)"
+            return [(here, Change("code", promise.name, note=note))]
+        own = [part for part in parts if part.is_version and part.name == "version"]
+        if own and not (own[0].old and own[0].new):  # it stands for the code, or the code for it, from now on
+            parts = [part for part in parts if part.kind == "data"] + own
+        return [((part.origin,), _code_change(part, promise.name)) for part in parts]
 
     def _outline(self, record: Record) -> list[Source] | None:
         name = record.more.get("sources")
@@ -209,7 +249,7 @@ class Reasons:
             return None
         if name not in self._outlines:
             entries = _read(self.store, "sources", name)
-            self._outlines[name] = None if not isinstance(entries, list) else outline_from(entries)
+            self._outlines[name] = outline_from(entries) if isinstance(entries, list) else None
         return self._outlines[name]
 
     def _environment(self, name: Any) -> Mapping[str, Any]:
@@ -217,7 +257,9 @@ class Reasons:
         return found if isinstance(found, dict) else {}
 
 
-def code_news(missing: Sequence[ExperimentStatePromise], store: Store) -> CodeNews | None:
+def code_news(
+    missing: Sequence[ExperimentStatePromise], store: Store, problems: Iterable[str] = ()
+) -> CodeNews | None:
     """What a run computes again because code, and only code, changed; None when that is nothing."""
     records, there = store.records(), store.keys()
     if not records or not missing:
@@ -229,30 +271,31 @@ def code_news(missing: Sequence[ExperimentStatePromise], store: Store) -> CodeNe
             kept[record.address] = record if other is None or record.ended > other.ended else other
     again = [
         (promise, kept[promise.address])
-        for promise in missing
+        for promise in sorted(missing, key=lambda promise: promise.position)
         if promise.address in kept and promise.key not in records
     ]
     if not again:
         return None
-    reasons = Reasons(store)
-    changes: dict[tuple[str, str], Change] = {}
-    seen: set[tuple[str, Any]] = set()
+    reasons = Reasons(store, problems)
+    again = [(promise, record) for promise, record in again if promise.key not in reasons.problems]
+    changes: dict[tuple[Any, ...], Change] = {}
+    seen: set[tuple[str, str, str]] = set()
     for promise, record in again:
-        pair = (promise.code.digest, record.more.get("code"))
-        if promise.kind == "moment" or pair[0] == pair[1] or pair in seen:
+        pair = (promise.name, promise.code.digest, text(record.more.get("code")))
+        if promise.kind == "moment" or pair[1] == pair[2] or pair in seen:
             continue
         seen.add(pair)
-        for change in reasons.code_changes(promise, record):
-            changes.setdefault((change.kind, change.name), change)
-    seconds = sum(
-        _number(record.more.get("seconds")) for promise, record in again if promise.kind != "moment"
-    )
-    return CodeNews(
+        for origin, change in reasons.placed_changes(promise, record):
+            what = (change.kind, change.name, change.place, change.old, change.new, change.diff)
+            changes.setdefault((*origin, *what), change)
+    seconds = sum(number(record.more.get("seconds")) for promise, record in again if promise.kind != "moment")
+    news = CodeNews(
         keys=tuple(promise.key for promise, _ in again),
         changes=tuple(changes.values()),
         seconds=seconds,
         of=len(missing) + len(there),
     )
+    return news if again else None
 
 
 def warnings_of(covers: Iterable[Source]) -> tuple[str, ...]:
@@ -270,21 +313,57 @@ def warnings_of(covers: Iterable[Source]) -> tuple[str, ...]:
     return tuple(said)
 
 
-def label_of_record(record: Record, records: Mapping[str, Record]) -> str:
-    """The node's recipe as one would write it."""
-    edge = records.get(record.parents[0], record) if record.kind == "moment" and record.parents else record
-    properties = {name: understand(value) for name, value in (edge.more.get("properties") or {}).items()}
-    return label_of(record.recipe, properties, record.moment)
-
-
 def text_of(described: Any) -> str:
-    text = repr(understand(described))
-    return text if len(text) <= 80 else f"{text[:79]}…"
+    """A property's value, on one line."""
+    return one_line(repr(understand(described)), 80)
 
 
-def _code_change(part: PartChange) -> Change:
+def _reason(changes: Sequence[Change], only_code: bool) -> str:
+    kinds = {change.kind for change in changes} - {"parent", "moment", "property"}
+    what = (
+        "data that it depends on"
+        if kinds == {"data"}
+        else "its version"
+        if kinds == {"version"}
+        else "its code"
+    )
+    if not only_code:
+        return f"never computed, and {what} changed" if kinds else "never computed"
+    if kinds:
+        return f"{what} changed"
+    if any(change.kind == "property" for change in changes):
+        return "what counts of its properties changed"
+    return "what it is made from changed above it"
+
+
+def _stale(promise: ExperimentStatePromise, there: Iterable[str]) -> dict[str, str]:
+    """Which missing nodes of the tree are not computed as they are, and why: their code is another by now."""
+    tree, codes, stale = promise.tree, dict[Any, str](), dict[str, str]()
+    for one in tree.promises.values():
+        if one.key in there or one.is_from_disk:
+            continue
+        if stale and any(parent.key in stale for parent in one.parents):
+            stale[one.key] = "that of what it is made from has changed since it was defined"
+        elif one.kind != "moment":
+            if one.recipe not in codes:
+                cls = one.recipe
+                code = root_code(tree.state_class) if cls is None else recipe_code(cls, tree.state_class)
+                codes[cls] = code.digest
+            if codes[one.recipe] != one.code.digest:
+                stale[one.key] = _STALE
+    fresh = {one.address for one in tree.promises.values() if one.key not in stale} if stale else set()
+    for key, why in stale.items():
+        is_replaced = tree.promises[key].address in fresh
+        then = "a run computes the node that was defined since in its place" if is_replaced else _AGAIN
+        stale[key] = f"{why}: {then}"
+    return stale
+
+
+def _code_change(part: PartChange, owner: str) -> Change:
+    if part.is_version:
+        name = f"{owner}.version" if part.name == "version" else part.name
+        return Change("version", name, part.old, part.new)
     is_source = part.kind in ("function", "class", "file", "data")
-    note = str(part) if is_source else ""
     return Change(
         "data" if part.kind == "data" else "code" if is_source else "value",
         part.name,
@@ -293,27 +372,29 @@ def _code_change(part: PartChange) -> Change:
         diff=part.diff,
         chain=part.chain,
         place=part.place,
-        note=note,
+        note=str(part) if is_source else "",
     )
 
 
-def _described(promise: ExperimentStatePromise) -> dict[str, Any]:
-    edge = promise.parents[0] if promise.kind == "moment" else promise
-    ignored = ignored_by(edge)
-    return {name: describe(value) for name, value in edge.properties.items() if name not in ignored}
+def _property_texts(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, str]:
+    texts, digests = [], []
+    for properties in (old, new):
+        value = understand(properties[name]) if name in properties else None
+        texts.append(repr(value) if name in properties else "")
+        digests.append(digest(repr(value).encode("utf-8", "surrogatepass")))
+        if isinstance(value, Described) and value.digest:
+            digests[-1] = value.digest
+    return told_apart(texts[0], texts[1], digests[0], digests[1], 80)
 
 
-def _kept_properties(record: Record, promise: ExperimentStatePromise) -> dict[str, Any]:
-    ignored = ignored_by(promise)
-    return {
-        name: value for name, value in (record.more.get("properties") or {}).items() if name not in ignored
-    }
-
-
-def ignored_by(promise: ExperimentStatePromise) -> frozenset[str]:
-    """The properties that are no part of the node's identity."""
-    cls = promise.tree.known_state_class if promise.kind == "root" else promise.recipe
-    return frozenset() if cls is None else cls._fields.ignored
+def _hidden_changes(promise: ExperimentStatePromise, closest: Record) -> Iterable[Change]:
+    """Keys differ, and nothing that is written down does: what counts of the properties changed."""
+    ignored = ignored_by(promise) & mapping(closest.more.get("properties")).keys()
+    for name in sorted(ignored):
+        yield Change("property", name, note=f"{name} is in `ignores` and counts no more, or not as it did")
+    if not ignored:
+        note = "the same values count in another way: `ignores`, or how a value is encoded, changed"
+        yield Change("property", "", note=note)
 
 
 def _read(store: Store, folder: Any, name: str) -> Any:
@@ -323,7 +404,3 @@ def _read(store: Store, folder: Any, name: str) -> Any:
         return json.loads(content) if content is not None and digest(content) == name else None
     except (OSError, ValueError, RecursionError):
         return None
-
-
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0

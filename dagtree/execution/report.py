@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .explain import CodeNews
 
-__all__ = ["Failure", "Report", "duration", "failure_of", "users_traceback"]
+__all__ = ["Failure", "Report", "duration", "failure_of", "one_line", "users_traceback"]
 
 PACKAGE = str(Path(__file__).resolve().parent.parent)
 SHOWN_FAILURES = 20
@@ -80,7 +80,7 @@ class Report:
         ]
         if self.computed and self.code_news is not None:
             again = len(self.code_news.keys)
-            parts[0] += f" ({again} of them again, because code changed)"
+            parts[0] += f" ({again} of them again, because {self.code_news.what} changed)"
         if self.functions:
             parts.append(f"{self.functions} function call{'' if self.functions == 1 else 's'}")
         if self.failed:
@@ -172,3 +172,14 @@ def duration(seconds: float) -> str:
         return f"{minutes} min {rest} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min"
+
+
+def one_line(text: str, limit: int = 200) -> str:
+    """At most ``limit`` characters on one line; what moves a cursor or hides is written as an escape."""
+    cut = text[: limit + 1]
+    if not cut.isprintable():
+        cut = "".join(
+            char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode("ascii")
+            for char in cut
+        )
+    return cut if len(cut) <= limit and len(text) <= limit else cut[: limit - 1].rstrip() + "…"

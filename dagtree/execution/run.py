@@ -116,7 +116,7 @@ class Run:
         from .progress import announce
         from .reasons import code_news
 
-        self.code_news = code_news(plan.missing, self.store)
+        self.code_news = code_news(plan.missing, self.store, self.store.problems() + tuple(self.damaged))
         if self.code_news is not None:
             announce(str(self.code_news), self.progress)
 

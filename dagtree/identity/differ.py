@@ -10,7 +10,7 @@ from typing import Any
 
 from .outline import Source
 
-__all__ = ["PartChange", "chain_to", "compare", "outline_from", "place_of"]
+__all__ = ["PartChange", "chain_to", "compare", "outline_from", "place_of", "told_apart"]
 
 _COMPARED = frozenset({"function", "class", "value", "file", "data", "type"})
 
@@ -20,7 +20,8 @@ class PartChange:
     """A part that is new, gone, or other than it was.
 
     ``chain`` names the parts by which it is reached, from where the code begins; ``diff`` is a unified diff
-    of a function's source, empty for values, whose texts are ``old`` and ``new``.
+    of a function's source, empty for values, whose texts are ``old`` and ``new``. ``origin`` is the file in
+    which it is found. ``is_version`` is whether it is what a class declares in place of its code.
     """
 
     kind: str
@@ -29,10 +30,13 @@ class PartChange:
     new: str
     chain: tuple[str, ...]
     place: str
+    origin: str = ""
+    is_version: bool = False
+    reads_the_same: bool = False
 
     @property
     def diff(self) -> str:
-        if self.kind != "function" or not self.old or not self.new:
+        if self.kind != "function" or not self.old or not self.new or self.reads_the_same:
             return ""
         lines = difflib.unified_diff(
             self.old.splitlines(), self.new.splitlines(), "kept", "now", n=2, lineterm=""
@@ -44,6 +48,10 @@ class PartChange:
             return f"{self.name}: {self.old or 'nothing'} → {self.new or 'nothing'}"
         if not self.old:
             return f"{self.name} is new"
+        if self.new and self.reads_the_same and self.kind in ("function", "class"):
+            return f"{self.name} reads the same, and something in it that isn't shown differs"
+        if self.new and self.kind == "class":
+            return f"{self.name} changed: {self.old} → {self.new}"
         return f"{self.name} is not reached any more" if not self.new else f"{self.name} changed"
 
 
@@ -95,13 +103,15 @@ def place_of(part: Source) -> str:
 
 def outline_from(entries: Iterable[Mapping[str, Any]]) -> list[Source]:
     """The outline that was written down beside nodes; what an earlier release didn't write is left empty."""
-    known = {field.name for field in dataclasses.fields(Source)}
-    empty = {"name": "", "module": "", "file": "", "line": 0, "text": ""}
-    return [
-        Source(**{**empty, **{name: value for name, value in entry.items() if name in known}})
-        for entry in entries
-        if isinstance(entry, Mapping)
-    ]
+    return [_source_from(entry) for entry in entries if isinstance(entry, Mapping)]
+
+
+def _source_from(entry: Mapping[str, Any]) -> Source:
+    texts, numbers = ("name", "module", "file", "text", "kind", "digest"), ("line", "via")
+    told: dict[str, Any] = {"name": "", "module": "", "file": "", "line": 0, "text": ""}
+    told.update({name: entry[name] for name in texts if isinstance(entry.get(name), str)})
+    told.update({name: entry[name] for name in numbers if type(entry.get(name)) is int})
+    return Source(**told)
 
 
 def _family(part: Source) -> str:
@@ -116,9 +126,39 @@ def _is_same(old: Source, new: Source) -> bool:
 def _change(part: Source, was: Source | None, now: Source | None, chain: tuple[str, ...]) -> PartChange:
     old = "" if was is None else was.text or f"a {was.kind}"
     new = "" if now is None else now.text or f"a {now.kind}"
-    if old == new:  # too long to be shown whole, or of a kind that shows little
-        old, new = f"{old} (as it was)", f"{new} (as it is now)"
-    return PartChange(_family(part), part.name, old, new, chain, place_of(part))
+    same = old == new
+    if _family(part) == "value":
+        old, new = told_apart(old, new, was.digest if was else "", now.digest if now else "")
+    version = part.kind == "value" and part.via < 0 and not part.file
+    version = version and (part.name == "version" or part.name.endswith(".version"))
+    origin = part.file or part.module
+    return PartChange(
+        _family(part), part.name, old, new, chain, place_of(part), origin, version, reads_the_same=same
+    )
+
+
+def told_apart(old: str, new: str, old_digest: str, new_digest: str, limit: int = 120) -> tuple[str, str]:
+    """Two texts of at most about ``limit`` characters in which one sees that what they stand for differs:
+    where they first do, or else a short digest of each.
+    """
+    if not old or not new:
+        return _cut(old, 0, limit), _cut(new, 0, limit)
+    if old == new:
+        marks = f" ({old_digest[:8] or 'as it was'})", f" ({new_digest[:8] or 'as it is now'})"
+        if marks[0] == marks[1]:
+            marks = " (as it was)", " (as it is now)"
+        return _cut(old, 0, limit) + marks[0], _cut(new, 0, limit) + marks[1]
+    pairs = zip(old, new, strict=False)
+    first = next((at for at, (one, other) in enumerate(pairs) if one != other), min(len(old), len(new)))
+    start = 0 if first < limit * 3 // 4 else first - limit // 3
+    return _cut(old, start, limit), _cut(new, start, limit)
+
+
+def _cut(text: str, start: int, limit: int) -> str:
+    if not start and len(text) <= limit:
+        return text
+    shown = text[start : start + limit - 1]
+    return ("…" if start else "") + shown + ("…" if start + limit - 1 < len(text) else "")
 
 
 def _without_consequences(changes: list[PartChange]) -> list[PartChange]:

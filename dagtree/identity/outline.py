@@ -16,6 +16,13 @@ from .ownership import is_a, module_of, qualname_of
 __all__ = ["Outline", "Source"]
 
 LONGEST = 200
+_LONGEST_KEPT = 4_000  # so that later one sees where two differ
+_TEXTS = frozenset(
+    [f"datetime.{name}" for name in ("date", "datetime", "time", "timedelta", "timezone")]
+    + [f"{module}.{name}" for module in ("pathlib", "pathlib._local")
+       for name in ("PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath")]
+    + ["decimal.Decimal", "fractions.Fraction", "uuid.UUID", "builtins.range", "builtins.slice"]
+)  # fmt: skip
 _READABLE = frozenset({type(None), bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset})
 
 
@@ -24,9 +31,9 @@ class Source:
     """A part of the user's code, or a value that it reads.
 
     ``kind`` is "function", "class", "value" (a constant, what a closure holds, a default), "file" (a module
-    that is imported when the code runs), "data" (a file or folder that `depends_on` names), "type" (a value of which only the type
-    counts) or "unseen" (a place that looks something up in a way that can't be followed). ``text`` is the
-    source, or the value; ``digest`` differs when what counts of the part differs. ``via`` is the index of the
+    that is imported when the code runs), "data" (a file or folder that `depends_on` names), "type" (a value
+    of which only the type counts) or "unseen" (a place that looks something up in a way that can't be followed).
+    ``text`` is the source, or the value; ``digest`` differs when what counts of the part differs. ``via`` is the index of the
     part by which this one was reached, -1 for where the code begins.
     """
 
@@ -72,13 +79,21 @@ class Outline:
 
 def shown(value: Any) -> str:
     """A value as text, without asking it when it is the user's: plain values as they are, others by type."""
-    if is_readable(value, 0):
-        text = repr(value)
-        return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
     kind = type(value)
-    name = qualname_of(kind) if module_of(kind) == "builtins" else f"{module_of(kind)}.{qualname_of(kind)}"
+    named = f"{module_of(kind)}.{qualname_of(kind)}"
+    is_number = module_of(kind) == "numpy" and _is_numpy_scalar(kind)
+    if is_readable(value, 0) or named in _TEXTS or is_number:
+        text = repr(value)
+        return text if len(text) <= _LONGEST_KEPT else f"{text[: _LONGEST_KEPT - 1]}…"
+    if kind in (list, tuple, dict, set, frozenset):
+        return f"a {qualname_of(kind)} of {len(value):,}"
+    name = qualname_of(kind) if module_of(kind) == "builtins" else named
     shape = getattr(value, "shape", None) if module_of(kind).partition(".")[0] in ("numpy", "torch") else None
     return f"a {name}" if shape is None else f"a {name} of shape {tuple(shape)}"
+
+
+def _is_numpy_scalar(kind: type) -> bool:
+    return any(module_of(base) == "numpy" and qualname_of(base) == "generic" for base in kind.__mro__)
 
 
 def is_readable(value: Any, depth: int) -> bool:
@@ -91,5 +106,5 @@ def is_readable(value: Any, depth: int) -> bool:
             is_readable(key, depth + 1) and is_readable(item, depth + 1) for key, item in value.items()
         )
     if is_a(value, (list, tuple, set, frozenset)):
-        return len(value) <= 200 and all(is_readable(item, depth + 1) for item in value)
+        return len(value) <= 1_000 and all(is_readable(item, depth + 1) for item in value)
     return True

@@ -405,7 +405,7 @@ def test_a_version_is_named_when_it_changed(tmp_path: Path, cells: Any) -> None:
     exp.run()
     said = define(cells(version(2)), tmp_path)[1]["prune 0.1"].explain()
     changes = [(change.kind, change.name, change.old, change.new) for change in said.changes]
-    assert changes == [("value", "version", "'1'", "'2'")]
+    assert changes == [("version", "Prune.version", "'1'", "'2'")]
 
 
 def test_an_ignored_property_is_no_difference(tmp_path: Path, cells: Any) -> None:
