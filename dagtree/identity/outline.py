@@ -16,13 +16,14 @@ from .ownership import is_a, module_of, qualname_of
 __all__ = ["Outline", "Source"]
 
 LONGEST = 200
-_LONGEST_KEPT = 4_000  # so that later one sees where two differ
+_LONGEST_KEPT = 8_000  # so that later one sees where two differ
 _TEXTS = frozenset(
     [f"datetime.{name}" for name in ("date", "datetime", "time", "timedelta", "timezone")]
     + [f"{module}.{name}" for module in ("pathlib", "pathlib._local")
        for name in ("PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath")]
     + ["decimal.Decimal", "fractions.Fraction", "uuid.UUID", "builtins.range", "builtins.slice"]
 )  # fmt: skip
+_SIZED = frozenset({list, tuple, dict, set, frozenset, str, bytes})
 _READABLE = frozenset({type(None), bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset})
 
 
@@ -32,9 +33,9 @@ class Source:
 
     ``kind`` is "function", "class", "value" (a constant, what a closure holds, a default), "file" (a module
     that is imported when the code runs), "data" (a file or folder that `depends_on` names), "type" (a value
-    of which only the type counts) or "unseen" (a place that looks something up in a way that can't be followed).
-    ``text`` is the source, or the value; ``digest`` differs when what counts of the part differs. ``via`` is the index of the
-    part by which this one was reached, -1 for where the code begins.
+    of which only the type counts) or "unseen" (a place that looks something up in a way that can't be
+    followed). ``text`` is the source, or the value; ``digest`` differs when what counts of the part differs.
+    ``via`` is the index of the part by which this one was reached, -1 for where the code begins.
     """
 
     name: str
@@ -84,8 +85,11 @@ def shown(value: Any) -> str:
     is_number = module_of(kind) == "numpy" and _is_numpy_scalar(kind)
     if is_readable(value, 0) or named in _TEXTS or is_number:
         text = repr(value)
-        return text if len(text) <= _LONGEST_KEPT else f"{text[: _LONGEST_KEPT - 1]}…"
-    if kind in (list, tuple, dict, set, frozenset):
+        if len(text) <= _LONGEST_KEPT:
+            return text
+        size = f"a {qualname_of(kind)} of {len(value):,}: " if kind in _SIZED else ""
+        return f"{size}{text[: LONGEST - 1]}…"
+    if kind in _SIZED:
         return f"a {qualname_of(kind)} of {len(value):,}"
     name = qualname_of(kind) if module_of(kind) == "builtins" else named
     shape = getattr(value, "shape", None) if module_of(kind).partition(".")[0] in ("numpy", "torch") else None

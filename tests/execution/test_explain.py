@@ -15,6 +15,7 @@ import pytest
 
 import dagtree as dg
 from dagtree.execution.explain import Change, Explanation, Explanations
+from dagtree.identity.differ import told_apart
 from study import Add, Fail, Multiply, Number, Sum, value
 
 PROJECT = """
@@ -422,3 +423,286 @@ def test_an_ignored_property_is_no_difference(tmp_path: Path, cells: Any) -> Non
     assert loud.explain().status == "cached"
     other = project.Prune(fraction=0.7, loud=True)(nodes["train 0.1"])
     assert [change.name for change in other.explain().changes] == ["fraction"]
+
+
+# Found by a review
+
+
+def test_of_two_changes_of_one_name_none_is_lost_and_plan_and_run_say_the_same(
+    tmp_path: Path, cells: Any
+) -> None:
+    def versions(number: int) -> list[tuple[str, str]]:
+        return [
+            ("    fraction: float\n", f'    fraction: float\n    version = "{number}"\n'),
+            ("    epochs: int\n", f'    epochs: int\n    version = "{number}"\n'),
+        ]
+
+    exp, _ = define(cells(*versions(1)), tmp_path)
+    exp.run()
+    exp, _ = define(cells(*versions(2)), tmp_path)
+    planned = exp.plan().code_news
+    report = exp.run()
+    assert planned is not None
+    assert planned == report.code_news
+    assert [str(change) for change in planned.changes] == [
+        "version Train.version: '1' → '2'",
+        "version Prune.version: '1' → '2'",
+    ]
+    assert str(planned).startswith("a version changed: 2 nodes are computed again")
+    assert "2 of them again, because a version changed" in str(report)
+
+
+def test_a_report_says_that_data_changed_when_only_data_did(
+    tmp_path: Path, cells: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    depends = ("    fraction: float\n", '    fraction: float\n    depends_on = ("data.csv",)\n')
+    for content in ("1", "22"):
+        Path("data.csv").write_text(content)
+        exp, _ = define(cells(depends), tmp_path / "x")
+        report = exp.run()
+    assert "(1 of them again, because data changed)" in str(report)
+
+
+def failed_tree(directory: Path) -> tuple[Any, Any]:
+    exp = dg.Experiment(directory, Number)
+    root = exp.spawn_new_tree(start=0)
+    Add(amount=1)(root)
+    failing = Fail(message="out\n\x1b[31mof luck " + "x" * 5_000)(root)
+    with pytest.raises(dg.RunError):
+        exp.run()
+    return exp, failing
+
+
+def test_explaining_a_node_of_a_restored_tree_changes_nothing(tmp_path: Path) -> None:
+    _, failing = failed_tree(tmp_path)
+    again = dg.Experiment.restore(tmp_path, Number)
+    for node in again.graph.nodes:
+        again.explain(node)
+    said = again.explain()
+    assert [one.key for one in said] == [node.key for node in again.graph.nodes]
+    assert {one.key: one.status for one in said}[failing.key] == "failed"
+    assert (again.plan().cached, len(again.plan().missing)) == (2, 0)
+    Add(amount=5)(again.graph.root)
+    assert len(again.plan().missing) == 1
+    assert again.run().computed == 1
+
+
+def test_a_reason_is_one_line_whatever_an_error_said(tmp_path: Path) -> None:
+    _, failing = failed_tree(tmp_path)
+    said = failing.explain()
+    assert "out\\n\\x1b[31mof luck" in said.reason
+    assert len(said.reason) < 300
+    assert said.headline.isprintable()
+
+
+def test_a_moment_of_a_restored_tree_that_is_damaged_is_explained(tmp_path: Path, cells: Any) -> None:
+    exp, nodes = define(cells(), tmp_path)
+    early = nodes["train 0.1"].at(1)
+    exp.run()
+    (pack,) = (tmp_path / "packs").iterdir()
+    pack.write_bytes(b"")
+    again = dg.Experiment.restore(tmp_path)
+    said = again.explain(again.graph.node(early.key))
+    assert (said.status, said.label) == ("damaged", early.label)
+    assert said.reason.count(early.key) == 0
+    assert "cut off" in said.reason
+
+
+def test_an_ignored_property_is_not_what_a_key_covers(tmp_path: Path, cells: Any) -> None:
+    ignores = (
+        "    fraction: float\n",
+        '    fraction: float\n    loud: bool = False\n    ignores = ("loud",)\n',
+    )
+    exp, nodes = define(cells(ignores), tmp_path)
+    exp.run()
+    assert nodes["prune 0.1"].explain().properties == ("fraction=0.5",)
+
+
+def test_the_closest_of_many_siblings_is_found_by_looking_it_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dagtree.execution import nearest
+
+    exp = dg.Experiment(tmp_path, Number)
+    root = exp.spawn_new_tree(start=0)
+    promises = [Add(amount=number)(root) for number in range(300)]
+    exp.run()
+    exp = dg.Experiment(tmp_path, Number)
+    root = exp.spawn_new_tree(start=0)
+    looked: list[str] = []
+    original = nearest.kept_properties
+
+    def counted(record: Any, promise: Any) -> Any:
+        looked.append(record.key)
+        return original(record, promise)
+
+    monkeypatch.setattr(nearest, "kept_properties", counted)
+    for number in range(300):
+        Add(amount=number + 0.5)(root)
+    said = exp.explain()
+    assert {one.closest for one in said.missing} <= {promise.key for promise in promises}
+    assert len(looked) < 300 * 10
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        '"seconds":NaN',
+        '"seconds":Infinity',
+        '"seconds":-1e400',
+        '"properties":[1]',
+        '"properties":7',
+        '"error":[1]',
+        '"error":{"type":[1],"message":{"a":2}}',
+        '"code":["a"]',
+        '"sources":["a"]',
+        '"environment":{}',
+        '"results":[1]',
+    ],
+)
+@pytest.mark.parametrize("status", ["done", "failed"])
+@pytest.mark.parametrize("ended", ["1.0", "1e17"])
+def test_silly_content_of_a_record_is_explained_like_any(
+    tmp_path: Path, more: str, status: str, ended: str
+) -> None:
+    from dagtree.storage.notes import seal
+
+    exp = dg.Experiment(tmp_path, Number)
+    value(Add(amount=1)(exp.spawn_new_tree(start=0)))
+    exp.run()
+    exp = dg.Experiment(tmp_path, Number)
+    promise = Add(amount=1)(exp.spawn_new_tree(start=0))
+    line = (
+        f',"key":"{promise.key}","kind":"recipe","status":"{status}","needs":{{}},"ended":{ended},'
+        f'"address":"{promise.address}","recipe":"Add","parents":["{promise.parents[0].key}"],"tags":[],'
+        f'"moment":null,"position":1,"more":{{{more}}}}}'
+    )
+    (lines,) = (tmp_path / "records").iterdir()
+    with lines.open("ab") as file:
+        file.write(seal(line) + b"\n")
+    near = Add(amount=3)(promise.parents[0])
+    for said in (promise.explain(), near.explain(), exp.explain(), exp.plan()):
+        assert str(said)
+        assert said._repr_html_()
+    again = dg.Experiment.restore(tmp_path)
+    assert str(again.explain())
+    assert str(again.plan())
+
+
+def test_a_node_whose_line_is_damaged_was_computed_and_is_named_as_a_parent(tmp_path: Path) -> None:
+    exp = dg.Experiment(tmp_path, Number)
+    one = Add(amount=1)(exp.spawn_new_tree(start=0))
+    Multiply(factor=3)(one)
+    exp.run()
+    exp = dg.Experiment(tmp_path, Number)
+    (path,) = (tmp_path / "records").iterdir()
+    lines = path.read_bytes().splitlines(keepends=True)
+    damaged = [
+        line.replace(b'"amount":1', b'"amount":9') if b'"key":"' + one.key.encode() in line[:80] else line
+        for line in lines
+    ]
+    assert damaged != lines
+    path.write_bytes(b"".join(damaged))
+    root = exp.spawn_new_tree(start=0)
+    said = Add(amount=1)(root).explain()
+    assert said.key == one.key
+    assert said.status == "damaged"
+    assert "what was written down about it is damaged" in said.reason
+    other = Multiply(factor=3)(Add(amount=2)(root)).explain()
+    (change,) = [change for change in other.changes if change.kind == "parent"]
+    assert change.old == f"[{one.key[:8]}], of which nothing can be read any more"
+
+
+def test_a_class_that_changed_is_shown_with_its_bases(tmp_path: Path, cells: Any) -> None:
+    helper = ("class Train", "class A:\n    pass\n\n\nclass B(A):\n    pass\n\n\nclass Train")
+    uses = ("    return scale(y)", "    return scale(y) if B else 0")
+    exp, _ = define(cells(helper, uses), tmp_path)
+    exp.run()
+    new = define(cells(helper, uses, ("class B(A)", "class B")), tmp_path)[1]
+    notes = [change.note for change in new["train 0.1"].explain().changes]
+    assert "B changed: class B(A) → class B(object)" in notes
+
+
+def test_a_property_that_is_ignored_from_now_on_is_a_reason(tmp_path: Path, cells: Any) -> None:
+    loud = ("    fraction: float\n", "    fraction: float\n    loud: bool = False\n")
+    ignores = (loud[0], loud[1] + '    ignores = ("loud",)\n')
+    exp, _ = define(cells(loud), tmp_path)
+    exp.run()
+    said = define(cells(ignores), tmp_path)[1]["prune 0.1"].explain()
+    assert [(change.kind, change.name) for change in said.changes] == [("property", "loud")]
+    assert "`ignores`" in str(said)
+
+
+def test_what_differs_in_no_part_that_is_shown_is_said_so(tmp_path: Path, cells: Any) -> None:
+    exp, nodes = define(cells(), tmp_path)
+    exp.run()
+    from dagtree.execution.reasons import Reasons
+
+    record = exp._store.records()[nodes["train 0.1"].key]
+    (change,) = Reasons(exp._store).code_changes(nodes["train 0.1"], record)
+    assert "in no part that is shown" in change.note
+
+
+def test_a_plan_names_other_parents_and_code_and_properties_together(tmp_path: Path, cells: Any) -> None:
+    exp, _ = define(cells(), tmp_path)
+    exp.run()
+    exp, _ = define(cells(("SCALE = 2.0", "SCALE = 4.0")), tmp_path, (0.3,))
+    text = str(exp.plan())
+    assert "1 × never computed, and its code changed" in text
+    assert "property lr: 0.1 → 0.3; value SCALE: 2.0 → 4.0" in text
+    assert "parent Train(epochs=2, lr=0.1)" in text
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "shown_old", "shown_new"),
+    [
+        ('__import__("pathlib").Path("a")', '__import__("pathlib").Path("b")', "'a'", "'b'"),
+        ('__import__("datetime").date(20, 1, 1)', '__import__("datetime").date(21, 1, 1)', "20,", "21,"),
+        ('__import__("decimal").Decimal("1.5")', '__import__("decimal").Decimal("1.6")', "1.5", "1.6"),
+        ('__import__("numpy").float64(1.5)', '__import__("numpy").float64(2.5)', "1.5", "2.5"),
+        ("list(range(900))", "[*range(899), 5]", "899]", ", 5]"),
+        ("list(range(2000))", "list(range(3000))", "a list of 2,000", "a list of 3,000"),
+        ("list(range(5000))", "[*range(4999), 5]", "a list of 5,000 (", "a list of 5,000 ("),
+        ('__import__("numpy").zeros(3)', '__import__("numpy").ones(3)', "shape (3,) (", "shape (3,) ("),
+    ],
+)  # fmt: skip
+def test_two_values_are_told_apart(
+    tmp_path: Path, cells: Any, old: str, new: str, shown_old: str, shown_new: str
+) -> None:
+    def table(text: str) -> list[tuple[str, str]]:
+        return [('TABLE = {"relu": 1}', f"TABLE = {text}"), ('TABLE["relu"]', "(1 if str(TABLE) else 2)")]
+
+    exp, _ = define(cells(*table(old)), tmp_path)
+    exp.run()
+    said = define(cells(*table(new)), tmp_path)[1]["prune 0.1"].explain()
+    (change,) = [change for change in said.changes if change.name == "TABLE"]
+    assert shown_old in change.old
+    assert shown_new in change.new
+    assert change.old != change.new
+    assert len(str(change)) < 400
+
+
+def test_two_long_properties_are_told_apart(tmp_path: Path) -> None:
+    exp = dg.Experiment(tmp_path, Number)
+    root = exp.spawn_new_tree(start=0)
+    Multiply(factor=list(range(500)))(root)
+    exp.run()
+    (change,) = Multiply(factor=[*range(499), 7])(root).explain().changes
+    assert change.old.endswith("498, 499]")
+    assert change.new.endswith("498, 7]")
+    assert len(str(change)) < 250
+    assert told_apart("same", "same", "12345678ab", "87654321ab") == ("same (12345678)", "same (87654321)")
+
+
+def test_code_that_changed_since_the_definition_is_said_to_be_refused(tmp_path: Path, cells: Any) -> None:
+    project = cells()
+    exp, nodes = define(project, tmp_path)
+    project.SCALE = 5.0
+    said = nodes["train 0.1"].explain()
+    assert "has changed since it was defined: a run refuses it until" in said.reason
+    assert "what it is made from has changed" in nodes["prune 0.1"].explain().reason
+    with pytest.raises(dg.DefinitionError):
+        exp.plan()
+    project.Train(epochs=2, lr=0.1)(nodes["root"])
+    assert "that was defined since in its place" in nodes["train 0.1"].explain().reason
