@@ -8,6 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..definition.promise import ExperimentStatePromise
+from ..definition.recipe import Recipe
+from ..definition.state import ExperimentState
+from ..errors import DagtreeError
 from ..identity.differ import PartChange, compare, outline_from, told_apart
 from ..identity.key import digest
 from ..identity.outline import Source
@@ -346,9 +349,7 @@ def _stale(promise: ExperimentStatePromise, there: Iterable[str]) -> dict[str, s
             stale[one.key] = "that of what it is made from has changed since it was defined"
         elif one.kind != "moment":
             if one.recipe not in codes:
-                cls = one.recipe
-                code = root_code(tree.state_class) if cls is None else recipe_code(cls, tree.state_class)
-                codes[cls] = code.digest
+                codes[one.recipe] = _code_now(one.recipe, tree.state_class)
             if codes[one.recipe] != one.code.digest:
                 stale[one.key] = _STALE
     fresh = {one.address for one in tree.promises.values() if one.key not in stale} if stale else set()
@@ -357,6 +358,13 @@ def _stale(promise: ExperimentStatePromise, there: Iterable[str]) -> dict[str, s
         then = "a run computes the node that was defined since in its place" if is_replaced else _AGAIN
         stale[key] = f"{why}: {then}"
     return stale
+
+
+def _code_now(cls: type[Recipe] | None, state_class: type[ExperimentState]) -> str:
+    try:
+        return (root_code(state_class) if cls is None else recipe_code(cls, state_class)).digest
+    except DagtreeError:  # data that it depends on is gone, say; what is defined with it can't run either
+        return ""
 
 
 def _code_change(part: PartChange, owner: str) -> Change:

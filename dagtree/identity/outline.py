@@ -6,7 +6,9 @@ with an earlier one.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
+from datetime import timezone
 from typing import Any
 
 from xxhash import xxh3_128_hexdigest
@@ -21,7 +23,7 @@ _TEXTS = frozenset(
     [f"datetime.{name}" for name in ("date", "datetime", "time", "timedelta", "timezone")]
     + [f"{module}.{name}" for module in ("pathlib", "pathlib._local")
        for name in ("PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath")]
-    + ["decimal.Decimal", "fractions.Fraction", "uuid.UUID", "builtins.range", "builtins.slice"]
+    + ["decimal.Decimal", "fractions.Fraction", "uuid.UUID", "builtins.range"]
 )  # fmt: skip
 _SIZED = frozenset({list, tuple, dict, set, frozenset, str, bytes})
 _READABLE = frozenset({type(None), bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset})
@@ -81,29 +83,41 @@ class Outline:
 def shown(value: Any) -> str:
     """A value as text, without asking it when it is the user's: plain values as they are, others by type."""
     kind = type(value)
-    named = f"{module_of(kind)}.{qualname_of(kind)}"
-    is_number = module_of(kind) == "numpy" and _is_numpy_scalar(kind)
-    if is_readable(value, 0) or named in _TEXTS or is_number:
+    if is_readable(value, 0) or _is_plain(value, kind):
         text = repr(value)
         if len(text) <= _LONGEST_KEPT:
             return text
-        size = f"a {qualname_of(kind)} of {len(value):,}: " if kind in _SIZED else ""
-        return f"{size}{text[: LONGEST - 1]}…"
-    if kind in _SIZED:
-        return f"a {qualname_of(kind)} of {len(value):,}"
-    name = qualname_of(kind) if module_of(kind) == "builtins" else named
+        return f"{_size(value, kind)}{text[: LONGEST - 1]}…"
+    size = _size(value, kind)
+    if size:
+        return size.removesuffix(": ")
+    name = qualname_of(kind) if module_of(kind) == "builtins" else f"{module_of(kind)}.{qualname_of(kind)}"
     shape = getattr(value, "shape", None) if module_of(kind).partition(".")[0] in ("numpy", "torch") else None
     return f"a {name}" if shape is None else f"a {name} of shape {tuple(shape)}"
 
 
-def _is_numpy_scalar(kind: type) -> bool:
-    return any(module_of(base) == "numpy" and qualname_of(base) == "generic" for base in kind.__mro__)
+def _size(value: Any, kind: type) -> str:
+    # By identity: a class may have a hash of the user's own.
+    is_sized = any(kind is one for one in _SIZED)
+    return f"a {qualname_of(kind)} of {len(value):,}: " if is_sized else ""
+
+
+def _is_plain(value: Any, kind: type) -> bool:
+    """Whether it is a path, a date, a number of the standard library or of numpy: its text asks nobody."""
+    module, name = module_of(kind), qualname_of(kind)
+    if module == "numpy":
+        numbers = [f"{module_of(base)}.{qualname_of(base)}" for base in kind.__mro__]
+        return "numpy.generic" in numbers and "numpy.void" not in numbers and name != "object_"
+    if f"{module}.{name}" not in _TEXTS or getattr(sys.modules.get(module), name, None) is not kind:
+        return False
+    zone = value.tzinfo if module == "datetime" and name in ("datetime", "time") else None
+    return zone is None or type(zone) is timezone
 
 
 def is_readable(value: Any, depth: int) -> bool:
     """Whether the value's text is made by nobody but Python, and isn't endless."""
     kind = type(value)
-    if kind not in _READABLE or depth > 4:
+    if not any(kind is one for one in _READABLE) or depth > 4:
         return False
     if is_a(value, dict):
         return len(value) <= 50 and all(

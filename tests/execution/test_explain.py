@@ -522,7 +522,7 @@ def test_an_ignored_property_is_not_what_a_key_covers(tmp_path: Path, cells: Any
 def test_the_closest_of_many_siblings_is_found_by_looking_it_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dagtree.execution import nearest
+    from dagtree.execution.kept import kept_properties
 
     exp = dg.Experiment(tmp_path, Number)
     root = exp.spawn_new_tree(start=0)
@@ -531,13 +531,12 @@ def test_the_closest_of_many_siblings_is_found_by_looking_it_up(
     exp = dg.Experiment(tmp_path, Number)
     root = exp.spawn_new_tree(start=0)
     looked: list[str] = []
-    original = nearest.kept_properties
 
     def counted(record: Any, promise: Any) -> Any:
         looked.append(record.key)
-        return original(record, promise)
+        return kept_properties(record, promise)
 
-    monkeypatch.setattr(nearest, "kept_properties", counted)
+    monkeypatch.setattr("dagtree.execution.nearest.kept_properties", counted)
     for number in range(300):
         Add(amount=number + 0.5)(root)
     said = exp.explain()
@@ -706,3 +705,42 @@ def test_code_that_changed_since_the_definition_is_said_to_be_refused(tmp_path: 
         exp.plan()
     project.Train(epochs=2, lr=0.1)(nodes["root"])
     assert "that was defined since in its place" in nodes["train 0.1"].explain().reason
+
+
+def test_data_that_is_gone_since_the_definition_is_no_reason_to_fail(
+    tmp_path: Path, cells: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("data.csv").write_text("1")
+    depends = ("    fraction: float\n", '    fraction: float\n    depends_on = ("data.csv",)\n')
+    _, nodes = define(cells(depends), tmp_path / "x")
+    Path("data.csv").unlink()
+    assert "has changed since it was defined" in nodes["prune 0.1"].explain().reason
+
+
+def test_no_text_of_a_value_is_made_by_the_users_code() -> None:
+    import datetime
+
+    from dagtree.identity.outline import shown
+
+    class Zone(datetime.tzinfo):
+        def utcoffset(self, moment: object) -> Any:
+            raise AssertionError("asked")
+
+        dst = tzname = utcoffset
+
+        def __repr__(self) -> str:
+            raise AssertionError("asked")
+
+    class Meta(type):
+        def __hash__(cls) -> int:
+            raise AssertionError("asked")
+
+    class Decimal(metaclass=Meta):
+        def __repr__(self) -> str:
+            raise AssertionError("asked")
+
+    Decimal.__module__, Decimal.__qualname__ = "decimal", "Decimal"
+    assert shown(datetime.datetime(2020, 1, 1, tzinfo=Zone())) == "a datetime.datetime"
+    assert shown(Decimal()) == "a decimal.Decimal"
+    assert shown(datetime.datetime(2020, 1, 1)) == "datetime.datetime(2020, 1, 1, 0, 0)"
