@@ -110,7 +110,7 @@ class Reasons:
 
     def _refused(self, promise: ExperimentStatePromise) -> str:
         """Why a run would not compute it as it is, in words; empty when it would."""
-        if promise.is_from_disk and promise.kind != "moment":
+        if promise.is_from_disk or edge_of(promise).is_from_disk:
             return "; only the script that defines it can compute it"
         if self._stale is None:
             self._stale = _stale(promise, self.there)
