@@ -17,12 +17,12 @@ from typing import Any
 
 from .canonical import Refused, encode, encode_with
 from .classes import users_class
-from .dynamic import Lookups, lookups_in
+from .dynamic import Lookups, aliases_in, lookups_in
 from .holds import foreign, instance
 from .imported import import_when_run, later_file
 from .imports import Needed, imports_of
 from .library import NOT_CODE
-from .names import Mentions, computes_names, mentions_of, supers_in
+from .names import Mentions, computes_names, getter_names, mentions_of, supers_in
 from .outline import Outline, shown
 from .ownership import (
     is_a,
@@ -168,6 +168,9 @@ class Reach:
         if is_a(value, Enum):
             return join("enum", self.describe(kind), encode(value._name_, []))
         if is_library_class(kind):
+            getter = getter_names(value)
+            if getter:
+                self._attributes(getter, getter)
             try:
                 encoded = encode_with(value, self.describe)
             except Refused:
@@ -271,7 +274,8 @@ class Reach:
         self.outline.cover("function", function.__qualname__, meaning, text=text, line=line, **where)
         if definition is not None:
             node = definition.node
-            lookups = lookups_in(node)
+            heads = [chain[0] for chain in chains]
+            lookups = lookups_in(node, aliases_in(function.__globals__, heads))
             chains |= lookups.chains
             self._unseen(lookups, node, line)
             for decorator in getattr(node, "decorator_list", ()):
