@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import types
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from .library import hidden_state, is_looked_into
@@ -10,29 +13,40 @@ from .outline import shown
 from .ownership import is_a, members_of, module_of, mro_of, qualname_of
 from .standard import public_module
 from .statics import CONTAINERS, is_users_code, static_dict
+from .watch import MISSING, is_unbound
 
 if TYPE_CHECKING:
     from .reach import Reach
 
-__all__ = ["foreign", "instance"]
+__all__ = ["enum_attributes", "foreign", "instance"]
+
+_SCALARS = (int, float, complex, str, bytes)
+_METHODS = (types.BuiltinFunctionType, types.MethodWrapperType)
+_POINTER = tuple.__itemsize__
+_size_of: Callable[[type], int] = type.__dict__["__basicsize__"].__get__
+_items_size_of: Callable[[type], int] = type.__dict__["__itemsize__"].__get__
+_dict_place_of: Callable[[type], int] = type.__dict__["__dictoffset__"].__get__
+_weak_place_of: Callable[[type], int] = type.__dict__["__weakrefoffset__"].__get__
 
 
 def foreign(reach: Reach, value: Any) -> None:
-    """An instance of a library's class: by type, and by the user's functions that it holds (a jitted
-    function, a lock)."""
+    """An instance of a library's class: by type, by what is in it where it is a container or a setting, and
+    by the user's functions that it holds (a jitted function, a lock)."""
     kind = type(value)
-    reach.add("foreign", public_module(module_of(kind)), qualname_of(kind))
-    state = hidden_state(value)
     role = reach.outline.role
-    if state is None and not is_looked_into(value):
-        reach.outline.note("type", role, qualname_of(kind).encode(), text=shown(value))
-    if state is not None:
-        reach.add("state", reach.describe(state))
-        reach.watch.hidden(value)
+    reach.add("foreign", public_module(module_of(kind)), qualname_of(kind))
+    reach.watch.kind(value)
+    if kind in _METHODS and not is_unbound(value):
+        # `get = TABLE.get`: the table, whatever it holds.
+        reach.add("method", value.__name__, reach.found(f"{role}.__self__", value.__self__))
+        return
     held = static_dict(value)
     inside = is_looked_into(value)
+    if not (_content(reach, value, role) or _state(reach, value)) and (not inside or _hides(kind)):
+        reach.outline.note("type", role, qualname_of(kind).encode(), text=shown(value))
     if inside:
         reach.watch.names_of(held)
+        _slots(reach, value, role)
     for name in sorted(name for name in held if isinstance(name, str)):
         item = held[name]
         if inside or is_users_code(item):
@@ -41,28 +55,110 @@ def foreign(reach: Reach, value: Any) -> None:
 
 
 def instance(reach: Reach, value: Any) -> None:
+    """An instance of the user's class: by its class, its attributes and slots, and by what the library's
+    class below holds, where that can be seen."""
     kind = type(value)
     role = reach.outline.role
     reach.add("instance", reach.describe(kind))
+    reach.watch.kind(value)
+    reach.watch.bases(kind)
     held = static_dict(value)
     reach.watch.names_of(held)
     for name in sorted(name for name in held if isinstance(name, str)):
         reach.watch.name(held, name, held[name])
         reach.add("attribute", name, reach.found(f"{role}.{name}", held[name]))
-    for base in mro_of(kind):
-        for name, slot in members_of(base).items():
-            if type(slot) is types.MemberDescriptorType:
-                try:
-                    item = slot.__get__(value, kind)
-                except AttributeError:
-                    continue
-                reach.add("slot", name, reach.found(f"{role}.{name}", item))
-    if is_a(value, CONTAINERS):
-        base_type: Any = next(container for container in CONTAINERS if is_a(value, container))
-        items = base_type.items(value) if base_type is dict else base_type.__iter__(value)
-        reach.add("content", reach.found(role, base_type(items)))
-    elif is_a(value, (int, float, complex, str, bytes)):
-        base_type = next(scalar for scalar in (int, float, complex, str, bytes) if is_a(value, scalar))
+    _slots(reach, value, role)
+    if _content(reach, value, role):
+        return
+    if is_a(value, _SCALARS):
+        base_type: Any = next(scalar for scalar in _SCALARS if is_a(value, scalar))
         content = base_type.__repr__(value)
         reach.add("content", type(value).__name__, content)
         reach.outline.note("value", role, content.encode("utf-8", "surrogatepass"), text=content[:200])
+    elif not _state(reach, value) and _hides(kind):
+        reach.outline.note("type", role, qualname_of(kind).encode(), text=shown(value))
+
+
+def enum_attributes(reach: Reach, member: object) -> None:
+    """What an enum's member has besides its name and its value, which its ``__init__`` or the script set."""
+    role = reach.outline.role
+    held = static_dict(member)
+    reach.watch.names_of(held)
+    own = [name for name in held if isinstance(name, str) and not (name[:1] == name[-1:] == "_")]
+    for name in sorted(own):
+        reach.watch.name(held, name, held[name])
+        reach.add("attribute", name, reach.found(f"{role}.{name}", held[name]))
+
+
+def _content(reach: Reach, value: Any, role: str) -> bool:
+    """Count what is in an instance of a subclass of Python's containers; whether it is one."""
+    base: Any = next((base for base in (*CONTAINERS, deque) if is_a(value, base)), None)
+    if base is None:
+        return False
+    reach.watch.asked(functools.partial(_items_in, base, value))
+    items = base.items(value) if base is dict else base.__iter__(value)
+    reach.add("content", reach.found(role, list(items) if base is deque else base(items)))
+    if is_a(value, defaultdict):
+        factory = defaultdict.__dict__["default_factory"].__get__(value)
+        reach.add("default_factory", reach.found(f"{role}.default_factory", factory))
+    elif base is deque:
+        reach.add("maxlen", reach.describe(deque.__dict__["maxlen"].__get__(value)))
+    return True
+
+
+def _items_in(base: Any, value: Any) -> Iterable[object]:
+    """What is in a container, in its order, without a method of the user's."""
+    if base is not dict:
+        return tuple(base.__iter__(value))
+    return (*dict.keys(value), *dict.values(value))
+
+
+def _state(reach: Reach, value: Any) -> bool:
+    """Count what an object of C tells of its content; whether it tells any."""
+    state = hidden_state(value)
+    if state is None:
+        return False
+    reach.add("state", reach.describe(state))
+    reach.watch.hidden(value)
+    return True
+
+
+def _slots(reach: Reach, value: Any, role: str) -> None:
+    """Count what lies in slots, and in the public fields of C."""
+    slots = [
+        (name, slot)
+        for base in mro_of(type(value))
+        for name, slot in members_of(base).items()
+        if type(slot) is types.MemberDescriptorType
+        # Private fields of C are addresses (`torch.Generator._cdata`).
+        and ("__slots__" in members_of(base) or not name.startswith("_"))
+    ]
+    if not slots:
+        return
+    read = functools.partial(_read, [slot for _, slot in slots], value)
+    reach.watch.asked(read)
+    for (name, _), item in zip(slots, read(), strict=True):
+        if item is not MISSING:
+            reach.add("slot", name, reach.found(f"{role}.{name}", item))
+
+
+def _read(slots: list[types.MemberDescriptorType], value: object) -> list[object]:
+    found: list[object] = []
+    for slot in slots:
+        try:
+            found.append(slot.__get__(value))
+        except AttributeError:
+            found.append(MISSING)
+    return found
+
+
+def _hides(kind: type) -> bool:
+    """Whether there is more in an instance than attributes and slots: fields of C."""
+    shown_size = _size_of(object) + _POINTER * ((_dict_place_of(kind) > 0) + (_weak_place_of(kind) > 0))
+    for base in mro_of(kind):
+        members = members_of(base)
+        if "__slots__" in members:
+            shown_size += _POINTER * sum(
+                type(slot) is types.MemberDescriptorType for slot in members.values()
+            )
+    return _size_of(kind) > shown_size or _items_size_of(kind) > 0

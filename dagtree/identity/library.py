@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import random
 import sys
-from collections import deque
+from collections.abc import Callable
 from typing import Any
 
-from .ownership import is_a, module_of
+from .ownership import is_a, is_library_class, module_of, mro_of
 from .standard import public_module
 
 __all__ = ["NOT_CODE", "hidden_state", "is_looked_into"]
@@ -40,17 +40,53 @@ def hidden_state(value: Any) -> object:
     """What an object of C holds, as plain values; None when nobody knows how to see it."""
     if is_a(value, random.Random):
         return random.Random.getstate(value)
-    if is_a(value, deque):
-        return list(value)
-    array = sys.modules.get("array")
-    if array is not None and is_a(value, array.array):
-        return (value.typecode, value.tobytes())
+    if is_a(value, bytearray):
+        return bytes(bytearray.__getitem__(value, slice(None)))
     if is_a(value, memoryview):
         return value.tobytes()
-    numpy = sys.modules.get("numpy.random")
-    if numpy is not None and hasattr(numpy, "Generator"):
-        if is_a(value, numpy.Generator):
-            return value.bit_generator.state
-        if is_a(value, numpy.RandomState):
-            return value.get_state(legacy=False)
+    if is_a(value, BaseException):
+        return _arguments(value)
+    for module, name, look in _HIDING:
+        kind = getattr(sys.modules.get(module), name, None)
+        if kind is not None and is_a(value, kind):
+            return look(kind, value) if _nearest(type(value)) is kind else None
     return None
+
+
+def _nearest(kind: type) -> type | None:
+    """The first of a library's classes: one below the class that is known (``pandas.Timestamp``) may hold
+    more."""
+    return next((base for base in mro_of(kind) if is_library_class(base)), None)
+
+
+_arguments: Callable[[BaseException], tuple[object, ...]] = BaseException.__dict__["args"].__get__
+
+
+def _generator(kind: Any, value: Any) -> object:
+    # torch's own generator is what every run draws from: its state is no setting.
+    if value is getattr(sys.modules["torch"], "default_generator", None):
+        return None
+    told: bytes = kind.get_state(value).numpy().tobytes()
+    if len(told) != _LENGTH:
+        return told
+    # On the CPU there are gaps between the fields of C, which hold whatever was in memory.
+    return told[:_GAP] + (told[_NEXT : _KEPT + 1] if told[_KEPT] else b"")
+
+
+_LENGTH, _GAP, _NEXT, _KEPT = 5056, 5044, 5048, 5052
+
+
+_HIDING: tuple[tuple[str, str, Callable[[Any, Any], object]], ...] = (
+    ("array", "array", lambda kind, value: (value.typecode, kind.tobytes(value))),
+    ("decimal", "Decimal", lambda kind, value: tuple(kind.as_tuple(value))),
+    ("datetime", "datetime", lambda kind, value: kind.__reduce__(value)[1]),
+    ("datetime", "date", lambda kind, value: kind.__reduce__(value)[1]),
+    ("datetime", "time", lambda kind, value: kind.__reduce__(value)[1]),
+    ("datetime", "timedelta", lambda kind, value: kind.__reduce__(value)[1]),
+    ("numpy.random", "Generator", lambda kind, value: value.bit_generator.state),
+    ("numpy.random", "RandomState", lambda kind, value: value.get_state(legacy=False)),
+    ("numpy", "ndarray", lambda kind, value: None if type(value) is kind else kind.view(value, kind)),
+    ("torch", "Generator", _generator),
+)
+"""What of their content classes of C tell, without a method of the user's: by module and name, in this order
+(a datetime is a date, whose ``__reduce__`` would forget the hours)."""

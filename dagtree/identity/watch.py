@@ -12,21 +12,21 @@ from typing import Any
 
 from .canonical import Refused, encode_with
 from .library import hidden_state
+from .ownership import is_a, mro_of
 
-__all__ = ["MISSING", "Watch"]
+__all__ = ["MISSING", "Watch", "is_unbound"]
 
 MISSING = object()
 _UNCHANGING = frozenset(
     {
         range,
         slice,
-        types.BuiltinFunctionType,
         types.MethodDescriptorType,
         types.WrapperDescriptorType,
-        types.MethodWrapperType,
         types.GenericAlias,
     }
 )
+_BOUND = frozenset({types.BuiltinFunctionType, types.MethodWrapperType})
 
 
 class Watch:
@@ -34,7 +34,8 @@ class Watch:
     and what lies outside of the process."""
 
     __slots__ = (
-        "_cells", "_contents", "_elements", "_functions", "_hidden", "_keys", "_looks", "_names", "_seen",
+        "_asked", "_bases", "_cells", "_contents", "_elements", "_functions", "_hidden", "_keys", "_kinds",
+        "_looks", "_names", "_seen",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -43,6 +44,9 @@ class Watch:
         self._functions: list[tuple[FunctionType, CodeType, object, object, tuple[object, ...]]] = []
         self._cells: list[tuple[CellType, object]] = []
         self._elements: list[tuple[Any, tuple[object, ...]]] = []
+        self._asked: list[tuple[Callable[[], Iterable[object]], tuple[object, ...]]] = []
+        self._kinds: list[tuple[object, type]] = []
+        self._bases: list[tuple[type, tuple[type, ...]]] = []
         self._contents: list[tuple[object, bytes]] = []
         self._hidden: list[tuple[object, bytes]] = []
         self._looks: list[tuple[Callable[[], object], object]] = []
@@ -75,9 +79,24 @@ class Watch:
     def elements(self, held: Iterable[object]) -> None:
         self._elements.append((held, tuple(held)))
 
+    def asked(self, ask: Callable[[], Iterable[object]]) -> None:
+        """Notice when ``ask`` gives other objects: what lies in an object whose own methods aren't asked."""
+        self._asked.append((ask, tuple(ask())))
+
+    def kind(self, value: object) -> None:
+        """Notice when an object gets another class (``value.__class__ = Other``)."""
+        self._kinds.append((value, type(value)))
+
+    def bases(self, cls: type) -> None:
+        """Notice when a class gets other bases (``cls.__bases__ = ...``) or another metaclass."""
+        if (id(cls), "bases") not in self._seen:
+            self._seen.add((id(cls), "bases"))
+            self._bases.append((cls, mro_of(cls)))
+            self.kind(cls)
+
     def content(self, value: object) -> None:
         """Notice what is changed in place, however large it is: a key must never be a moment old."""
-        if type(value) in _UNCHANGING or id(value) in self._seen:
+        if type(value) in _UNCHANGING or id(value) in self._seen or is_unbound(value):
             return
         self._seen.add(id(value))
         with contextlib.suppress(Refused):
@@ -120,6 +139,13 @@ class Watch:
             now = (*elements, *elements.values()) if type(elements) is dict else tuple(elements)
             if not _same(now, before):
                 return False
+        for ask, before in self._asked:
+            if not _same(tuple(ask()), before):
+                return False
+        if any(type(value) is not kind for value, kind in self._kinds):
+            return False
+        if any(mro_of(cls) is not bases for cls, bases in self._bases):
+            return False
         if any(_hidden_bytes(value) != state for value, state in self._hidden):
             return False
         for look, seen in self._looks:
@@ -137,11 +163,25 @@ class Watch:
         return True
 
 
+def is_unbound(value: object) -> bool:
+    """Whether ``value`` is a function of C of a module or a class: ``len``, not ``table.get``."""
+    if type(value) not in _BOUND:
+        return False
+    owner = getattr(value, "__self__", None)
+    return owner is None or is_a(owner, (types.ModuleType, type))
+
+
 def _hidden_bytes(value: object) -> bytes:
+    state = hidden_state(value)
+    parts = state if type(state) is tuple or type(state) is list else (state,)
+    return b"|".join(map(_bytes_or_id, parts))
+
+
+def _bytes_or_id(value: object) -> bytes:
     try:
-        return encode_with(hidden_state(value), _by_identity)
+        return encode_with(value, _by_identity)
     except Refused:
-        return b""
+        return b"%d" % id(value)
 
 
 def _by_identity(code: object) -> bytes:
