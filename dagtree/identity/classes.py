@@ -32,6 +32,7 @@ def users_class(reach: Reach, cls: type) -> None:
     """A class by its bases, its members, and what makes it an enum or a dataclass."""
     held = reach.members(cls)
     reach.watch.names_of(held)
+    reach.watch.bases(cls)
     bases = ", ".join(qualname_of(base) for base in _bases_of(cls))
     head = f"class {qualname_of(cls)}({bases})"
     reach.outline.cover("class", qualname_of(cls), bases.encode(), module=module_of(cls), text=head)

@@ -42,6 +42,7 @@ from .statics import (
     NOT_MEANT,
     SCALARS,
     chains_in,
+    held_by,
     is_plain,
     is_users_code,
     join,
@@ -203,7 +204,7 @@ class Reach:
                 self.watch.items(value)  # keys of a plain dict can't change in place
             elif kind in (list, set) and all(type(item) in SCALARS for item in value):
                 self.watch.elements(value)
-            elif kind is not tuple and kind is not frozenset:
+            elif kind not in (tuple, frozenset) or any(type(item) not in SCALARS for item in value):
                 self.watch.content(value)
             self.add("constant", encoded)
             self.outline.note("value", self.outline.role, encoded, text=shown(value))
@@ -263,6 +264,10 @@ class Reach:
         definition = definition_of(code, function.__globals__)
         module = str(function.__globals__.get("__name__", ""))
         mentions = mentions_of(code)
+        heads = {chain[0] for chain in (*mentions.chains, *mentions.free)}
+        aliases = aliases_in({**function.__globals__, **held_by(function)}, sorted(heads))
+        if _BY_NAME & set(aliases.values()):
+            mentions = mentions_of(code, is_dynamic=True)
         chains = set(mentions.chains)
         supers = mentions.attributes if mentions.uses_super else frozenset()
         where = {"module": module, "file": code.co_filename}
@@ -274,8 +279,7 @@ class Reach:
         self.outline.cover("function", function.__qualname__, meaning, text=text, line=line, **where)
         if definition is not None:
             node = definition.node
-            heads = [chain[0] for chain in chains]
-            lookups = lookups_in(node, aliases_in(function.__globals__, heads))
+            lookups = lookups_in(node, aliases)
             chains |= lookups.chains
             self._unseen(lookups, node, line)
             for decorator in getattr(node, "decorator_list", ()):
@@ -294,7 +298,7 @@ class Reach:
         if any(chain[0] in _SHOWERS for chain in chains):
             # `str` and f-strings are about other things nearly always.
             self._attributes(frozenset({"__repr__"}), frozenset())
-        if mentions.is_dynamic and (definition is None or computes_names(definition.node)):
+        if mentions.is_dynamic and (definition is None or computes_names(definition.node, aliases)):
             # getattr(self, f"by_{name}") may mean anything that there is.
             every = names_of(self.subjects)
             self._attributes(every, every)
@@ -438,6 +442,7 @@ class Reach:
         return self._later(functools.partial(users_class, self), cls)
 
 
+_BY_NAME = frozenset({"getattr", "getattr_static", "attrgetter", "methodcaller"})
 _SHOWERS = frozenset({"repr", "ascii"})
 NAMED = (type, types.FunctionType, types.ModuleType)  # noted when they are visited, or not the user's
 CALLED = frozenset({types.MethodType, functools.partial, staticmethod, classmethod, property})

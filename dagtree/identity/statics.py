@@ -33,6 +33,7 @@ __all__ = [
     "SCALARS",
     "chains_in",
     "file_of",
+    "held_by",
     "is_generated",
     "is_plain",
     "is_users_code",
@@ -330,3 +331,14 @@ def name_of(value: Any) -> str:
     if is_a(value, type):
         return qualname_of(value)
     return value.__qualname__ if type(value) is types.FunctionType else ""
+
+
+def held_by(function: types.FunctionType) -> dict[str, Any]:
+    """What a function's closure holds, by name."""
+    held = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
+        try:
+            held[name] = cell.cell_contents
+        except ValueError:
+            continue
+    return held
