@@ -49,9 +49,7 @@ class Experiment:
     """
 
     def __init__(
-        self,
-        directory: str | os.PathLike[str],
-        state_class: type[ExperimentState] = ExperimentState,
+        self, directory: str | os.PathLike[str], state_class: type[ExperimentState] = ExperimentState
     ) -> None:
         if not (isinstance(state_class, type) and issubclass(state_class, ExperimentState)):
             raise DefinitionError(f"state_class must be a subclass of ExperimentState, not {state_class!r}.")
@@ -233,7 +231,7 @@ class Experiment:
         reasons = Reasons(self._store, self._store.problems())
         if node is not None:
             loader = getattr(getattr(node, "_tree", None), "loader", None)
-            if isinstance(loader, _Loader) and loader.experiment is self and isinstance(node, Node):
+            if isinstance(loader, _Loader) and loader._experiment is self and isinstance(node, Node):
                 return reasons.explain(self._seen(node.key))
             promise = node.to_promise()
             if promise.tree is not self._tree:
@@ -270,7 +268,7 @@ class Experiment:
             missing=Explanations([reasons.explain(promise) for promise in missing]),
             cached=len(cached),
             functions=sum(len(unit.functions) for unit in plan.units.values()),
-            code_news=code_news(missing, self._store, problems),
+            code_news=code_news(missing, self._store, problems, reasons),
         )
 
     def verify(self) -> tuple[str, ...]:
@@ -396,10 +394,6 @@ class _Loader(Beside):
         super().__init__(experiment._store, experiment.directory)
         self._experiment = experiment
 
-    @property
-    def experiment(self) -> Experiment:
-        return self._experiment
-
     def restore(self, key: str) -> Any:
         return self._experiment._restored_state(key)
 
@@ -411,8 +405,7 @@ class _Loader(Beside):
 
 
 def _planned(promise: ExperimentStatePromise, now: float) -> Record:
-    edge = promise.parents[0] if promise.kind == "moment" and promise.parents else promise
-    properties = {name: describe(value) for name, value in edge.properties.items()}
+    properties = {name: describe(value) for name, value in promise.edge.properties.items()}
     record = Record.make(
         key=promise.key,
         address=promise.address,

@@ -23,8 +23,8 @@ identity:   names dynamic advice canonical standard arrays frames ownership obje
 definition: fields state recipe promise tree
 storage:    describe notes record lines scripts buffer rebuild pickling payload tensors store files
             tensorfile reading sharing writing index indexfile ledger local
-execution:  environment generators kinds output report explain kept nearest reasons plan handle current task
-            assemble progress step schedulers rounds run
+execution:  environment generators kinds output report explain kept nearest current reasons plan
+            handle task assemble progress step schedulers rounds run
 analysis:   order text facts recorded select html nodeset measure picture layout dot outline svg draw graph
 """
 ROOMS = {room: files.split() for room, files in re.findall(r"(\w+):([\w\s]+?)(?=\w+:|$)", LAYOUT)}

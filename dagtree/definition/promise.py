@@ -105,10 +105,16 @@ class ExperimentStatePromise:
         return tuple(keys)
 
     @property
+    def edge(self) -> ExperimentStatePromise:
+        """The promise of the edge that makes it: itself, or the end of the edge that a moment lies in. A
+        moment that is known from disk only knows no other edge than itself.
+        """
+        return self.parents[0] if self.kind == "moment" and self.parents else self
+
+    @property
     def label(self) -> str:
         """The recipe as one would write it, ``Train(epochs=20, lr=0.1)``; a moment is ``Train(…)@1``."""
-        edge = self.parents[0] if self.kind == "moment" and self.parents else self
-        return label_of(self.name, edge.properties, self.moment)
+        return label_of(self.name, self.edge.properties, self.moment)
 
     def at(self, moment: int) -> ExperimentStatePromise:
         """The promise of the state after the ``moment``-th ``yield`` (1 is the first) of the recipe that

@@ -8,8 +8,8 @@ run.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence, Set
+from typing import Any, NamedTuple
 
 from ..definition.promise import ExperimentStatePromise
 from ..definition.recipe import Recipe
@@ -18,7 +18,7 @@ from ..definition.tree import Tree
 from ..errors import DefinitionError, RecipeError
 from ..identity.source import function_code, recipe_code, root_code
 
-__all__ = ["check_function", "check_recipe", "current"]
+__all__ = ["Stale", "check_function", "check_recipe", "code_of", "current", "stale_nodes"]
 
 
 def current(
@@ -30,46 +30,67 @@ def current(
     tree has been defined again with the code of now, the new node stands for it. Where it hasn't, that is a
     DefinitionError.
     """
-    stale: dict[str, ExperimentStatePromise] = {}
-    codes: dict[type[Recipe] | None, str] = {}
-    for promise in tree.promises.values():
-        if promise.key in there or promise.is_from_disk:
-            continue
-        if stale and any(parent.key in stale for parent in promise.parents):
-            stale[promise.key] = promise
-        elif promise.kind != "moment":
-            now = codes.get(promise.recipe)
-            if now is None:
-                now = codes[promise.recipe] = _code_of(promise.recipe, tree.state_class)
-            if promise.code.digest != now:
-                stale[promise.key] = promise
-    if not stale:
+    stale = stale_nodes(tree, there, code_of)
+    if not stale.nodes:
         return list(targets)
-    fresh = {promise.address for key, promise in tree.promises.items() if key not in stale}
     kept = []
     for promise in targets:
-        if promise.key not in stale:
+        if promise.key not in stale.nodes:
             kept.append(promise)
-        elif promise.address not in fresh:
-            what = "code" if _changed_code(stale.values(), codes) else "data in `depends_on`"
+        elif promise.address not in stale.fresh:
+            what = "code" if _changed_code(stale) else "data in `depends_on`"
             raise DefinitionError(
                 f"{promise.label} [{promise.key[:8]}] was defined with {what} that has changed since, so its "
                 f"key "
                 f"no longer says what would run. Run the lines that define the tree again: "
-                f"{_changed(stale.values())} changed."
+                f"{_changed(stale.nodes.values())} changed."
             )
     return kept
 
 
-def _code_of(recipe: type[Recipe] | None, state_class: type[ExperimentState], data: bool = True) -> str:
+class Stale(NamedTuple):
+    """``nodes`` of a tree that are missing and whose code, or that of what they are made from, is another than
+    when they were defined; ``codes`` as they are now; ``fresh`` addresses that other promises stand for."""
+
+    nodes: dict[str, ExperimentStatePromise]
+    codes: dict[type[Recipe] | None, str]
+    fresh: Set[str]
+
+
+def stale_nodes(
+    tree: Tree, there: Set[str], code_now: Callable[[type[Recipe] | None, type[ExperimentState]], str]
+) -> Stale:
+    """What later code replaced, of the nodes that are not ``there``."""
+    nodes: dict[str, ExperimentStatePromise] = {}
+    codes: dict[type[Recipe] | None, str] = {}
+    for promise in tree.promises.values():
+        if promise.key in there or promise.is_from_disk:
+            continue
+        if nodes and any(parent.key in nodes for parent in promise.parents):
+            nodes[promise.key] = promise
+        elif promise.kind != "moment":
+            now = codes.get(promise.recipe)
+            if now is None:
+                now = codes[promise.recipe] = code_now(promise.recipe, tree.state_class)
+            if promise.code.digest != now:
+                nodes[promise.key] = promise
+    fresh = (
+        {promise.address for key, promise in tree.promises.items() if key not in nodes} if nodes else set()
+    )
+    return Stale(nodes, codes, fresh)
+
+
+def code_of(recipe: type[Recipe] | None, state_class: type[ExperimentState], data: bool = True) -> str:
+    """The fingerprint of an edge's code as it is now; of a root's where there is no recipe."""
     return (root_code(state_class, data) if recipe is None else recipe_code(recipe, state_class, data)).digest
 
 
-def _changed_code(stale: Iterable[ExperimentStatePromise], now: Mapping[type[Recipe] | None, str]) -> bool:
+def _changed_code(stale: Stale) -> bool:
     """Whether it is code that changed, and not only data that it depends on."""
     return any(
-        promise.recipe in now and _only_code(promise.code.digest) != _only_code(now[promise.recipe])
-        for promise in stale
+        promise.recipe in stale.codes
+        and _only_code(promise.code.digest) != _only_code(stale.codes[promise.recipe])
+        for promise in stale.nodes.values()
         if promise.kind != "moment"
     )
 
@@ -90,7 +111,7 @@ def check_recipe(recipe: type[Recipe] | None, state_class: type[ExperimentState]
     cls = state_class if recipe is None else recipe
     if _travels_by_value(cls):
         return
-    if _code_of(recipe, state_class, data=False) != _only_code(code):
+    if code_of(recipe, state_class, data=False) != _only_code(code):
         raise RecipeError(_other_code(cls.__name__, cls.__module__))
 
 

@@ -13,7 +13,6 @@ from ..storage.record import Record
 
 __all__ = [
     "described",
-    "edge_of",
     "edge_record",
     "ignored_by",
     "kept_properties",
@@ -49,18 +48,13 @@ def label_of_record(record: Record, records: Mapping[str, Record]) -> str:
     return label_of(record.recipe, {name: understand(value) for name, value in kept.items()}, record.moment)
 
 
-def edge_of(promise: ExperimentStatePromise) -> ExperimentStatePromise:
-    """What makes it; a moment that is known from disk only knows no edge."""
-    return promise.parents[0] if promise.kind == "moment" and promise.parents else promise
-
-
 def edge_record(record: Record, records: Mapping[str, Record]) -> Record:
     is_moment = record.kind == "moment" and record.parents
     return records.get(record.parents[0], record) if is_moment else record
 
 
 def described(promise: ExperimentStatePromise) -> dict[str, Any]:
-    edge = edge_of(promise)
+    edge = promise.edge
     ignored = ignored_by(edge)
     return {name: describe(value) for name, value in edge.properties.items() if name not in ignored}
 

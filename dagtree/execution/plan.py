@@ -63,14 +63,14 @@ def make_plan(
         if promise.key in missing:
             continue
         missing[promise.key] = promise
-        edge = _edge(promise)
+        edge = promise.edge
         _check_known(promise, edge)
         above = (*edge.parents, *edge.links)
         stack.extend(parent for parent in above if parent.key not in there and parent.key not in missing)
 
     units: dict[str, Unit] = {}
     for promise in missing.values():
-        edge = _edge(promise)
+        edge = promise.edge
         unit = units.setdefault(edge.key, Unit(edge))
         if promise.moment is None:
             unit.final = True
@@ -84,7 +84,7 @@ def make_plan(
             earlier = results(asking.promise.key).get(asking.name)
             if isinstance(earlier, Mapping) and earlier.get("code") == asking.code.digest:
                 continue
-        edge = _edge(asking.promise)
+        edge = asking.promise.edge
         units.setdefault(edge.key, Unit(edge)).functions.append(asking)
 
     for unit in units.values():
@@ -93,10 +93,10 @@ def make_plan(
         edge = unit.promise
         for parent in edge.parents:
             if parent.key in missing:
-                unit.after.append(_edge(parent).key)
+                unit.after.append(parent.edge.key)
                 if parent.moment is None:
                     units[parent.key].takers += 1
-        unit.after.extend(_edge(link).key for link in edge.links if link.key in missing)
+        unit.after.extend(link.edge.key for link in edge.links if link.key in missing)
     ordered = dict(sorted(units.items(), key=lambda item: item[1].promise.position))
     cached = tuple(promise for key, promise in wanted.items() if key not in missing)
     return Plan(ordered, tuple(missing.values()), cached)
@@ -111,11 +111,6 @@ def results_of(store: Store) -> Callable[[str], Mapping[str, Any]]:
         return kept if isinstance(kept, Mapping) else {}
 
     return results
-
-
-def _edge(promise: ExperimentStatePromise) -> ExperimentStatePromise:
-    """The promise of the edge that a node comes from: a moment is made by the edge that it lies in."""
-    return promise.parents[0] if promise.kind == "moment" and promise.parents else promise
 
 
 def _check_known(promise: ExperimentStatePromise, edge: ExperimentStatePromise) -> None:

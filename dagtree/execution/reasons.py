@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from ..definition.promise import ExperimentStatePromise
@@ -14,14 +14,13 @@ from ..errors import DagtreeError
 from ..identity.differ import PartChange, compare, outline_from, told_apart
 from ..identity.key import digest
 from ..identity.outline import Source
-from ..identity.source import recipe_code, root_code
 from ..storage.describe import Described, understand
 from ..storage.record import Record
 from ..storage.store import Store
+from .current import code_of, stale_nodes
 from .explain import Change, CodeNews, Explanation
 from .kept import (
     described,
-    edge_of,
     edge_record,
     ignored_by,
     kept_properties,
@@ -53,13 +52,10 @@ class Reasons:
         for problem in problems:
             for key in _KEY.findall(problem):
                 self.problems.setdefault(key, _SAID_OF.sub("", problem).replace(f"node {key}", "this node"))
-        self._by_address: dict[str, Record] = {}
+        self._by_address = _latest(self.records)
         self._groups: dict[tuple[str, str, str], list[Record]] = {}
         for record in self.records.values():
             if record.status == "done":
-                known = self._by_address.get(record.address)
-                if known is None or known.ended <= record.ended:
-                    self._by_address[record.address] = record
                 for above in ("", *record.parents[:1]):
                     self._groups.setdefault((record.kind, record.recipe, above), []).append(record)
         self._closest: dict[str, Record | None] = {}
@@ -73,7 +69,7 @@ class Reasons:
         record = self.records.get(promise.key)
         if promise.key in self.there and record is not None:
             return self._cached(promise, record)
-        covers = edge_of(promise).code.sources
+        covers = promise.edge.code.sources
         closest, changes, only_code, status = None, list[Change](), False, "planned"
         if record is not None and record.status == "failed":
             error = mapping(record.more.get("error"))
@@ -110,7 +106,7 @@ class Reasons:
 
     def _refused(self, promise: ExperimentStatePromise) -> str:
         """Why a run would not compute it as it is, in words; empty when it would."""
-        if promise.is_from_disk or edge_of(promise).is_from_disk:
+        if promise.is_from_disk or promise.edge.is_from_disk:
             return "; only the script that defines it can compute it"
         if self._stale is None:
             self._stale = _stale(promise, self.there)
@@ -178,7 +174,7 @@ class Reasons:
     # What differs
 
     def _changes(self, promise: ExperimentStatePromise, closest: Record) -> Iterable[Change]:
-        edge = edge_of(promise)
+        edge = promise.edge
         if promise.kind == "moment":
             if closest.moment != promise.moment:
                 yield Change("moment", "moment", str(closest.moment), str(promise.moment))
@@ -261,17 +257,18 @@ class Reasons:
 
 
 def code_news(
-    missing: Sequence[ExperimentStatePromise], store: Store, problems: Iterable[str] = ()
+    missing: Sequence[ExperimentStatePromise],
+    store: Store,
+    problems: Iterable[str] = (),
+    reasons: Reasons | None = None,
 ) -> CodeNews | None:
-    """What a run computes again because code, and only code, changed; None when that is nothing."""
+    """What a run computes again because code, and only code, changed; None when that is nothing. ``reasons``
+    saves making them, for who has them.
+    """
     records, there = store.records(), store.keys()
     if not records or not missing:
         return None
-    kept: dict[str, Record] = {}
-    for record in records.values():
-        if record.status == "done":
-            other = kept.get(record.address)
-            kept[record.address] = record if other is None or record.ended > other.ended else other
+    kept = _latest(records)
     again = [
         (promise, kept[promise.address])
         for promise in sorted(missing, key=lambda promise: promise.position)
@@ -279,7 +276,7 @@ def code_news(
     ]
     if not again:
         return None
-    reasons = Reasons(store, problems)
+    reasons = reasons or Reasons(store, problems)
     again = [(promise, record) for promise, record in again if promise.key not in reasons.problems]
     changes: dict[tuple[Any, ...], Change] = {}
     seen: set[tuple[str, str, str]] = set()
@@ -299,6 +296,17 @@ def code_news(
         of=len(missing) + len(there),
     )
     return news if again else None
+
+
+def _latest(records: Mapping[str, Record]) -> dict[str, Record]:
+    """Of the nodes that are done, the one of each address that ended last."""
+    latest: dict[str, Record] = {}
+    for record in records.values():
+        if record.status == "done":
+            known = latest.get(record.address)
+            if known is None or known.ended <= record.ended:
+                latest[record.address] = record
+    return latest
 
 
 def warnings_of(covers: Iterable[Source]) -> tuple[str, ...]:
@@ -339,30 +347,22 @@ def _reason(changes: Sequence[Change], only_code: bool) -> str:
     return "what it is made from changed above it"
 
 
-def _stale(promise: ExperimentStatePromise, there: Iterable[str]) -> dict[str, str]:
+def _stale(promise: ExperimentStatePromise, there: Set[str]) -> dict[str, str]:
     """Which missing nodes of the tree are not computed as they are, and why: their code is another by now."""
-    tree, codes, stale = promise.tree, dict[Any, str](), dict[str, str]()
-    for one in tree.promises.values():
-        if one.key in there or one.is_from_disk:
-            continue
-        if stale and any(parent.key in stale for parent in one.parents):
-            stale[one.key] = "that of what it is made from has changed since it was defined"
-        elif one.kind != "moment":
-            if one.recipe not in codes:
-                codes[one.recipe] = _code_now(one.recipe, tree.state_class)
-            if codes[one.recipe] != one.code.digest:
-                stale[one.key] = _STALE
-    fresh = {one.address for one in tree.promises.values() if one.key not in stale} if stale else set()
-    for key, why in stale.items():
-        is_replaced = tree.promises[key].address in fresh
+    stale = stale_nodes(promise.tree, there, _code_now)
+    said = {}
+    for key, one in stale.nodes.items():
+        is_below = any(parent.key in stale.nodes for parent in one.parents)
+        why = "that of what it is made from has changed since it was defined" if is_below else _STALE
+        is_replaced = one.address in stale.fresh
         then = "a run computes the node that was defined since in its place" if is_replaced else _AGAIN
-        stale[key] = f"{why}: {then}"
-    return stale
+        said[key] = f"{why}: {then}"
+    return said
 
 
 def _code_now(cls: type[Recipe] | None, state_class: type[ExperimentState]) -> str:
     try:
-        return (root_code(state_class) if cls is None else recipe_code(cls, state_class)).digest
+        return code_of(cls, state_class)
     except DagtreeError:  # data that it depends on is gone, say; what is defined with it can't run either
         return ""
 
