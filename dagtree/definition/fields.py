@@ -26,7 +26,6 @@ __all__ = [
     "fields_of",
     "hashed",
     "snapshot",
-    "snapshot_ignored",
     "suggestion",
     "unbound",
 ]
@@ -60,26 +59,22 @@ def suggestion(name: str, names: Iterable[str]) -> str:
     return f" Did you mean `{close[0]}`?" if close else ""
 
 
-def snapshot(value: object, name: str = "value") -> Any:
-    """The value as it is now: a copy unless it can't change, UnsupportedValueError where there is none."""
+def snapshot(value: object, name: str = "value", is_ignored: bool = False) -> Any:
+    """The value as it is now: a copy unless it can't change, UnsupportedValueError where there is none.
+    ``is_ignored`` says that it is a property which isn't identity.
+    """
     if type(value) in ATOMIC:
         return value
     try:
         return copy.deepcopy(value)
     except Exception as error:
+        if is_ignored:
+            raise _cannot(value, name, f"be copied ({error})", "`run` gets a copy of its own") from None
         raise UnsupportedValueError(
             f"{name} is a {type(value).__name__}, which can't be copied ({error}), so it can't be identity: "
             f"what it is now would not be what runs. Give what it is made from instead: a path, numbers.",
             name,
         ) from None
-
-
-def snapshot_ignored(value: object, name: str) -> Any:
-    """As `snapshot`, of a property that isn't identity, and so needs no encoding."""
-    try:
-        return value if type(value) in ATOMIC else copy.deepcopy(value)
-    except Exception as error:
-        raise _cannot(value, name, f"be copied ({error})", "`run` gets a copy of its own") from None
 
 
 def check_travels(value: object, name: str) -> None:

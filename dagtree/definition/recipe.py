@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast, dataclass_transform, overload
 
 from ..errors import DefinitionError, PropertyError
-from .fields import ATOMIC, Fields, bind, choices, fields_of, snapshot, snapshot_ignored, unbound
+from .fields import ATOMIC, Fields, bind, choices, fields_of, snapshot, unbound
 from .state import ExperimentState
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ def properties_of(recipe: Recipe) -> dict[str, Any]:
         for name in names:
             value = attributes[name]
             if type(value) not in ATOMIC:
-                value = snapshot_ignored(value, name) if name in ignored else snapshot(value, name)
+                value = snapshot(value, name, name in ignored)
             values[name] = value
     except KeyError:
         missing = [name for name in names if name not in attributes]
@@ -234,10 +234,7 @@ def properties_of(recipe: Recipe) -> dict[str, Any]:
                 f"{'it' if len(unset) == 1 else 'them'}."
             ) from None
         found = {name: computed[name] if name in computed else attributes[name] for name in names}
-        values = {
-            name: snapshot_ignored(value, name) if name in ignored else snapshot(value, name)
-            for name, value in found.items()
-        }
+        values = {name: snapshot(value, name, name in ignored) for name, value in found.items()}
     if len(attributes) > len(names):
         for name in attributes:
             if name not in values and name[0] != "_" and name not in NOT_IDENTITY:

@@ -12,7 +12,7 @@ from ..errors import DefinitionError, TreeError
 from ..identity import key as keys
 from ..identity.canonical import canonical_bytes, canonical_properties
 from ..identity.source import Code, function_code, recipe_code, root_code
-from .fields import ATOMIC, check_travels, choices, hashed, snapshot, snapshot_ignored, unbound
+from .fields import ATOMIC, check_travels, choices, hashed, snapshot, unbound
 from .promise import ExperimentStatePromise, brief, promises_in
 from .recipe import Function, Recipe, properties_of, shape_of
 from .state import ExperimentState, root_properties
@@ -90,7 +90,7 @@ class Tree:
         cls = self.state_class
         ignored = cls._fields.ignored
         properties = {
-            name: snapshot_ignored(value, name) if name in ignored else snapshot(value, name)
+            name: snapshot(value, name, name in ignored)
             for name, value in root_properties(cls, arguments).items()
         }
         code = root_code(cls)

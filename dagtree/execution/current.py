@@ -49,8 +49,8 @@ def current(
 
 
 class Stale(NamedTuple):
-    """``nodes`` of a tree that are missing and whose code, or that of what they are made from, is another than
-    when they were defined; ``codes`` as they are now; ``fresh`` addresses that other promises stand for."""
+    """``nodes`` of a tree that are missing and whose code, or that of what they are made from, is another
+    than when they were defined; ``codes`` as they are now; ``fresh`` addresses that others stand for."""
 
     nodes: dict[str, ExperimentStatePromise]
     codes: dict[type[Recipe] | None, str]

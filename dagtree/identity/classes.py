@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .canonical import encode
+from .holds import enum_attributes
 from .models import declared_fields, is_made_from_fields
 from .ownership import is_a, module_of, qualname_of
-from .statics import DESCRIPTORS, is_users_code, meant_members, static_dict
+from .statics import DESCRIPTORS, is_users_code, meant_members
 
 if TYPE_CHECKING:
     from .reach import Reach
@@ -18,9 +19,6 @@ __all__ = ["users_class"]
 
 _bases_of: Callable[[type], tuple[type, ...]] = type.__dict__["__bases__"].__get__
 _NO_DEFAULT = type(dataclasses.MISSING)
-_OF_MEMBERS = frozenset(
-    {"_name_", "_value_", "__objclass__", "_sort_order_", "_hashable_values_", "_inverted_"}
-)
 
 
 def _is_written(name: str, value: Any) -> bool:
@@ -45,11 +43,8 @@ def users_class(reach: Reach, cls: type) -> None:
                 name,
                 reach.found(f"{qualname_of(cls)}.{name}", object.__getattribute__(member, "_value_")),
             )
-            further = static_dict(member)
-            for attribute in sorted(name for name in further if name not in _OF_MEMBERS):
-                place = f"{qualname_of(cls)}.{name}.{attribute}"
-                reach.watch.name(further, attribute, further[attribute])
-                reach.add("of member", name, attribute, reach.found(place, further[attribute]))
+            reach.outline.role = f"{qualname_of(cls)}.{name}"
+            enum_attributes(reach, member)
         members = {
             name: value
             for name, value in held.items()

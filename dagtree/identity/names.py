@@ -75,7 +75,6 @@ _NAME_CODES = _opcodes(_NAMES)
 _ATTRIBUTE_CODES = _opcodes(_ATTRIBUTES)
 _TRANSPARENT_CODES = frozenset(_opcodes(_TRANSPARENT))
 _DEREF_CODES = frozenset(_opcodes(("LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF")))
-_BODIES = ("body", "orelse", "finalbody", "handlers", "cases")
 _EXTENDED = opcode.EXTENDED_ARG
 _LOAD_CONST = opcode.opmap["LOAD_CONST"]
 _MATCH_CLASS = opcode.opmap["MATCH_CLASS"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import functools
 import types
-from collections import deque
+from collections import ChainMap, deque
 from collections.abc import Callable, Container, Mapping
 from enum import Enum
 from typing import Any
@@ -114,7 +114,7 @@ class Reach:
         ]
         if any(module_of(base).partition(".")[0] not in _KNOWN_BASES for base in bases):
             names = names_of((self.subjects[index],))
-            self._attributes(names, frozenset())
+            self.attributes(names)
 
     def implicit(self, index: int, without: frozenset[str]) -> None:
         """Count the special methods of a subject, which are reached by operators and by using an instance at
@@ -171,7 +171,7 @@ class Reach:
         if is_library_class(kind):
             getter = getter_names(value)
             if getter:
-                self._attributes(getter, getter)
+                self.attributes(getter, getter)
             try:
                 encoded = encode_with(value, self.describe)
             except Refused:
@@ -265,7 +265,8 @@ class Reach:
         module = str(function.__globals__.get("__name__", ""))
         mentions = mentions_of(code)
         heads = {chain[0] for chain in (*mentions.chains, *mentions.free)}
-        aliases = aliases_in({**function.__globals__, **held_by(function)}, sorted(heads))
+        closure = held_by(function)
+        aliases = aliases_in(ChainMap(closure, function.__globals__), sorted(heads))
         if _BY_NAME & set(aliases.values()):
             mentions = mentions_of(code, is_dynamic=True)
         chains = set(mentions.chains)
@@ -294,18 +295,18 @@ class Reach:
             self.outline.note("unseen", "a lookup by name, in code whose source isn't there", b"", line=line)
         self._function_parts(function)
         self._globals(function.__globals__, chains, written_in(code.co_filename, function.__globals__))
-        self._free(function, mentions)
+        self._free(closure, mentions)
         if any(chain[0] in _SHOWERS for chain in chains):
             # `str` and f-strings are about other things nearly always.
-            self._attributes(frozenset({"__repr__"}), frozenset())
+            self.attributes(frozenset({"__repr__"}))
         if mentions.is_dynamic and (definition is None or computes_names(definition.node, aliases)):
             # getattr(self, f"by_{name}") may mean anything that there is.
             every = names_of(self.subjects)
-            self._attributes(every, every)
+            self.attributes(every, every)
         elif any(leads_to(function.__globals__, chain, self.subjects) for chain in chains):
-            self._attributes(mentions.attributes, mentions.attributes)  # Base.run(self): not the first found
+            self.attributes(mentions.attributes, mentions.attributes)  # Base.run(self): not the first found
         else:
-            self._attributes(mentions.attributes, supers)
+            self.attributes(mentions.attributes, supers)
 
     def _unseen(self, lookups: Lookups, node: ast.AST, line: int) -> None:
         """Note the places that look things up in a way that can't be followed."""
@@ -369,19 +370,15 @@ class Reach:
                 self.watch.name(held, attribute, value)
                 self.add("global", f"{name}.{attribute}", self.found(f"{name}.{attribute}", value))
 
-    def _free(self, function: types.FunctionType, mentions: Mentions) -> None:
+    def _free(self, held: Mapping[str, Any], mentions: Mentions) -> None:
         """Modules in a closure: what is taken from them."""
-        cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=False))
         for chain in sorted(mentions.free):
-            cell = cells.get(chain[0])
-            try:
-                value: Any = MISSING if cell is None else cell.cell_contents
-            except ValueError:
-                continue
+            value = held.get(chain[0], MISSING)
             if is_a(value, types.ModuleType) and len(chain) > 1:
                 self._module(chain[0], value, [chain[1:]])
 
-    def _attributes(self, names: frozenset[str], supers: frozenset[str]) -> None:
+    def attributes(self, names: frozenset[str], supers: frozenset[str] = frozenset()) -> None:
+        """Count what these names are on the subjects; those in ``supers`` on every base."""
         for index in range(len(self.subjects)):
             for name in sorted(names):
                 part = self._attribute(index, name, every=name in supers)
@@ -408,10 +405,6 @@ class Reach:
             if not every:
                 break
         return ("attribute", str(index), name, *found) if found else ()
-
-    def attributes(self, names: frozenset[str]) -> None:
-        """Count what these names are on the subjects."""
-        self._attributes(names, frozenset())
 
     def _module_reference(self, module: types.ModuleType) -> bytes:
         held: Any = types.ModuleType.__getattribute__(module, "__dict__")

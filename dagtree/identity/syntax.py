@@ -162,7 +162,7 @@ def _mark_void_annotations(tree: ast.AST) -> None:
         }
         for part in bare:
             if isinstance(part.target, ast.Name) and part.target.id in bound:
-                part.is_void = True  # type: ignore[attr-defined]
+                part.is_void = True  # type: ignore[attr-defined]  # nodes of ast take any attribute
 
 
 def _gather(node: ast.AST, owner: str | None, found: _Functions, lambdas: bool) -> None:

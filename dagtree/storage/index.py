@@ -79,10 +79,6 @@ class Index:
         """Whether somebody was told already that this line can't be read."""
         return mark in self._damaged
 
-    def is_broken(self, key: str) -> bool:
-        """Whether the node has lines, and the bytes of none are there."""
-        return key in self.records and not any(self._is_usable(line) for line in self.lines(key))
-
     def missing(self) -> list[Record]:
         """The lines whose bytes were missing when they were added."""
         return list(self._missing.values())

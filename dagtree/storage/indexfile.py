@@ -15,10 +15,10 @@ from collections.abc import Iterable, Mapping
 from operator import lt
 from typing import Any, Literal, NamedTuple
 
-from xxhash import xxh3_64_hexdigest, xxh3_128_hexdigest
+from xxhash import xxh3_128_hexdigest
 
 from .lines import decode_line
-from .notes import Damage, Note, encode_json, is_texts, seal
+from .notes import Damage, Note, check_at, encode_json, is_sealed, is_texts, seal
 from .reading import NEED
 from .record import KINDS, STATUSES, Record
 
@@ -60,9 +60,8 @@ def summarize(name: str, content: bytes, known: Mapping[str, Record]) -> Chapter
     view, begin = memoryview(content), 0
     while (end := content.find(b"\n", begin)) >= 0:
         start, begin = begin, end + 1
-        check = xxh3_64_hexdigest(view[start + 27 : end])
-        said: Record | Note | Damage | None = known.get(check)
-        if said is None or content[start + 10 : start + 26] != check.encode():
+        said: Record | Note | Damage | None = known.get(check_at(content, start).decode("latin-1"))
+        if said is None or not is_sealed(content, view, start, end):
             said = decode_line(content[start:end])
         if isinstance(said, Record):
             records.append(said)
@@ -106,7 +105,7 @@ def write_index(chapters: Iterable[Chapter]) -> bytes:
 def read_index(content: bytes) -> dict[str, Chapter]:
     """The chapters in an index file, by the names of their files; none when it isn't what was written."""
     try:
-        if xxh3_64_hexdigest(memoryview(content)[27:-1]).encode() != content[10:26]:
+        if not is_sealed(content, memoryview(content), 0, len(content) - 1):
             return {}
         found = json.loads(content)
         if found["index"] != _VERSION:

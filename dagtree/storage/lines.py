@@ -6,14 +6,11 @@ import json
 import re
 from typing import Any, TypeGuard, cast
 
-from xxhash import xxh3_64_hexdigest
-
-from .notes import HEX, Damage, Note, is_number, is_texts
+from .notes import HEX, Damage, Note, is_number, is_sealed, is_texts
 from .record import KINDS, MORE, STATUSES, Record
 
 __all__ = ["decode_at", "decode_line"]
 
-_CHECKED_FROM = 27  # the length of {"check":"0123456789abcdef"
 # A record's line with no escapes in its head, as nearly all are. Who makes a path of a key looks at it again.
 _PLAIN = re.compile(
     r'\{"check":"[^"]{16}","key":"([^"]{32})","kind":"(root|recipe|moment)","status":"(done|failed)",'
@@ -29,7 +26,7 @@ def decode_line(line: bytes) -> Record | Note | Damage | None:
 
 def decode_at(content: bytes, view: memoryview, start: int, end: int) -> Record | Note | Damage | None:
     """What the line says that lies there in a file's ``content``, of which it isn't copied."""
-    if xxh3_64_hexdigest(view[start + _CHECKED_FROM : end]).encode() != content[start + 10 : start + 26]:
+    if not is_sealed(content, view, start, end):
         return None
     return _decode_plain(content, start, end) or _decode_any(content[start:end])
 

@@ -9,8 +9,21 @@ from typing import Any, NamedTuple, TypeGuard
 
 from xxhash import xxh3_64_hexdigest
 
-__all__ = ["HEX", "Damage", "Note", "encode_json", "is_number", "is_texts", "merge_results", "quoted", "seal"]
+__all__ = [
+    "HEX",
+    "Damage",
+    "Note",
+    "check_at",
+    "encode_json",
+    "is_number",
+    "is_sealed",
+    "is_texts",
+    "merge_results",
+    "quoted",
+    "seal",
+]
 
+_CHECKED_FROM = 27  # the length of {"check":"0123456789abcdef"
 HEX = re.compile(r"[0-9a-f]{32}\Z")
 quoted = json.encoder.encode_basestring_ascii
 
@@ -32,6 +45,17 @@ def seal(text: str) -> bytes:
     """The line, without its newline, for the JSON `text` that follows the check."""
     content = text.encode("ascii")
     return b'{"check":"%b"%b' % (xxh3_64_hexdigest(content).encode(), content)
+
+
+def is_sealed(content: bytes, view: memoryview, start: int, end: int) -> bool:
+    """Whether the check of what lies there in ``content``, as `seal` made it, is that of what follows it."""
+    checked = xxh3_64_hexdigest(view[start + _CHECKED_FROM : end])
+    return checked.encode() == check_at(content, start)
+
+
+def check_at(content: bytes, start: int) -> bytes:
+    """The check of the line that begins there."""
+    return content[start + 10 : start + 26]
 
 
 class Note(NamedTuple):

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .notes import HEX, Note, encode_json, merge_results, quoted, seal
+from .notes import HEX, Note, check_at, encode_json, merge_results, quoted, seal
 
 __all__ = ["KINDS", "MORE", "STATUSES", "Record"]
 
@@ -136,7 +136,7 @@ class Record:
     @property
     def check(self) -> str:
         """What tells this record's line from every other, also of the same node."""
-        return self._sealed()[10:26].decode()
+        return check_at(self._sealed(), 0).decode()
 
     @property
     def more(self) -> dict[str, Any]:

@@ -146,7 +146,7 @@ class Writer:
         header, offsets = lay_out(buffers)
         ordered = [views[large[place]] for place in file_order(buffers)]
         chunks: list[bytes | memoryview] = [header, *ordered]
-        folder = self._folder(self._directory / "tensors" / key[:2])
+        self._folder(self._directory / "tensors" / key[:2])
         name = f"tensors/{key[:2]}/{key}.safetensors"
         path = self._directory / name
         if not create_file(path, chunks, flush) and not holds_exactly(path, chunks):
@@ -157,7 +157,7 @@ class Writer:
             else:
                 # Another writer, or an earlier run, computed this node to other bits.
                 name = f"tensors/{key[:2]}/{key}-{os.urandom(4).hex()}.safetensors"
-                replace_file(folder / name.rpartition("/")[2], chunks, flush)
+                replace_file(self._directory / name, chunks, flush)
         return name, offsets
 
     def _open_pack(self) -> Appender:

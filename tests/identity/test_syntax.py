@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import itertools
 import linecache
 import sys
 import textwrap
@@ -56,10 +57,12 @@ def both_ways(code: types.CodeType, lines: list[str]) -> tuple[object, object]:
     return shown(syntax._at_its_place(code, file)), shown(syntax._anywhere(code, file))
 
 
+_numbers = itertools.count()
+
+
 def loaded(text: str, names: dict[str, Any] | None = None) -> tuple[types.CodeType, list[str]]:
     """Code as a notebook runs it: its text is known to linecache."""
-    loaded.count += 1  # type: ignore[attr-defined]
-    file = f"<syntax-{loaded.count}>"  # type: ignore[attr-defined]
+    file = f"<syntax-{next(_numbers)}>"
     lines = text.splitlines(keepends=True)
     linecache.cache[file] = (len(text), None, lines, file)
     with warnings.catch_warnings():
@@ -68,9 +71,6 @@ def loaded(text: str, names: dict[str, Any] | None = None) -> tuple[types.CodeTy
     if names is not None:
         exec(code, names)
     return code, lines
-
-
-loaded.count = 0  # type: ignore[attr-defined]
 
 
 @pytest.fixture
