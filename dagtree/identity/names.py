@@ -28,6 +28,7 @@ __all__ = [
     "parts_of",
     "supers_in",
     "used_name",
+    "words_in",
 ]
 
 _NAMES = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
@@ -224,6 +225,22 @@ def parts_of(tree: ast.AST) -> tuple[ast.AST, ...]:
     parts = tuple(found)
     _last = tree, parts
     return parts
+
+
+def words_in(tree: ast.AST) -> set[str]:
+    """The names that a syntax tree uses, takes after a dot or imports; parts of dotted ones too."""
+    found: set[str] = set()
+    for part in parts_of(tree):
+        kind = type(part)
+        if kind is ast.Name:
+            found.add(part.id)  # type: ignore[attr-defined]  # mypy doesn't follow `kind`
+        elif kind is ast.Attribute:
+            found.add(part.attr)  # type: ignore[attr-defined]
+        elif kind is ast.alias:
+            found.update(part.name.split("."))  # type: ignore[attr-defined]
+        elif kind is ast.ImportFrom:
+            found.update((part.module or "").split("."))  # type: ignore[attr-defined]
+    return found
 
 
 def bound_in(tree: ast.AST) -> frozenset[str]:

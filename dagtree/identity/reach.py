@@ -10,13 +10,14 @@ from __future__ import annotations
 import ast
 import functools
 import types
-from collections import ChainMap, deque
+from collections import deque
 from collections.abc import Callable, Container, Mapping
 from enum import Enum
 from typing import Any
 
 from .canonical import Refused, encode, encode_with
 from .classes import users_class
+from .compiled import uncollected
 from .dynamic import Lookups, aliases_in, lookups_in
 from .holds import foreign, instance
 from .imported import import_when_run, later_file
@@ -85,18 +86,20 @@ class Reach:
         self._held: list[object] = []
         self._waiting: deque[tuple[Any, Any, int, str]] = deque()
         self._members: dict[int, Mapping[str, Any]] = {}
-        for subject in subjects:
-            for base in mro_of(subject):
+        self._bases = [[(base, self.members(base)) for base in mro_of(subject)] for subject in subjects]
+        for bases in self._bases:
+            for base, held in bases:
                 if base is not object:
-                    self.watch.names_of(self.members(base), closely=not is_library_class(base))
+                    self.watch.names_of(held, closely=not is_library_class(base))
 
     def enter(self, label: str, value: object) -> None:
         """Count ``value`` and all that it reaches."""
         self.add("entry", label, self.describe(value))
         outline = self.outline
-        while self._waiting:
-            visit, reached, outline.now, outline.role = self._waiting.popleft()
-            visit(reached)
+        with uncollected():
+            while self._waiting:
+                visit, reached, outline.now, outline.role = self._waiting.popleft()
+                visit(reached)
         outline.now, outline.role = -1, ""
 
     def members(self, cls: type) -> Mapping[str, Any]:
@@ -266,7 +269,9 @@ class Reach:
         mentions = mentions_of(code)
         heads = {chain[0] for chain in (*mentions.chains, *mentions.free)}
         closure = held_by(function)
-        aliases = aliases_in(ChainMap(closure, function.__globals__), sorted(heads))
+        outside = function.__globals__
+        named = {name: outside[name] for name in heads if name in outside}
+        aliases = aliases_in({**named, **{name: closure[name] for name in heads if name in closure}})
         if _BY_NAME & set(aliases.values()):
             mentions = mentions_of(code, is_dynamic=True)
         chains = set(mentions.chains)
@@ -391,8 +396,7 @@ class Reach:
         if self.versions[index] is not None:
             return ()
         found: list[bytes] = []
-        for base in mro_of(self.subjects[index]):
-            held = self.members(base)
+        for base, held in self._bases[index]:
             value = held.get(name, MISSING)
             if value is MISSING:
                 continue
