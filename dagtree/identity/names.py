@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import opcode
 import operator
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -62,6 +63,9 @@ _COMPUTING = frozenset(
         "__getattribute__",
     }
 )
+_FORMATTING = frozenset({"format", "format_map", "vformat", "Formatter"})
+_FIELD = re.compile(r"\{([^{}]*)")
+_TAKEN = re.compile(r"\.([^\W\d]\w*)")
 _BUILTINS = frozenset({"getattr", "eval", "exec", "compile", "globals", "vars", "locals"})
 """What is called as a name of its own, or from ``builtins``: ``model.eval()`` is another thing."""
 
@@ -122,6 +126,11 @@ def _mentions_of(code: CodeType, is_dynamic: bool) -> Mentions:
     if is_dynamic or used & _DYNAMIC:
         # getattr(state, "normalise") and attrgetter("inner.scale") name attributes in strings.
         attributes |= {part for string in strings for part in string.split(".") if part.isidentifier()}
+    if used & _FORMATTING:
+        # "{0.scale}".format(state) takes an attribute.
+        attributes |= {
+            name for string in strings for field in _FIELD.findall(string) for name in _TAKEN.findall(field)
+        }
     return Mentions(
         frozenset(chains),
         frozenset(attributes),

@@ -50,6 +50,7 @@ from .statics import (
     key_bytes,
     leads_to,
     library_name,
+    matched_names,
     name_of,
     names_of,
     plain_bytes,
@@ -384,6 +385,8 @@ class Reach:
 
     def attributes(self, names: frozenset[str], supers: frozenset[str] = frozenset()) -> None:
         """Count what these names are on the subjects; those in ``supers`` on every base."""
+        if "__match_args__" in names:
+            names |= matched_names(self.subjects)
         for index in range(len(self.subjects)):
             for name in sorted(names):
                 part = self._attribute(index, name, every=name in supers)
