@@ -117,8 +117,7 @@ class Reach:
             base for base in mro_of(self.subjects[index]) if base is not object and is_library_class(base)
         ]
         if any(module_of(base).partition(".")[0] not in _KNOWN_BASES for base in bases):
-            names = names_of((self.subjects[index],))
-            self.attributes(names)
+            self.attributes(names_of((self.subjects[index],)))
 
     def implicit(self, index: int, without: frozenset[str]) -> None:
         """Count the special methods of a subject, which are reached by operators and by using an instance at
@@ -369,9 +368,11 @@ class Reach:
                 if not library:
                     self.watch.name(held, attribute, value)
                 self._module(f"{name}.{attribute}", value, further, below=library)
-            elif value is MISSING and not library and "__getattr__" in held:
-                self.watch.name(held, "__getattr__", held["__getattr__"])
-                self.add("global", f"{name}.*", self.found(f"{name}.__getattr__", held["__getattr__"]))
+            elif value is MISSING and not library:
+                self.watch.name(held, attribute, value)
+                self.watch.name(held, "__getattr__", getter := held.get("__getattr__", MISSING))
+                if getter is not MISSING:
+                    self.add("global", f"{name}.*", self.found(f"{name}.__getattr__", getter))
             elif value is not MISSING and (not library or is_users_code(value)):
                 self.watch.name(held, attribute, value)
                 self.add("global", f"{name}.{attribute}", self.found(f"{name}.{attribute}", value))
