@@ -28,7 +28,7 @@ execution:  environment generators kinds output report explain kept nearest curr
 analysis:   order text facts recorded select html nodeset measure picture layout dot outline svg draw graph
 """
 ROOMS = {room: files.split() for room, files in re.findall(r"(\w+):([\w\s]+?)(?=\w+:|$)", LAYOUT)}
-FOR_ALL = {"errors", "deprecation", "version"}  # import nothing of the house
+FOR_ALL = {"errors", "deprecation", "garbage", "version"}  # import nothing of the house
 FACES = {
     "experiment",
     "reopening",

@@ -8,7 +8,6 @@ from __future__ import annotations
 import __future__
 
 import ast
-import gc
 import sys
 import threading
 import warnings
@@ -27,7 +26,6 @@ __all__ = [
     "quietly",
     "same_code",
     "same_place",
-    "uncollected",
 ]
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
@@ -53,19 +51,6 @@ def quietly() -> Iterator[None]:
     with _quiet, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """While this lasts, Python doesn't look for cycles: syntax trees are many objects and have none, and all
-    else that the process holds would be gone through for them."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def code_bytes(code: CodeType) -> bytes:

@@ -15,9 +15,9 @@ from collections.abc import Callable, Container, Mapping
 from enum import Enum
 from typing import Any
 
+from ..garbage import uncollected
 from .canonical import Refused, encode, encode_with
 from .classes import users_class
-from .compiled import uncollected
 from .dynamic import Lookups, aliases_in, lookups_in
 from .holds import foreign, instance
 from .imported import import_when_run, later_file

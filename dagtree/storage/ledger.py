@@ -7,6 +7,7 @@ from pathlib import Path
 
 from xxhash import xxh3_64_hexdigest
 
+from ..garbage import uncollected
 from . import reading
 from .files import disk_errors, replace_file
 from .index import Index
@@ -37,6 +38,10 @@ class Ledger:
 
     def refresh(self) -> bool:
         """Reads what was written since; whether anything was."""
+        with uncollected():
+            return self._refresh()
+
+    def _refresh(self) -> bool:
         names, sizes = reading.list_files(self._directory / "records", ".jsonl"), self._consumed
         if any(names.get(name, -1) < end for name, end in sizes.items()):
             self._forget()  # files that were read are gone or shorter: what they said no longer holds
@@ -91,7 +96,7 @@ class Ledger:
         path = self._directory / "records" / name
         start = self._consumed.get(name, 0)
         with disk_errors("read the records", path):
-            content = reading.read_from(path, start)
+            content = reading.read_large(path, start)
         add, hold = self.index.add, extents.hold
         view, begin, number = memoryview(content), 0, 0
         chapter = self._chapters.get(name) if not start else None
@@ -147,7 +152,7 @@ class Ledger:
         known = {record.check: record for record in self.index.written()}
         chapters = []
         for name in self._consumed:
-            chapter = summarize(name, reading.read_from(self._directory / "records" / name, 0), known)
+            chapter = summarize(name, reading.read_large(self._directory / "records" / name, 0), known)
             if chapter is not None:
                 chapters.append(chapter)
         replace_file(self._directory / INDEX_FILE, [write_index(chapters)])
