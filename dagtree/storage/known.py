@@ -9,7 +9,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterable, Mapping, Set
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -45,8 +45,13 @@ class Known:
     location: str
     read_only: bool
     revision: int
+    only_here = False
+    is_holding = False
     _ledger: Ledger
     _lock: threading.RLock
+
+    def batched(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def _write_line(self, line: bytes) -> None:
         """Keeps a line that was not taken in yet."""

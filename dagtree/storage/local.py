@@ -19,6 +19,7 @@ from . import reading, writing
 from .files import disk_errors, replace_file
 from .known import FORMAT, FORMAT_FILE, STORES, Known, check_format, name_of_file, name_of_once, reopen
 from .ledger import Ledger
+from .notes import HEX
 from .payload import Payload
 from .record import Record
 from .sharing import Places
@@ -167,6 +168,20 @@ class LocalStore(Known):
             ) from error
         except OSError as error:
             raise reading.unreadable(error, key, self.location) from error
+
+    def check(self, key: str) -> None:
+        self.read(key)
+
+    def files(self) -> dict[str, dict[str, int]]:
+        folder = self._directory / "files"
+        with disk_errors("list the files", folder):
+            keys = [name for name in os.listdir(folder) if HEX.match(name)] if folder.is_dir() else []
+        found = {key: reading.list_files(folder / key, "") for key in sorted(keys)}
+        # What begins with a dot is on its way to its name.
+        return {
+            key: {name: size for name, size in sizes.items() if name[0] != "."}
+            for key, sizes in found.items()
+        }
 
     def read_once(self, folder: Folder, name: str) -> bytes | None:
         return self._read_file(self._directory / name_of_once(folder, name))

@@ -82,10 +82,13 @@ class Extents:
         for name, end in NEED.findall(needs):
             size_bytes = self._size(name)
             if size_bytes < 0:
-                return f"{self._directory / name} is missing"
+                return f"{self._where(name)} is missing"
             if size_bytes < int(end):
-                return f"{self._directory / name} is cut off: it has {size_bytes} bytes of at least {end}"
+                return f"{self._where(name)} is cut off: it has {size_bytes} bytes of at least {end}"
         return "" if _NEEDS.match(needs) else "its record says nothing sensible about its files"
+
+    def _where(self, name: str) -> str:
+        return str(self._directory / name)
 
     def _size(self, name: str) -> int:
         quoted = f'"{name}"'

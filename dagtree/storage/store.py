@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
+from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
 
 from .payload import Payload
@@ -45,6 +46,19 @@ class Store(Protocol):
 
     def refresh(self) -> None:
         """Notices what others wrote since; cheap when nothing changed."""
+        ...
+
+    only_here: bool
+    """Whether no other process sees what is kept here."""
+
+    is_holding: bool
+    """Whether something that was written is not there for others yet: never outside of `batched`."""
+
+    def batched(self) -> AbstractContextManager[None]:
+        """Within the block, what is written may be held back for a moment (a second, when nothing goes
+        wrong), so that many cheap nodes share a request; for this store it is there at once. When the block
+        ends, however it ends, all of it is there for others too, or StorageError says what is not.
+        """
         ...
 
     def write(self, record: Record, payload: Payload | None) -> Record:
@@ -101,6 +115,11 @@ class Store(Protocol):
         """
         ...
 
+    def check(self, key: str) -> None:
+        """Reads every byte of a node from where it is kept, not from a copy that is nearer; raises as `read`
+        does."""
+        ...
+
     def write_once(self, folder: Folder, name: str, content: bytes) -> None:
         """Keeps content under a name that stands for it; does nothing when the name is there already."""
         ...
@@ -115,6 +134,10 @@ class Store(Protocol):
 
     def read_file(self, key: str, name: str) -> bytes | None:
         """What `write_file` kept, None when nothing was."""
+        ...
+
+    def files(self) -> Mapping[str, Mapping[str, int]]:
+        """The files that `write_file` kept: by node, the size in bytes of each by its name."""
         ...
 
     def close(self) -> None:
