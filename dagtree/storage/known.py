@@ -46,15 +46,18 @@ class Known:
     read_only: bool
     revision: int
     only_here = False
-    is_holding = False
     _ledger: Ledger
     _lock: threading.RLock
+
+    @property
+    def is_holding(self) -> bool:
+        return False
 
     def batched(self) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def _write_line(self, line: bytes) -> None:
-        """Keeps a line that was not taken in yet."""
+    def _say(self, said: Note | Damage) -> None:
+        """Keeps what is said, and takes it in."""
         raise NotImplementedError
 
     def _errors(self, doing: str) -> AbstractContextManager[None]:
@@ -120,10 +123,7 @@ class Known:
             return
         note = Note(key, tuple(tags), new, float(defined or 0.0), time.time())
         with self._errors(f"note something about node {key}"):
-            self._write_line(note.encode())
-        with self._lock:
-            self._ledger.take(note)
-            self.revision += 1
+            self._say(note)
 
     def mark_damaged(self, key: str, reason: str) -> None:
         check_key(key)
@@ -138,7 +138,7 @@ class Known:
             self.revision += 1
         if not self.read_only:
             with self._errors(f"write down that node {key} is damaged"):
-                self._write_line(damage.encode())
+                self._say(damage)
 
     def acknowledge(self) -> None:
         with self._lock:
@@ -146,7 +146,7 @@ class Known:
         if marks and not self.read_only:
             damage = Damage(NO_NODE, "lines that can't be read; they were named once", marks)
             with self._errors("write down what was found damaged"):
-                self._write_line(damage.encode())
+                self._say(damage)
 
     def _record_to_read(self, key: str) -> Record:
         """The record of a node whose state is there. Raises NotComputedError when it isn't."""

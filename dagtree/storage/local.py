@@ -19,7 +19,7 @@ from . import reading, writing
 from .files import disk_errors, replace_file
 from .known import FORMAT, FORMAT_FILE, STORES, Known, check_format, name_of_file, name_of_once, reopen
 from .ledger import Ledger
-from .notes import HEX
+from .notes import HEX, Damage, Note
 from .payload import Payload
 from .record import Record
 from .sharing import Places
@@ -97,8 +97,11 @@ class LocalStore(Known):
         """What lies in a file of tensors according to each line about its node: digests by offset."""
         return [reading.contents_of(line.more.get("payload"), file) for line in self._opened().lines(key)]
 
-    def _write_line(self, line: bytes) -> None:
-        self._append(self._writer_here(), line)
+    def _say(self, said: Note | Damage) -> None:
+        self._append(self._writer_here(), said.encode())
+        with self._lock:
+            self._ledger.take(said)
+            self.revision += 1
 
     def _errors(self, doing: str) -> disk_errors:
         return disk_errors(doing, self.location)

@@ -51,8 +51,10 @@ class Store(Protocol):
     only_here: bool
     """Whether no other process sees what is kept here."""
 
-    is_holding: bool
-    """Whether something that was written is not there for others yet: never outside of `batched`."""
+    @property
+    def is_holding(self) -> bool:
+        """Whether something that was written is not there for others yet: never outside of `batched`."""
+        ...
 
     def batched(self) -> AbstractContextManager[None]:
         """Within the block, what is written may be held back for a moment (a second, when nothing goes
