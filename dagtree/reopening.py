@@ -6,7 +6,6 @@ import contextlib
 import importlib
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Literal
 
 from .definition.state import ExperimentState
@@ -25,9 +24,9 @@ class Beside:
     Raises DamagedError for what is gone, or is not what was written; the nodes themselves are whole then.
     """
 
-    def __init__(self, store: Store, directory: Path) -> None:
+    def __init__(self, store: Store, location: str) -> None:
         self._store = store
-        self._directory = directory
+        self._location = location
 
     def output(self, key: str) -> str:
         """What the recipe printed; nothing when it printed nothing."""
@@ -73,7 +72,7 @@ class Beside:
         if content is None or digest(content) != kept:
             what = "is gone" if content is None else "is not what was written"
             raise DamagedError(
-                f"{self._directory / where} {what}: what it says about nodes is lost, the nodes are not"
+                f"{self._location}/{where} {what}: what it says about nodes is lost, the nodes are not"
             )
         return content
 

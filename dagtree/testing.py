@@ -287,8 +287,9 @@ class StoreContract:
 
     def test_refreshing_is_cheap_when_nothing_changed(self) -> None:
         store = self.make_store()
-        for number in range(300):
-            store.write(make_record(number), Payload.dump({"x": number}))
+        with store.batched():
+            for number in range(300):
+                store.write(make_record(number), Payload.dump({"x": number}))
         store.refresh()
         started = time.perf_counter()
         for _ in range(10):

@@ -64,6 +64,10 @@ class Known:
         """Says what it was about when the place refuses."""
         raise NotImplementedError
 
+    def writable(self) -> Known:
+        """A store on the same place that may write."""
+        raise NotImplementedError
+
     def _forget_places(self) -> None:
         """Some of what lies there can't be counted on any more."""
         raise NotImplementedError

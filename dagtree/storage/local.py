@@ -97,6 +97,9 @@ class LocalStore(Known):
         """What lies in a file of tensors according to each line about its node: digests by offset."""
         return [reading.contents_of(line.more.get("payload"), file) for line in self._opened().lines(key)]
 
+    def writable(self) -> LocalStore:
+        return LocalStore(self.location)
+
     def _say(self, said: Note | Damage) -> None:
         self._append(self._writer_here(), said.encode())
         with self._lock:

@@ -96,10 +96,9 @@ class RemoteStore(Known):
         finally:
             with self._lock:
                 self._holders -= 1
-                is_last = self._holders == 0
-            if is_last:
-                self._stop.set()
-                self._send_the_rest()
+                if self._holders == 0:
+                    self._stop.set()
+            self._send_the_rest()
 
     def _keep_sending(self, stop: threading.Event) -> None:
         """Sends what is held back, each second; what fails then is told by the next write, and at the end."""
@@ -163,6 +162,9 @@ class RemoteStore(Known):
             self.refresh()  # another process computed it, and this one never read it
             index = self._ledger.index
         self._places.learn_above(record.parents, index.records, index.there.keys())
+
+    def writable(self) -> RemoteStore:
+        return RemoteStore(self._bucket.url)
 
     def _say(self, said: Note | Damage) -> None:
         self._prepare()
