@@ -22,9 +22,10 @@ from .errors import (
     StorageError,
     TreeError,
 )
-from .reopening import Beside, kept_state_class, missing_code
+from .reopening import Beside, kept_state_class, missing_code, planned
 from .storage.describe import describe
 from .storage.local import LocalStore
+from .storage.mapping import Check
 from .storage.notes import Note
 from .storage.record import Record
 from .storage.tensors import Tensors
@@ -42,19 +43,24 @@ class Experiment:
 
     Takes the directory (made when the first node is kept, not before) and the class of its states. Define the
     tree with ``spawn_new_tree`` and recipes, compute what is missing with ``run``, and look at all of it
-    through ``graph``.
+    through ``graph``. ``check`` says when large tensors that are restored are compared with their digests:
+    when this process does it first, "always", or "never".
 
     Raises StorageError when the directory is a file, FormatVersionError when another format of dagtree wrote
     it.
     """
 
     def __init__(
-        self, directory: str | os.PathLike[str], state_class: type[ExperimentState] = ExperimentState
+        self,
+        directory: str | os.PathLike[str],
+        state_class: type[ExperimentState] = ExperimentState,
+        *,
+        check: Check = "first",
     ) -> None:
         if not (isinstance(state_class, type) and issubclass(state_class, ExperimentState)):
             raise DefinitionError(f"state_class must be a subclass of ExperimentState, not {state_class!r}.")
         self.directory = _local(directory)
-        self._store = LocalStore(self.directory)
+        self._store = LocalStore(self.directory, check=check)
         self._tree = Tree(self, state_class)
         self._statuses: dict[str, str] = {}
         self._graph: tuple[Any, Graph] | None = None
@@ -66,11 +72,14 @@ class Experiment:
         directory: str | os.PathLike[str],
         state_class: type[ExperimentState] | None = None,
         slim: bool = True,
+        *,
+        check: Check = "first",
     ) -> Experiment:
         """Open an experiment again, to look at and to extend. Writes nothing and unpickles nothing.
 
         With ``slim`` the class of the states is looked for only when a state is restored or a recipe is
-        applied to a node; without, now. Nodes of ``graph`` are parents like any promise.
+        applied to a node; without, now. ``check`` is the class's. Nodes of ``graph`` are parents like any
+        promise.
 
         Raises NotAnExperimentError when no experiment was ever kept there.
         """
@@ -88,7 +97,7 @@ class Experiment:
             )
         experiment = cls.__new__(cls)
         experiment.directory = path
-        experiment._store = LocalStore(path, read_only=True)
+        experiment._store = LocalStore(path, read_only=True, check=check)
         experiment._tree = Tree(experiment, state_class, lambda: kept_state_class(experiment._store))
         experiment._statuses = {}
         experiment._graph = None
@@ -201,7 +210,7 @@ class Experiment:
             if run.content is not None:
                 break
             try:
-                run.content = self._store.read(promise.key).load()
+                run.content = self._store.restore(promise.key).load(copy=False)
                 break
             except DamagedError as error:
                 self._writable()
@@ -314,20 +323,20 @@ class Experiment:
             for key, promise in self._tree.promises.items():
                 known = records.get(key)
                 if known is None:
-                    shown[key] = _planned(promise, now)
+                    shown[key] = planned(promise, now)
                     statuses.setdefault(key, "planned")
                 elif taken.get(promise.address) != key:
                     shown[key] = known.noted([Note(key, (), {}, now, now)])
         else:
             for key, promise in self._tree.promises.items():
                 if key not in records:
-                    shown[key] = _planned(promise, time.time())
+                    shown[key] = planned(promise, time.time())
                     statuses.setdefault(key, "planned")
         return Graph(shown.values(), _Loader(self), statuses, title=self.directory.name)
 
     def _writable(self) -> None:
         if self._store.read_only:
-            self._store = LocalStore(self.directory)
+            self._store = LocalStore(self.directory, check=self._store.check)
 
     def _promise(self, key: str) -> ExperimentStatePromise:
         """The promise of a node that may be known from disk only."""
@@ -364,7 +373,7 @@ class Experiment:
                 f"{what} [{key[:8]}] has no state to restore: {why}. Call exp.run() or promise.get().", key
             )
         try:
-            payload = self._store.read(key)
+            payload = self._store.restore(key).checked()
         except DamagedError as error:
             if not self._store.read_only:
                 self._store.mark_damaged(key, str(error))
@@ -376,7 +385,7 @@ class Experiment:
             "Put the module on sys.path. What needs no such code (metrics, tags, properties, drawing) works "
             "without.",
         ):
-            return state_with(cls, payload.load(), key, record.tags)
+            return state_with(cls, payload.load(copy=False), key, record.tags)
 
     def __repr__(self) -> str:
         defined, kept = len(self._tree.promises), len(self._store.keys())
@@ -401,26 +410,7 @@ class _Loader(Beside):
         return self._experiment._promise(key)
 
     def tensors(self, key: str) -> Tensors:
-        return Tensors(self._experiment._store.read(key).buffers)
-
-
-def _planned(promise: ExperimentStatePromise, now: float) -> Record:
-    properties = {name: describe(value) for name, value in promise.edge.properties.items()}
-    record = Record.make(
-        key=promise.key,
-        address=promise.address,
-        kind=promise.kind,
-        recipe=promise.name,
-        parents=promise.recorded_parents,
-        tags=promise.tags,
-        status="done",
-        moment=promise.moment,
-        position=promise.position,
-        ended=0.0,
-        more={"properties": properties, "code": promise.code.digest},
-    )
-    record.defined = now
-    return record
+        return Tensors(self._experiment._store.restore(key).buffers)
 
 
 def _local(directory: str | os.PathLike[str]) -> Path:

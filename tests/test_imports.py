@@ -21,8 +21,8 @@ identity:   names dynamic advice canonical standard arrays frames ownership obje
             outline differ library compiled blocks written syntax watch statics imports holds
             classes imported content reach declared source key
 definition: fields state recipe promise tree
-storage:    describe notes record lines scripts buffer rebuild pickling payload tensors store files
-            tensorfile reading sharing writing index indexfile ledger local
+storage:    describe notes record lines scripts buffer mapping sole rebuild pickling payload tensors
+            store files tensorfile reading sharing writing index indexfile ledger local
 execution:  environment generators kinds output report explain kept nearest current reasons plan
             handle task assemble progress step schedulers rounds run
 analysis:   order text facts recorded select html nodeset measure picture layout dot outline svg draw graph

@@ -25,6 +25,7 @@ from .files import disk_errors, replace_file
 from .index import Index
 from .ledger import NO_NODE, Ledger
 from .lines import decode_line
+from .mapping import Check, Checked
 from .notes import HEX, Damage, Note
 from .payload import Payload
 from .record import Record
@@ -43,8 +44,8 @@ class LocalStore:
     """Nodes in a directory; the laws are `dagtree.storage.store.Store`'s.
 
     Making one writes nothing: the first write makes the directory. With `read_only` nothing is ever created
-    or changed. Pickling one carries its location only; in each other process all copies of it share one
-    writer.
+    or changed. ``check`` says when `restore` compares large buffers with their digests. Pickling one carries
+    these three only; in each other process all copies of it share one writer.
 
     Raises
     ------
@@ -54,13 +55,17 @@ class LocalStore:
         when the location is a file, or can't be read.
     """
 
-    def __init__(self, directory: str | Path, read_only: bool = False) -> None:
+    def __init__(self, directory: str | Path, read_only: bool = False, check: Check = "first") -> None:
+        if check not in ("first", "always", "never"):
+            raise StorageError(f"check is 'first', 'always' or 'never', not {check!r}")
+        self.check = check
+        self._checked = Checked()
         self.location = os.path.abspath(os.fspath(directory))
         self.read_only = read_only
         self.revision = 0
         self._directory = Path(self.location)
         self._ledger = Ledger(self._directory)
-        self._places = Places(self._directory)
+        self._places = Places(self._directory, self._checked)
         self._format_is_whole = True
         self._lock = threading.RLock()
         self._writer: writing.Writer | None = None
@@ -243,6 +248,12 @@ class LocalStore:
     # Reading
 
     def read(self, key: str) -> Payload:
+        return self._read(key, "always")
+
+    def restore(self, key: str) -> Payload:
+        return self._read(key, self.check)
+
+    def _read(self, key: str, check: Check) -> Payload:
         record = self._opened().records.get(key)
         if key not in self._ledger.index.there:
             self.refresh()  # another process may have written it meanwhile
@@ -258,7 +269,7 @@ class LocalStore:
                 key,
             )
         try:
-            return reading.read_payload(self._directory, record)
+            return reading.read_payload(self._directory, record, check, self._checked)
         except StorageError:
             raise
         except FileNotFoundError as error:
@@ -308,7 +319,7 @@ class LocalStore:
         """Starts without a writer and with locks that nobody holds, as a forked process must."""
         self._lock = threading.RLock()
         self._writer = None
-        self._places = Places(self._directory)
+        self._places = Places(self._directory, self._checked)
 
     def _check_format(self) -> None:
         path = self._directory / _FORMAT_FILE
@@ -331,7 +342,7 @@ class LocalStore:
             )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self.location, self.read_only)
+        return _reopen, (self.location, self.read_only, self.check)
 
     def __repr__(self) -> str:
         return f"LocalStore({self.location!r}{', read_only=True' if self.read_only else ''})"
@@ -359,17 +370,18 @@ def _seconds(record: Record) -> float:
 
 
 _STORES: weakref.WeakSet[LocalStore] = weakref.WeakSet()
-_REOPENED: dict[tuple[str, bool], LocalStore] = {}
+_REOPENED: dict[tuple[str, bool, Check], LocalStore] = {}
 _MOST_REOPENED = 8
 _reopening = threading.Lock()
 
 
-def _reopen(location: str, read_only: bool) -> LocalStore:
+def _reopen(location: str, read_only: bool, check: Check) -> LocalStore:
     """The store that this process has for a location: tasks that each unpickle one share its writer and its
     index."""
     with _reopening:
-        store = _REOPENED.pop((location, read_only), None) or LocalStore(location, read_only)
-        _REOPENED[location, read_only] = store
+        which = location, read_only, check
+        store = _REOPENED.pop(which, None) or LocalStore(*which)
+        _REOPENED[which] = store
         if len(_REOPENED) > _MOST_REOPENED:
             _REOPENED.pop(next(iter(_REOPENED)))
         return store

@@ -101,6 +101,12 @@ class Store(Protocol):
         """
         ...
 
+    def restore(self, key: str) -> Payload:
+        """A node's state for those who use it: as `read`, or sooner. Large buffers may be left unread until
+        their bytes are asked for, DamagedError raised then, and what was checked before taken as it is.
+        """
+        ...
+
     def write_once(self, folder: Folder, name: str, content: bytes) -> None:
         """Keeps content under a name that stands for it; does nothing when the name is there already."""
         ...
