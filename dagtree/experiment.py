@@ -23,7 +23,6 @@ from .errors import (
     TreeError,
 )
 from .reopening import Beside, kept_state_class, missing_code, planned
-from .storage.describe import describe
 from .storage.local import LocalStore
 from .storage.mapping import Check
 from .storage.notes import Note

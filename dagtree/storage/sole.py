@@ -52,11 +52,12 @@ def _is_sole_array(memory: Any) -> bool:
     numpy: Any = sys.modules.get("numpy")
     if numpy is None or type(flat) is not numpy.ndarray or type(owner) is not numpy.ndarray:
         return False
-    owns = owner.flags.owndata or (owner.size and is_mapped(owner.__array_interface__["data"][0]))
+    if not owner.flags.owndata:
+        is_ours = owner.size and is_mapped(owner.__array_interface__["data"][0])
+        if not is_ours or _base_holders(owner) != _BASE_HOLDERS_OF_ONE:
+            return False
     del owner
-    return (
-        bool(owns) and _base_holders(flat) == _BASE_HOLDERS_OF_ONE and _flat_holders(memory) == _FLAT_OF_ONE
-    )
+    return _base_holders(flat) == _BASE_HOLDERS_OF_ONE and _flat_holders(memory) == _FLAT_OF_ONE
 
 
 def _base_holders(flat: Any) -> int:
