@@ -20,10 +20,10 @@ from .errors import (
     NotComputedError,
     TreeError,
 )
-from .reopening import Beside, kept_state_class, missing_code
+from .reopening import Beside, kept_state_class, missing_code, planned
 from .storage.copying import Copied
-from .storage.describe import describe
 from .storage.exporting import export_tensors
+from .storage.mapping import Check
 from .storage.notes import Note
 from .storage.opening import open_store
 from .storage.record import Record
@@ -43,18 +43,23 @@ class Experiment(Travel):
 
     Takes the directory or URL (made when the first node is kept, not before) and the class of its states.
     Define the tree with ``spawn_new_tree`` and recipes, compute what is missing with ``run``, and look at all
-    of it through ``graph``.
+    of it through ``graph``. ``check`` says when large tensors that are restored are compared with their
+    digests: when this process does it first, "always", or "never".
 
     Raises StorageError when the directory is a file or the URL can't be reached, FormatVersionError when
     another format of dagtree wrote it.
     """
 
     def __init__(
-        self, directory: str | os.PathLike[str], state_class: type[ExperimentState] = ExperimentState
+        self,
+        directory: str | os.PathLike[str],
+        state_class: type[ExperimentState] = ExperimentState,
+        *,
+        check: Check = "first",
     ) -> None:
         if not (isinstance(state_class, type) and issubclass(state_class, ExperimentState)):
             raise DefinitionError(f"state_class must be a subclass of ExperimentState, not {state_class!r}.")
-        self._store = open_store(directory)
+        self._store = open_store(directory, check=check)
         self._tree = Tree(self, state_class)
         self._statuses: dict[str, str] = {}
         self._graph: tuple[Any, Graph] | None = None
@@ -66,16 +71,19 @@ class Experiment(Travel):
         directory: str | os.PathLike[str],
         state_class: type[ExperimentState] | None = None,
         slim: bool = True,
+        *,
+        check: Check = "first",
     ) -> Experiment:
         """Open an experiment again, to look at and to extend. Writes nothing and unpickles nothing.
 
         With ``slim`` the class of the states is looked for only when a state is restored or a recipe is
-        applied to a node; without, now. Nodes of ``graph`` are parents like any promise.
+        applied to a node; without, now. ``check`` is the class's. Nodes of ``graph`` are parents like any
+        promise.
 
         Raises NotAnExperimentError when no experiment was ever kept there.
         """
         experiment = cls.__new__(cls)
-        experiment._store = open_store(directory, read_only=True, must_exist=True)
+        experiment._store = open_store(directory, read_only=True, must_exist=True, check=check)
         experiment._tree = Tree(experiment, state_class, lambda: kept_state_class(experiment._store))
         experiment._statuses = {}
         experiment._graph = None
@@ -190,7 +198,7 @@ class Experiment(Travel):
             if run.content is not None:
                 break
             try:
-                run.content = self._store.read(promise.key).load()
+                run.content = self._store.restore(promise.key).load(copy=False)
                 break
             except DamagedError as error:
                 self._writable()
@@ -269,7 +277,7 @@ class Experiment(Travel):
         damaged = []
         for key in sorted(self._store.keys()):
             try:
-                self._store.check(key)
+                self._store.inspect(key)
             except DamagedError as error:
                 self._store.mark_damaged(key, str(error))
                 damaged.append(key)
@@ -303,14 +311,14 @@ class Experiment(Travel):
             for key, promise in self._tree.promises.items():
                 known = records.get(key)
                 if known is None:
-                    shown[key] = _planned(promise, now)
+                    shown[key] = planned(promise, now)
                     statuses.setdefault(key, "planned")
                 elif taken.get(promise.address) != key:
                     shown[key] = known.noted([Note(key, (), {}, now, now)])
         else:
             for key, promise in self._tree.promises.items():
                 if key not in records:
-                    shown[key] = _planned(promise, time.time())
+                    shown[key] = planned(promise, time.time())
                     statuses.setdefault(key, "planned")
         return Graph(
             shown.values(), _Loader(self), statuses, title=self.location.rstrip("/").rpartition("/")[2]
@@ -355,7 +363,7 @@ class Experiment(Travel):
                 f"{what} [{key[:8]}] has no state to restore: {why}. Call exp.run() or promise.get().", key
             )
         try:
-            payload = self._store.read(key)
+            payload = self._store.restore(key).checked()
         except DamagedError as error:
             if not self._store.read_only:
                 self._store.mark_damaged(key, str(error))
@@ -367,7 +375,7 @@ class Experiment(Travel):
             "Put the module on sys.path. What needs no such code (metrics, tags, properties, drawing) works "
             "without.",
         ):
-            return state_with(cls, payload.load(), key, record.tags)
+            return state_with(cls, payload.load(copy=False), key, record.tags)
 
     def __repr__(self) -> str:
         defined, kept = len(self._tree.promises), len(self._store.keys())
@@ -392,29 +400,10 @@ class _Loader(Beside):
         return self._experiment._promise(key)
 
     def tensors(self, key: str) -> Tensors:
-        return Tensors(self._experiment._store.read(key).buffers)
+        return Tensors(self._experiment._store.restore(key).buffers)
 
     def export(self, key: str, path: str | os.PathLike[str], overwrite: bool) -> Path:
-        return export_tensors(self._experiment._store.read(key), key, path, overwrite)
+        return export_tensors(self._experiment._store.restore(key), key, path, overwrite)
 
     def copy_to(self, keys: Iterable[str], place: str | os.PathLike[str], progress: bool | None) -> Copied:
         return self._experiment._copy_to(place, keys, progress)
-
-
-def _planned(promise: ExperimentStatePromise, now: float) -> Record:
-    properties = {name: describe(value) for name, value in promise.edge.properties.items()}
-    record = Record.make(
-        key=promise.key,
-        address=promise.address,
-        kind=promise.kind,
-        recipe=promise.name,
-        parents=promise.recorded_parents,
-        tags=promise.tags,
-        status="done",
-        moment=promise.moment,
-        position=promise.position,
-        ended=0.0,
-        more={"properties": properties, "code": promise.code.digest},
-    )
-    record.defined = now
-    return record

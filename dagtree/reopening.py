@@ -8,14 +8,16 @@ import json
 from collections.abc import Iterator
 from typing import Any, Literal
 
+from .definition.promise import ExperimentStatePromise
 from .definition.state import ExperimentState
 from .errors import CodeNotFoundError, DamagedError
 from .identity.key import digest
+from .storage.describe import describe
 from .storage.record import Record
 from .storage.scripts import from_value
 from .storage.store import Store
 
-__all__ = ["Beside", "kept_state_class", "missing_code"]
+__all__ = ["Beside", "kept_state_class", "missing_code", "planned"]
 
 
 class Beside:
@@ -107,3 +109,23 @@ def missing_code(what: str, hint: str) -> Iterator[None]:
         yield
     except (ImportError, AttributeError) as error:
         raise CodeNotFoundError(f"{what} ({type(error).__name__}: {error}). {hint}") from error
+
+
+def planned(promise: ExperimentStatePromise, now: float) -> Record:
+    """What is shown of a node that is defined and not kept."""
+    properties = {name: describe(value) for name, value in promise.edge.properties.items()}
+    record = Record.make(
+        key=promise.key,
+        address=promise.address,
+        kind=promise.kind,
+        recipe=promise.name,
+        parents=promise.recorded_parents,
+        tags=promise.tags,
+        status="done",
+        moment=promise.moment,
+        position=promise.position,
+        ended=0.0,
+        more={"properties": properties, "code": promise.code.digest},
+    )
+    record.defined = now
+    return record

@@ -21,8 +21,8 @@ identity:   names dynamic advice canonical standard arrays frames ownership obje
             outline differ library compiled blocks written syntax watch statics imports holds
             classes imported content reach declared source key
 definition: fields state recipe promise tree
-storage:    describe notes record lines scripts buffer rebuild pickling payload tensors store files
-            tensorfile reading sharing writing index indexfile ledger known local bucket nearby
+storage:    describe notes record lines scripts buffer mapping sole rebuild pickling payload tensors
+            store files tensorfile reading sharing writing index indexfile ledger known local bucket nearby
             fetching outbox remoteledger remote opening copying exporting
 execution:  environment generators kinds output report explain kept nearest current reasons plan
             handle task assemble progress step schedulers rounds run

@@ -227,19 +227,19 @@ def _same(known: Any, result: Any) -> bool:
 
 AnyStore = TypeVar("AnyStore", bound=Known)
 STORES: weakref.WeakSet[Known] = weakref.WeakSet()
-_REOPENED: dict[tuple[type, str, bool], Any] = {}
+_REOPENED: dict[tuple[Any, ...], Any] = {}
 _MOST_REOPENED = 8
 _reopening = threading.Lock()
 
 
-def reopen(cls: type[AnyStore], place: str, read_only: bool) -> AnyStore:
+def reopen(cls: type[AnyStore], *which: str | bool) -> AnyStore:
     """The store that this process has for a place: tasks that each unpickle one share its writer and its
     index."""
     make: Any = cls
     with _reopening:
-        found = _REOPENED.pop((cls, place, read_only), None)
-        store: AnyStore = found if found is not None else make(place, read_only)
-        _REOPENED[cls, place, read_only] = store
+        found = _REOPENED.pop((cls, *which), None)
+        store: AnyStore = found if found is not None else make(*which)
+        _REOPENED[cls, *which] = store
         if len(_REOPENED) > _MOST_REOPENED:
             _REOPENED.pop(next(iter(_REOPENED)))
         return store

@@ -19,6 +19,7 @@ from . import reading, writing
 from .files import disk_errors, replace_file
 from .known import FORMAT, FORMAT_FILE, STORES, Known, check_format, name_of_file, name_of_once, reopen
 from .ledger import Ledger
+from .mapping import Check, Checked
 from .notes import HEX, Damage, Note
 from .payload import Payload
 from .record import Record
@@ -32,8 +33,8 @@ class LocalStore(Known):
     """Nodes in a directory; the laws are `dagtree.storage.store.Store`'s.
 
     Making one writes nothing: the first write makes the directory. With `read_only` nothing is ever created
-    or changed. Pickling one carries its location only; in each other process all copies of it share one
-    writer.
+    or changed. ``check`` says when `restore` compares large buffers with their digests. Pickling one carries
+    these three only; in each other process all copies of it share one writer.
 
     Raises
     ------
@@ -43,13 +44,17 @@ class LocalStore(Known):
         when the location is a file, or can't be read.
     """
 
-    def __init__(self, directory: str | Path, read_only: bool = False) -> None:
+    def __init__(self, directory: str | Path, read_only: bool = False, check: Check = "first") -> None:
+        if check not in ("first", "always", "never"):
+            raise StorageError(f"check is 'first', 'always' or 'never', not {check!r}")
+        self.check = check
+        self._checked = Checked()
         self.location = os.path.abspath(os.fspath(directory))
         self.read_only = read_only
         self.revision = 0
         self._directory = Path(self.location)
         self._ledger = Ledger(self._directory)
-        self._places = Places(self._directory)
+        self._places = Places(self._directory, self._checked)
         self._format_is_whole = True
         self._lock = threading.RLock()
         self._writer: writing.Writer | None = None
@@ -98,7 +103,7 @@ class LocalStore(Known):
         return [reading.contents_of(line.more.get("payload"), file) for line in self._opened().lines(key)]
 
     def writable(self) -> LocalStore:
-        return LocalStore(self.location)
+        return LocalStore(self.location, check=self.check)
 
     def _say(self, said: Note | Damage) -> None:
         self._append(self._writer_here(), said.encode())
@@ -163,9 +168,17 @@ class LocalStore(Known):
     # Reading
 
     def read(self, key: str) -> Payload:
+        return self._read(key, "always")
+
+    inspect = read
+
+    def restore(self, key: str) -> Payload:
+        return self._read(key, self.check)
+
+    def _read(self, key: str, check: Check) -> Payload:
         record = self._record_to_read(key)
         try:
-            return reading.read_payload(self._directory, record)
+            return reading.read_payload(self._directory, record, check, self._checked)
         except StorageError:
             raise
         except FileNotFoundError as error:
@@ -174,9 +187,6 @@ class LocalStore(Known):
             ) from error
         except OSError as error:
             raise reading.unreadable(error, key, self.location) from error
-
-    def check(self, key: str) -> None:
-        self.read(key)
 
     def files(self) -> dict[str, dict[str, int]]:
         folder = self._directory / "files"
@@ -216,7 +226,7 @@ class LocalStore(Known):
         """Starts without a writer and with locks that nobody holds, as a forked process must."""
         self._lock = threading.RLock()
         self._writer = None
-        self._places = Places(self._directory)
+        self._places = Places(self._directory, self._checked)
 
     def _check_format(self) -> None:
         path = self._directory / FORMAT_FILE
@@ -230,7 +240,7 @@ class LocalStore(Known):
             self._ledger.report(f"{path} is damaged; taking the experiment to be of format {FORMAT}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return reopen, (LocalStore, self.location, self.read_only)
+        return reopen, (LocalStore, self.location, self.read_only, self.check)
 
     def __repr__(self) -> str:
         return f"LocalStore({self.location!r}{', read_only=True' if self.read_only else ''})"

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 from ..errors import NotAnExperimentError, StorageError
 from .bucket import is_url, shown
 from .local import LocalStore
+from .mapping import Check
 
 if TYPE_CHECKING:
     from .remote import RemoteStore
@@ -42,9 +43,15 @@ def place_of(location: str | os.PathLike[str]) -> str | Path:
 
 
 def open_store(
-    location: str | os.PathLike[str], read_only: bool = False, must_exist: bool = False
+    location: str | os.PathLike[str],
+    read_only: bool = False,
+    must_exist: bool = False,
+    check: Check = "first",
 ) -> LocalStore | RemoteStore:
-    """The store at a directory or URL. Raises NotAnExperimentError when it must exist and doesn't."""
+    """The store at a directory or URL; ``check`` is a directory's: what is read from afar is always checked.
+
+    Raises NotAnExperimentError when it must exist and doesn't.
+    """
     place = place_of(location)
     if isinstance(place, Path):
         if must_exist and not LocalStore.is_experiment(place):
@@ -52,7 +59,7 @@ def open_store(
             raise NotAnExperimentError(
                 f"{place} is no experiment: it {there}. Nothing was made. Is the path right?"
             )
-        return LocalStore(place, read_only)
+        return LocalStore(place, read_only, check)
     from .remote import RemoteStore  # most experiments never need it
 
     if must_exist and not RemoteStore.is_experiment(place):

@@ -16,8 +16,10 @@ from typing import Any
 
 from ..errors import NotComputedError, StorageError
 from .bucket import Bucket, url_errors
+from .buffer import Buffer
 from .fetching import fetch_payload
 from .known import FORMAT, FORMAT_FILE, STORES, Known, check_format, name_of_file, name_of_once, reopen
+from .mapping import Checked, Identity
 from .nearby import Nearby, nearby
 from .notes import HEX, Damage, Note
 from .outbox import Batch, Names, Sender
@@ -268,8 +270,10 @@ class RemoteStore(Known):
     def read(self, key: str) -> Payload:
         return self._read(key, self._copies())
 
-    def check(self, key: str) -> None:
-        self._read(key, None)
+    restore = read
+
+    def inspect(self, key: str) -> Payload:
+        return self._read(key, None)
 
     def _read(self, key: str, copies: Nearby | None) -> Payload:
         if not isinstance(key, str) or not HEX.match(key):
@@ -339,9 +343,9 @@ class _TrustedPlaces(Places):
     """
 
     def __init__(self) -> None:
-        super().__init__(Path())
+        super().__init__(Path(), Checked())
 
-    def _holds(self, digest: str, place: Place, view: memoryview, lengths: dict[str, int]) -> bool:
+    def _holds(self, buffer: Buffer, digest: str, place: Place, files: dict[str, Identity | None]) -> bool:
         return True
 
 

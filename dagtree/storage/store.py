@@ -117,9 +117,14 @@ class Store(Protocol):
         """
         ...
 
-    def check(self, key: str) -> None:
-        """Reads every byte of a node from where it is kept, not from a copy that is nearer; raises as `read`
-        does."""
+    def restore(self, key: str) -> Payload:
+        """A node's state for those who use it: as `read`, or sooner. Large buffers may be left unread until
+        their bytes are asked for, DamagedError raised then, and what was checked before taken as it is.
+        """
+        ...
+
+    def inspect(self, key: str) -> Payload:
+        """As `read`, of the bytes where they are kept, and of no copy that is nearer."""
         ...
 
     def write_once(self, folder: Folder, name: str, content: bytes) -> None:

@@ -62,7 +62,7 @@ class PayloadWriter:
         # What is on another device is copied from there once: the copy is hashed and written.
         views = [buffer.view() for buffer in payload.buffers]
         digests = [_digest(buffer, view) for buffer, view in zip(payload.buffers, views, strict=True)]
-        known = places.find(digests, views)
+        known = places.find(payload.buffers, digests)
         # Of several that hold the same, one is written.
         first = {digest: index for index, digest in reversed(list(enumerate(digests)))}
         new = [index for index in first.values() if known[index] is None]
