@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import StorageError
+from .storage.bucket import shown
 from .storage.opening import open_store, place_of
 from .storage.record import Record
 
@@ -84,7 +85,8 @@ def _copy(
     from .execution.progress import Progress
     from .storage.copying import copy_nodes, with_ancestors
 
-    if str(place_of(place)).rstrip("/") == source.location:
+    named = place_of(place)
+    if (shown(named) if isinstance(named, str) else os.path.abspath(named)) == source.location:
         raise StorageError(f"{source.location} can't be copied to itself: give another place.")
     target = open_store(place)
     source.refresh()

@@ -34,6 +34,7 @@ FOR_ALL = {"errors", "deprecation", "version"}  # import nothing of the house
 FACES = {
     "experiment",
     "reopening",
+    "storecontract",
     "testing",
     "travel",
     "__init__",

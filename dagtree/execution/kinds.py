@@ -50,9 +50,9 @@ def check_reach(scheduler: Any, only_here: bool, location: str) -> None:
     kind = kind_of(scheduler)
     if not only_here or kind in ("single-threaded", "threads"):
         return
-    address = scheduler
-    for name in ("scheduler", "scheduler_address", "address"):
-        address = getattr(address, name, address) if not isinstance(address, str) else address
+    address = scheduler if isinstance(scheduler, str) else getattr(scheduler, "scheduler_address", None)
+    if address is None:
+        address = getattr(getattr(scheduler, "scheduler", None), "address", "")
     if kind == "processes" or not str(address).startswith("inproc://"):
         raise DefinitionError(
             f"{location} is in the memory of this process, and other processes see nothing of it: use "

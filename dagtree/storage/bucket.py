@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
+from urllib.parse import unquote
 
 from ..errors import StorageError
 from .files import Bytes
 
 __all__ = ["Bucket", "is_url", "shown", "url_errors"]
 
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)\Z", re.DOTALL)
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.:-]*)://(.*)\Z", re.DOTALL)
 _IN_MEMORY = ("memory",)
 _OF_AWS = ("s3", "s3a")
 _OBJECT_STORES = (*_IN_MEMORY, *_OF_AWS, "gs", "gcs", "abfs", "abfss", "az", "oss", "oci", "hf")
@@ -67,7 +69,8 @@ def shown(url: str) -> str:
     host, slash, path = rest.partition("/")
     if "@" in host:
         host = f"***@{host.rpartition('@')[2]}"
-    return f"{protocol}://{host}{slash}{path.rstrip('/')}".rstrip("/") + ("?***" if asked else "")
+    path = f"{slash}{path}".rstrip("/")
+    return f"{protocol}://{host}{path}" + ("?***" if asked else "")
 
 
 @contextlib.contextmanager
@@ -102,7 +105,8 @@ def _secrets(url: str) -> list[str]:
     rest, _, query = (found[2] if found is not None else "").partition("?")
     host = rest.partition("/")[0]
     user = host.rpartition("@")[0]
-    return sorted({part for part in (user, *user.split(":", 1), query) if part}, key=len, reverse=True)
+    parts = [user, *user.split(":", 1), query]
+    return sorted({part for part in (*parts, *map(unquote, parts)) if part}, key=len, reverse=True)
 
 
 class Bucket:
@@ -139,7 +143,7 @@ class Bucket:
                 )
             fsspec: Any = importlib.import_module("fsspec")
             try:
-                self._fs, root = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
+                self._fs, root = _system(fsspec, protocol, self.url)
             except ImportError as error:
                 package = _PACKAGES.get(protocol, f"fsspec[{protocol}]")
                 raise StorageError(
@@ -270,6 +274,25 @@ class Bucket:
                 file.closed = True  # closing it would keep what there is under the object's name
             raise
         file.close()
+
+
+def _system(fsspec: Any, protocol: str, url: str) -> tuple[Any, str]:
+    """What reaches the URL, and the path in it; one for all places that need the same.
+
+    fsspec's own would outlive credentials that were set too late, or that have changed since.
+    """
+    told = tuple(sorted(item for item in os.environ.items() if item[0].startswith(_TELLING)))
+    which = os.getpid(), protocol, *_secrets(url), *told
+    if protocol in _OBJECT_STORES and which in _systems:
+        system = _systems[which]
+        return system, system._strip_protocol(url)
+    system, root = fsspec.core.url_to_fs(url, use_listings_cache=False, skip_instance_cache=True)
+    _systems[which] = system
+    return system, root
+
+
+_systems: dict[tuple[Any, ...], Any] = {}
+_TELLING = ("AWS_", "FSSPEC_", "GOOGLE_", "AZURE_")
 
 
 def _has_no_bucket(error: Exception) -> bool:

@@ -24,7 +24,7 @@ from dagtree.storage.local import LocalStore
 from dagtree.storage.payload import Payload
 from dagtree.storage.remote import RemoteStore
 from dagtree.storage.store import Store
-from dagtree.testing import _Large, make_record
+from dagtree.storecontract import Large, make_record
 
 NODES = st.integers(0, 4)
 LARGE = {name: bytes([number]) * 70_000 for number, name in enumerate("abc")}
@@ -71,7 +71,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def payload(self, number: int, x: int, large: str) -> tuple[dict[str, Any], Payload]:
         content = {"x": x, **{f"t{name}": LARGE[name] for name in large}}
-        live = {name: _Large(value) if name != "x" else value for name, value in content.items()}
+        live = {name: Large(value) if name != "x" else value for name, value in content.items()}
         return content, Payload.dump(live)
 
     @rule(number=NODES, x=st.integers(0, 9), large=st.sampled_from(["", "a", "ab", "bc", "abc"]))
