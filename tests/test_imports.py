@@ -21,18 +21,22 @@ identity:   names dynamic advice canonical standard arrays frames ownership obje
             outline differ library compiled blocks written syntax watch statics imports holds
             classes imported content reach declared source key
 definition: fields state recipe promise tree
-storage:    describe notes record lines scripts buffer rebuild pickling payload tensors store files
-            tensorfile reading sharing writing index indexfile ledger local
+storage:    describe notes record lines scripts buffer mapping sole rebuild pickling payload tensors
+            store files tensorfile reading sharing writing index indexfile ledger known local bucket nearby
+            fetching outbox remoteledger remote opening copying exporting
 execution:  environment generators kinds output report explain kept nearest current reasons plan
             handle task assemble progress step schedulers rounds run
-analysis:   order text facts recorded select html nodeset measure picture layout dot outline svg draw graph
+analysis:   order text facts recorded select html loader nodeset measure picture layout dot
+            outline svg draw graph
 """
 ROOMS = {room: files.split() for room, files in re.findall(r"(\w+):([\w\s]+?)(?=\w+:|$)", LAYOUT)}
 FOR_ALL = {"errors", "deprecation", "garbage", "version"}  # import nothing of the house
 FACES = {
     "experiment",
     "reopening",
+    "storecontract",
     "testing",
+    "travel",
     "__init__",
 }  # stand outside of the rooms and import all of them
 SHUT = {"analysis": {"definition", "execution"}}  # rooms above that are closed all the same
