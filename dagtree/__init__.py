@@ -11,6 +11,7 @@ from .definition.promise import ExperimentStatePromise
 from .definition.recipe import Function, Recipe, function
 from .definition.state import ExperimentState
 from .errors import (
+    BusyError,
     CodeNotFoundError,
     DagtreeError,
     DamagedError,
@@ -36,6 +37,7 @@ from .version import VERSION as _VERSION
 __version__ = _VERSION
 
 __all__ = [
+    "BusyError",
     "CodeNotFoundError",
     "DagtreeError",
     "DamagedError",

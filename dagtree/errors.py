@@ -14,6 +14,7 @@
      ├── StorageError (OSError)               the disk said no
      │    ├── NotAnExperimentError            nothing was ever kept there
      │    ├── FormatVersionError              written by another format of dagtree
+     │    ├── BusyError                       another process is at work there
      │    └── DamagedError                    bytes are there and are not what was written
      ├── UnsavableError (TypeError)           an attribute of a state can't be kept
      ├── NotComputedError (LookupError)       the node has no state yet, or no more
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from .execution.report import Failure, Report
 
 __all__ = [
+    "BusyError",
     "CodeNotFoundError",
     "DagtreeError",
     "DamagedError",
@@ -113,6 +115,11 @@ class NotAnExperimentError(StorageError):
 
 class FormatVersionError(StorageError):
     """The experiment was written in a format that this dagtree doesn't read."""
+
+
+class BusyError(StorageError):
+    """Another process is at work in the experiment, and what was asked for must be alone there. Nothing was
+    changed; the message names host and process."""
 
 
 class DamagedError(StorageError):
