@@ -18,6 +18,7 @@
      │    └── DamagedError                    bytes are there and are not what was written
      ├── UnsavableError (TypeError)           an attribute of a state can't be kept
      ├── NotComputedError (LookupError)       the node has no state yet, or no more
+     ├── KeptError (ValueError)               what is tagged "keep" was to be evicted or dropped
      ├── CodeNotFoundError (ImportError)      a state's classes can't be imported here
      └── SelectionError (LookupError)         no node, or more than one, answers to that name
 
@@ -40,6 +41,7 @@ __all__ = [
     "DamagedError",
     "DefinitionError",
     "FormatVersionError",
+    "KeptError",
     "NotAnExperimentError",
     "NotComputedError",
     "PropertyError",
@@ -147,6 +149,14 @@ class NotComputedError(DagtreeError, LookupError):
     def __init__(self, message: str, key: str = "") -> None:
         super().__init__(message)
         self.key = key
+
+
+class KeptError(DagtreeError, ValueError):
+    """Nodes that are tagged "keep" were to be evicted or dropped; ``keys`` are theirs."""
+
+    def __init__(self, message: str, keys: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.keys = keys
 
 
 class CodeNotFoundError(DagtreeError, ImportError):

@@ -21,10 +21,11 @@ identity:   names dynamic advice canonical standard arrays frames ownership obje
             outline differ library compiled blocks written syntax watch statics imports holds
             classes imported content reach declared source key
 definition: fields state recipe promise tree
-storage:    describe notes record lines scripts buffer rebuild pickling payload tensors store files
-            presence tensorfile reading sharing writing index indexfile ledger local
+storage:    describe notes record sizes lines scripts buffer rebuild pickling payload tensors store files
+            presence tensorfile reading sharing writing index sameness indexfile ledger local
+            space checking freed freeing choosing
 execution:  environment generators kinds output report explain kept nearest current reasons plan
-            handle task assemble progress step schedulers rounds run
+            again handle task assemble progress gauge step schedulers rounds run
 analysis:   order text facts recorded select html nodeset measure picture layout dot outline svg draw graph
 """
 ROOMS = {room: files.split() for room, files in re.findall(r"(\w+):([\w\s]+?)(?=\w+:|$)", LAYOUT)}
@@ -32,6 +33,7 @@ FOR_ALL = {"errors", "deprecation", "version"}  # import nothing of the house
 FACES = {
     "experiment",
     "reopening",
+    "upkeep",
     "testing",
     "__init__",
 }  # stand outside of the rooms and import all of them

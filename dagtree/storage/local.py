@@ -20,12 +20,12 @@ from types import MappingProxyType
 from typing import Any
 
 from ..errors import DamagedError, FormatVersionError, NotComputedError, StorageError
-from . import reading, writing
+from . import reading, sameness, writing
 from .files import disk_errors, replace_file
 from .index import Index
 from .ledger import NO_NODE, Ledger
 from .lines import decode_line
-from .notes import HEX, Damage, Note
+from .notes import HEX, Damage, Note, Removal
 from .payload import Payload
 from .record import Record
 from .sharing import Places
@@ -84,14 +84,20 @@ class LocalStore:
     def records(self) -> Mapping[str, Record]:
         return MappingProxyType(self._opened().records)
 
+    def evicted(self) -> Set[str]:
+        return self._opened().evicted.keys()
+
     def problems(self) -> tuple[str, ...]:
         self._opened()
         return tuple(self._ledger.problems)
 
     def refresh(self) -> None:
         with self._lock:
+            removals = self._ledger.removals
             if self._ledger.refresh():
                 self.revision += 1
+            if self._ledger.removals != removals:
+                self._places.forget()
 
     def adopt(self, line: bytes) -> None:
         said = decode_line(line.rstrip(b"\n"))
@@ -117,7 +123,10 @@ class LocalStore:
                     self._learn_places(record)
                 table = writer.write_payload(record.key, payload, flush, self._recorded, self._places)
                 self._places.learn(table, is_ours=True)
-                record = record.with_payload(table, payload.size_bytes)
+                differs: list[str] = []
+                if record.key in self._ledger.index.evicted:
+                    differs = sameness.differences(self._ledger.index, record.key, table, payload.skeleton)
+                record = record.with_payload(table, payload.size_bytes, differs)
             self._append(writer, record.encode())
             if flush:
                 writer.flush_records()
@@ -240,6 +249,46 @@ class LocalStore:
                 self._writer = writing.Writer(self._directory)
             return self._writer
 
+    # For those who free space and are alone in the directory
+
+    def index(self) -> Index:
+        """What the lines say; who holds it changes nothing of it."""
+        return self._opened()
+
+    def writer(self) -> writing.Writer:
+        """This process's files here."""
+        return self._writer_here()
+
+    def part_from_files(self) -> None:
+        """Nothing of this process writes on to the files that it wrote so far: the next write makes new."""
+        for store in list(_STORES):
+            if store.location == self.location:
+                store.close()
+
+    def append(self, said: Iterable[Record | Removal]) -> None:
+        """Writes lines and flushes them before they count."""
+        said = list(said)
+        if not said:
+            return
+        writer = self._writer_here()
+        for one in said:
+            self._append(writer, one.encode())
+        writer.flush_records()
+        with self._lock:
+            for one in said:
+                self._ledger.take(one)
+            self.revision += 1
+
+    def forget_places(self) -> None:
+        """What any store of this process has learned of where bytes lie holds no more."""
+        for store in list(_STORES):
+            if store.location == self.location:
+                store._places.forget()
+        self.revision += 1
+        if not self.read_only:
+            with self._lock, contextlib.suppress(OSError):  # it only saves time
+                self._ledger.write_index(anew=True)
+
     # Reading
 
     def read(self, key: str) -> Payload:
@@ -250,6 +299,12 @@ class LocalStore:
         if record is None or record.status != "done":
             raise NotComputedError(
                 f"{self.location} has no state of node {key}: it was not computed there, or failed",
+                key,
+            )
+        if key in self._ledger.index.evicted:
+            raise NotComputedError(
+                f"the state of node {key} in {self.location} was evicted: its record is kept and its bytes "
+                "are not; restore() of the node, or get() of its promise, computes it again",
                 key,
             )
         if key not in self._ledger.index.there:
