@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -17,17 +17,18 @@ from .definition.tree import Tree
 from .errors import (
     DamagedError,
     DefinitionError,
-    NotAnExperimentError,
     NotComputedError,
-    StorageError,
     TreeError,
 )
-from .reopening import Beside, kept_state_class, missing_code
-from .storage.describe import describe
-from .storage.local import LocalStore
+from .reopening import Beside, kept_state_class, missing_code, planned
+from .storage.copying import Copied
+from .storage.exporting import export_tensors
+from .storage.mapping import Check
 from .storage.notes import Note
+from .storage.opening import open_store
 from .storage.record import Record
 from .storage.tensors import Tensors
+from .travel import Travel
 from .upkeep import Upkeep
 
 if TYPE_CHECKING:
@@ -38,24 +39,28 @@ if TYPE_CHECKING:
 __all__ = ["Experiment"]
 
 
-class Experiment(Upkeep):
-    """A tree of states in a directory.
+class Experiment(Travel, Upkeep):
+    """A tree of states in a directory, or at a URL: ``s3://bucket/run``, whatever fsspec reaches.
 
-    Takes the directory (made when the first node is kept, not before) and the class of its states. Define the
-    tree with ``spawn_new_tree`` and recipes, compute what is missing with ``run``, and look at all of it
-    through ``graph``.
+    Takes the directory or URL (made when the first node is kept, not before) and the class of its states.
+    Define the tree with ``spawn_new_tree`` and recipes, compute what is missing with ``run``, and look at all
+    of it through ``graph``. ``check`` says when large tensors that are restored are compared with their
+    digests: when this process does it first, "always", or "never".
 
-    Raises StorageError when the directory is a file, FormatVersionError when another format of dagtree wrote
-    it.
+    Raises StorageError when the directory is a file or the URL can't be reached, FormatVersionError when
+    another format of dagtree wrote it.
     """
 
     def __init__(
-        self, directory: str | os.PathLike[str], state_class: type[ExperimentState] = ExperimentState
+        self,
+        directory: str | os.PathLike[str],
+        state_class: type[ExperimentState] = ExperimentState,
+        *,
+        check: Check = "first",
     ) -> None:
         if not (isinstance(state_class, type) and issubclass(state_class, ExperimentState)):
             raise DefinitionError(f"state_class must be a subclass of ExperimentState, not {state_class!r}.")
-        self.directory = _local(directory)
-        self._store = LocalStore(self.directory)
+        self._store = open_store(directory, check=check)
         self._tree = Tree(self, state_class)
         self._statuses: dict[str, str] = {}
         self._graph: tuple[Any, Graph] | None = None
@@ -67,29 +72,19 @@ class Experiment(Upkeep):
         directory: str | os.PathLike[str],
         state_class: type[ExperimentState] | None = None,
         slim: bool = True,
+        *,
+        check: Check = "first",
     ) -> Experiment:
         """Open an experiment again, to look at and to extend. Writes nothing and unpickles nothing.
 
         With ``slim`` the class of the states is looked for only when a state is restored or a recipe is
-        applied to a node; without, now. Nodes of ``graph`` are parents like any promise.
+        applied to a node; without, now. ``check`` is the class's. Nodes of ``graph`` are parents like any
+        promise.
 
         Raises NotAnExperimentError when no experiment was ever kept there.
         """
-        path = _local(directory)
-        if not LocalStore.is_experiment(path):
-            there = (
-                "is a file"
-                if path.is_file()
-                else "holds no dagtree.json"
-                if path.exists()
-                else "doesn't exist"
-            )
-            raise NotAnExperimentError(
-                f"{path} is no experiment: it {there}. Nothing was made. Is the path right?"
-            )
         experiment = cls.__new__(cls)
-        experiment.directory = path
-        experiment._store = LocalStore(path, read_only=True)
+        experiment._store = open_store(directory, read_only=True, must_exist=True, check=check)
         experiment._tree = Tree(experiment, state_class, lambda: kept_state_class(experiment._store))
         experiment._statuses = {}
         experiment._graph = None
@@ -178,7 +173,8 @@ class Experiment(Upkeep):
             named=self._named,
         )
         try:
-            return run()
+            with self._store.batched():
+                return run()
         finally:
             ended = ("skipped", "failed")
             self._statuses = {key: status for key, status in run.statuses.items() if status in ended}
@@ -197,12 +193,13 @@ class Experiment(Upkeep):
             run = Run(
                 self._tree, self._store, [promise], scheduler=scheduler, taken=promise, named=self._named
             )
-            run()
+            with self._store.batched():
+                run()
             self._graph = None
             if run.content is not None:
                 break
             try:
-                run.content = self._store.read(promise.key).load()
+                run.content = self._store.restore(promise.key).load(copy=False)
                 break
             except DamagedError as error:
                 self._writable()
@@ -305,20 +302,22 @@ class Experiment(Upkeep):
             for key, promise in self._tree.promises.items():
                 known = records.get(key)
                 if known is None:
-                    shown[key] = _planned(promise, now)
+                    shown[key] = planned(promise, now)
                     statuses.setdefault(key, "planned")
                 elif taken.get(promise.address) != key:
                     shown[key] = known.noted([Note(key, (), {}, now, now)])
         else:
             for key, promise in self._tree.promises.items():
                 if key not in records:
-                    shown[key] = _planned(promise, time.time())
+                    shown[key] = planned(promise, time.time())
                     statuses.setdefault(key, "planned")
-        return Graph(shown.values(), _Loader(self), statuses, title=self.directory.name)
+        return Graph(
+            shown.values(), _Loader(self), statuses, title=self.location.rstrip("/").rpartition("/")[2]
+        )
 
     def _writable(self) -> None:
         if self._store.read_only:
-            self._store = LocalStore(self.directory)
+            self._store = self._store.writable()
 
     def _promise(self, key: str) -> ExperimentStatePromise:
         """The promise of a node that may be known from disk only."""
@@ -340,7 +339,7 @@ class Experiment(Upkeep):
         records = self._store.records()
         record = records.get(key)
         if record is None:
-            raise NotComputedError(f"No node {key[:8]} is kept in {self.directory}.", key)
+            raise NotComputedError(f"No node {key[:8]} is kept in {self.location}.", key)
         return promise_of(self._tree, record, records)
 
     def _restored_state(self, key: str) -> Any:
@@ -357,7 +356,7 @@ class Experiment(Upkeep):
                 f"{what} [{key[:8]}] has no state to restore: {why}. Call exp.run() or promise.get().", key
             )
         try:
-            payload = self._store.read(key)
+            payload = self._store.restore(key).checked()
         except DamagedError as error:
             if not self._store.read_only:
                 self._store.mark_damaged(key, str(error))
@@ -369,14 +368,14 @@ class Experiment(Upkeep):
             "Put the module on sys.path. What needs no such code (metrics, tags, properties, drawing) works "
             "without.",
         ):
-            return state_with(cls, payload.load(), key, record.tags)
+            return state_with(cls, payload.load(copy=False), key, record.tags)
 
     def __repr__(self) -> str:
         defined, kept = len(self._tree.promises), len(self._store.keys())
-        return f"<Experiment {self.directory}: {defined} defined, {kept} kept>"
+        return f"<Experiment {self.location}: {defined} defined, {kept} kept>"
 
     def _repr_html_(self) -> str:
-        where = escape(str(self.directory))
+        where = escape(self.location)
         return f"<div><b>Experiment</b> <code>{where}</code></div>{self.graph._repr_html_()}"
 
 
@@ -384,7 +383,7 @@ class _Loader(Beside):
     """What a graph may ask of its experiment."""
 
     def __init__(self, experiment: Experiment) -> None:
-        super().__init__(experiment._store, experiment.directory)
+        super().__init__(experiment._store, experiment.location)
         self._experiment = experiment
 
     def restore(self, key: str) -> Any:
@@ -394,37 +393,10 @@ class _Loader(Beside):
         return self._experiment._promise(key)
 
     def tensors(self, key: str) -> Tensors:
-        return Tensors(self._experiment._store.read(key).buffers)
+        return Tensors(self._experiment._store.restore(key).buffers)
 
+    def export(self, key: str, path: str | os.PathLike[str], overwrite: bool) -> Path:
+        return export_tensors(self._experiment._store.restore(key), key, path, overwrite)
 
-def _planned(promise: ExperimentStatePromise, now: float) -> Record:
-    properties = {name: describe(value) for name, value in promise.edge.properties.items()}
-    record = Record.make(
-        key=promise.key,
-        address=promise.address,
-        kind=promise.kind,
-        recipe=promise.name,
-        parents=promise.recorded_parents,
-        tags=promise.tags,
-        status="done",
-        moment=promise.moment,
-        position=promise.position,
-        ended=0.0,
-        more={"properties": properties, "code": promise.code.digest},
-    )
-    record.defined = now
-    return record
-
-
-def _local(directory: str | os.PathLike[str]) -> Path:
-    text = os.fspath(directory)
-    if not isinstance(text, str) or not text:
-        raise StorageError(f"An experiment is kept in a directory, and {directory!r} names none.")
-    if "://" in text:
-        raise StorageError(
-            f"{text} is a URL, and this version of dagtree keeps experiments in local directories."
-        )
-    path = Path(text).expanduser().absolute()
-    if path.is_file():
-        raise StorageError(f"{path} is a file; an experiment is kept in a directory.")
-    return path
+    def copy_to(self, keys: Iterable[str], place: str | os.PathLike[str], progress: bool | None) -> Copied:
+        return self._experiment._copy_to(place, keys, progress)

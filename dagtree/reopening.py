@@ -6,17 +6,18 @@ import contextlib
 import importlib
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Literal
 
+from .definition.promise import ExperimentStatePromise
 from .definition.state import ExperimentState
 from .errors import CodeNotFoundError, DamagedError
 from .identity.key import digest
+from .storage.describe import describe
 from .storage.record import Record
 from .storage.scripts import from_value
 from .storage.store import Store
 
-__all__ = ["Beside", "kept_state_class", "missing_code"]
+__all__ = ["Beside", "kept_state_class", "missing_code", "planned"]
 
 
 class Beside:
@@ -25,9 +26,9 @@ class Beside:
     Raises DamagedError for what is gone, or is not what was written; the nodes themselves are whole then.
     """
 
-    def __init__(self, store: Store, directory: Path) -> None:
+    def __init__(self, store: Store, location: str) -> None:
         self._store = store
-        self._directory = directory
+        self._location = location
 
     def output(self, key: str) -> str:
         """What the recipe printed; nothing when it printed nothing."""
@@ -76,7 +77,7 @@ class Beside:
         if content is None or digest(content) != kept:
             what = "is gone" if content is None else "is not what was written"
             raise DamagedError(
-                f"{self._directory / where} {what}: what it says about nodes is lost, the nodes are not"
+                f"{self._location}/{where} {what}: what it says about nodes is lost, the nodes are not"
             )
         return content
 
@@ -111,3 +112,23 @@ def missing_code(what: str, hint: str) -> Iterator[None]:
         yield
     except (ImportError, AttributeError) as error:
         raise CodeNotFoundError(f"{what} ({type(error).__name__}: {error}). {hint}") from error
+
+
+def planned(promise: ExperimentStatePromise, now: float) -> Record:
+    """What is shown of a node that is defined and not kept."""
+    properties = {name: describe(value) for name, value in promise.edge.properties.items()}
+    record = Record.make(
+        key=promise.key,
+        address=promise.address,
+        kind=promise.kind,
+        recipe=promise.name,
+        parents=promise.recorded_parents,
+        tags=promise.tags,
+        status="done",
+        moment=promise.moment,
+        position=promise.position,
+        ended=0.0,
+        more={"properties": properties, "code": promise.code.digest},
+    )
+    record.defined = now
+    return record

@@ -17,283 +17,19 @@ import os
 import pickle
 import subprocess
 import sys
-import threading
-import time
 from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from .errors import DagtreeError, DefinitionError, NotComputedError, StorageError
+from .errors import DefinitionError
 from .identity.canonical import canonical_bytes, register_encoding, registered_as
-from .storage.payload import Payload
-from .storage.record import Record
+from .storecontract import StoreContract, make_record, raises
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .storage.store import Store
-
 __all__ = ["EncodingContract", "StoreContract", "make_record"]
-
-
-def make_record(number: int = 1, **facts: Any) -> Record:
-    """A record of node `number`, whose key is that number in hex; `facts` replaces what it says."""
-    hot: dict[str, Any] = {
-        "key": f"{number:032x}",
-        "address": f"{number:032x}",
-        "kind": "recipe",
-        "recipe": "Train",
-        "parents": (f"{number - 1:032x}",) if number else (),
-        "tags": ("lr:0.1",),
-        "position": number,
-        "ended": 1_700_000_000.0 + number,
-        "more": {"module": "study", "properties": {"lr": 0.1}, "seconds": 0.01},
-    }
-    return Record.make(**{**hot, **facts})
-
-
-class StoreContract:
-    """The laws of `dagtree.storage.store.Store`, one a method.
-
-    `make_store` gives a new, empty store each time it is called; `reopen` gives another one on the same
-    place, as another process would have it.
-    """
-
-    def make_store(self) -> Store:
-        raise NotImplementedError
-
-    def reopen(self, store: Store) -> Store:
-        """Another store on the same place. The contract's own goes by way of a pickle, as Dask does."""
-        again: Store = pickle.loads(pickle.dumps(store))
-        again.refresh()
-        return again
-
-    def test_a_new_store_is_empty(self) -> None:
-        store = self.make_store()
-        assert set(store.keys()) == set()
-        assert dict(store.records()) == {}
-        assert store.problems() == ()
-
-    def test_what_was_written_is_read(self) -> None:
-        store, record = self.make_store(), make_record()
-        store.write(record, Payload.dump({"x": 3, "text": "é"}))
-        assert set(store.keys()) == {record.key}
-        assert store.read(record.key).load() == {"x": 3, "text": "é"}
-
-    def test_what_was_written_is_there_for_others(self) -> None:
-        store, record = self.make_store(), make_record()
-        store.write(record, Payload.dump({"x": [1, 2], "raw": bytearray(b"abc")}))
-        other = self.reopen(store)
-        assert set(other.keys()) == {record.key}
-        assert other.read(record.key).load() == {"x": [1, 2], "raw": bytearray(b"abc")}
-
-    def test_writing_fills_in_where_the_bytes_lie(self) -> None:
-        store, payload = self.make_store(), Payload.dump({"x": 3})
-        written = store.write(make_record(), payload)
-        assert written.more["bytes"] == payload.size_bytes
-        assert written.more["payload"]
-        assert written.more["properties"] == {"lr": 0.1}
-
-    def test_a_record_keeps_every_fact(self) -> None:
-        store = self.make_store()
-        record = make_record(
-            7, tags=("a", 'q"\\', "é", "]"), parents=("a" * 32, "b" * 32), moment=2, kind="moment"
-        )
-        written = store.write(record, Payload.dump({"x": 3}))
-        found = self.reopen(store).records()[record.key]
-        assert found == written
-        assert (found.tags, found.parents, found.moment) == (record.tags, record.parents, 2)
-
-    def test_large_buffers_come_back(self) -> None:
-        store, record = self.make_store(), make_record()
-        content = {"large": _Large(bytes(range(256)) * 1000), "small": _Large(b"few")}
-        store.write(record, Payload.dump(content))
-        back = self.reopen(store).read(record.key).load()
-        assert bytes(back["large"].memory) == bytes(content["large"].memory)
-        assert bytes(back["small"].memory) == b"few"
-
-    def test_a_failed_node_has_a_record_and_is_not_there(self) -> None:
-        store, record = (
-            self.make_store(),
-            make_record(status="failed", more={"error": {"type": "ValueError"}}),
-        )
-        store.write(record, None)
-        assert record.key not in set(store.keys())
-        assert store.records()[record.key].status == "failed"
-        assert _raises(NotComputedError, lambda: store.read(record.key))
-
-    def test_a_node_that_failed_is_there_once_it_was_computed(self) -> None:
-        store = self.make_store()
-        store.write(make_record(status="failed", ended=10.0), None)
-        store.write(make_record(ended=11.0), Payload.dump({"x": 3}))
-        assert self.reopen(store).keys() == {make_record().key}
-
-    def test_a_node_that_is_not_there_is_said_to_be_missing(self) -> None:
-        assert _raises(NotComputedError, lambda: self.make_store().read("f" * 32))
-
-    def test_of_two_records_the_one_that_ended_later_counts(self) -> None:
-        store = self.make_store()
-        for ended, x in ((20.0, "late"), (10.0, "early")):
-            store.write(make_record(ended=ended), Payload.dump({"x": x}))
-        for each in (store, self.reopen(store)):
-            assert each.read(make_record().key).load() == {"x": "late"}
-
-    def test_a_store_notices_what_others_write(self) -> None:
-        first, record = self.make_store(), make_record()
-        second = self.reopen(first)
-        assert set(second.keys()) == set()
-        first.write(record, Payload.dump({"x": 3}))
-        second.refresh()
-        assert second.read(record.key).load() == {"x": 3}
-
-    def test_refreshing_changes_nothing_when_nothing_was_written(self) -> None:
-        store = self.make_store()
-        store.write(make_record(), Payload.dump({"x": 3}))
-        before = dict(store.records())
-        store.refresh()
-        store.refresh()
-        assert dict(store.records()) == before
-
-    def test_an_adopted_line_counts_at_once(self) -> None:
-        first, record = self.make_store(), make_record()
-        second = self.reopen(first)
-        second.adopt(first.write(record, Payload.dump({"x": 3})).encode())
-        assert record.key in set(second.keys())
-        assert second.read(record.key).load() == {"x": 3}
-
-    def test_an_adopted_line_that_is_damaged_is_ignored(self) -> None:
-        store = self.make_store()
-        line = make_record().encode()
-        for damaged in (
-            b"",
-            b"\n",
-            line[:-9],
-            line.replace(b"Train", b"Trial"),
-            b"\xff\x00",
-            b"{}\n",
-            b"[" * 9999,
-        ):
-            store.adopt(damaged)
-        assert dict(store.records()) == {}
-
-    def test_notes_are_part_of_the_record(self) -> None:
-        store, record = self.make_store(), make_record(tags=("a",))
-        store.write(record, Payload.dump({"x": 3}))
-        result = {"value": 0.9, "code": "c" * 32, "at": 5.0}
-        store.note(record.key, tags=("a", "b"), results={"accuracy": result}, defined=record.ended + 5)
-        for each in (store, self.reopen(store)):
-            found = each.records()[record.key]
-            assert found.tags == ("a", "b")
-            assert found.more["results"] == {"accuracy": result}
-            assert found.defined == record.ended + 5
-            assert each.read(record.key).load() == {"x": 3}
-
-    def test_a_functions_newer_result_replaces_its_older_one(self) -> None:
-        store, record = self.make_store(), make_record()
-        store.write(record, Payload.dump({"x": 3}))
-        for at in (7.0, 6.0):
-            store.note(record.key, results={"accuracy": {"value": at, "code": "c", "at": at}})
-        assert self.reopen(store).records()[record.key].more["results"]["accuracy"]["value"] == 7.0
-
-    def test_a_note_may_come_before_its_node(self) -> None:
-        store, record = self.make_store(), make_record(tags=("a",))
-        store.note(record.key, tags=("early",))
-        assert record.key not in store.records()
-        store.write(record, Payload.dump({"x": 3}))
-        for each in (store, self.reopen(store)):
-            assert each.records()[record.key].tags == ("a", "early")
-
-    def test_a_damaged_node_is_gone_for_everyone_until_it_is_written_again(self) -> None:
-        store, record = self.make_store(), make_record()
-        store.write(record, Payload.dump({"x": 3}))
-        store.mark_damaged(record.key, "a bit was flipped")
-        for each in (store, self.reopen(store)):
-            assert record.key not in set(each.keys())
-            assert _raises(NotComputedError, lambda each=each: each.read(record.key))
-            assert any(
-                record.key in problem and "a bit was flipped" in problem for problem in each.problems()
-            )
-        store.write(record, Payload.dump({"x": 3}))
-        for each in (store, self.reopen(store)):
-            assert each.read(record.key).load() == {"x": 3}
-
-    def test_bytes_kept_once_are_read_back(self) -> None:
-        store = self.make_store()
-        assert store.read_once("sources", "a" * 32) is None
-        store.write_once("sources", "a" * 32, b"[1]")
-        store.write_once("sources", "a" * 32, b"[1]")
-        assert self.reopen(store).read_once("sources", "a" * 32) == b"[1]"
-        assert store.read_once("environments", "a" * 32) is None
-
-    def test_a_nodes_files_are_read_back_and_replaced(self) -> None:
-        store, key = self.make_store(), "a" * 32
-        assert store.read_file(key, "log.txt") is None
-        store.write_file(key, "log.txt", b"one")
-        store.write_file(key, "log.txt", b"two")
-        assert self.reopen(store).read_file(key, "log.txt") == b"two"
-
-    def test_names_that_lead_elsewhere_are_refused(self) -> None:
-        store = self.make_store()
-        for name in ("", "..", ".", "../x", "a/b", "/etc/passwd", "a\\b", "a\0b"):
-            assert _raises(StorageError, lambda name=name: store.write_file("a" * 32, name, b"")), name
-            assert _raises(StorageError, lambda name=name: store.read_file("a" * 32, name)), name
-            assert _raises(StorageError, lambda name=name: store.write_once("sources", name, b"")), name
-        for key in ("../../x", "", "A" * 32, "a" * 31, "a" * 32 + "\n"):
-            assert _raises(StorageError, lambda key=key: store.write_file(key, "log.txt", b"")), key
-            assert _raises(StorageError, lambda key=key: store.mark_damaged(key, "")), key
-            assert _raises(StorageError, lambda key=key: store.note(key, tags=("a",))), key
-            assert _raises(DagtreeError, lambda key=key: store.read(key)), key
-
-    def test_threads_may_write_at_once(self) -> None:
-        store = self.make_store()
-
-        def write(first: int) -> None:
-            for number in range(first, first + 25):
-                content = {"x": number, "raw": _Large(number.to_bytes(2, "big") * 35_000)}
-                store.write(make_record(number), Payload.dump(content))
-
-        threads = [threading.Thread(target=write, args=(first,)) for first in (0, 100, 200, 300)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        for each in (store, self.reopen(store)):
-            assert len(each.keys()) == 100
-            assert all(each.read(f"{number:032x}").load()["x"] == number for number in (0, 124, 224, 313))
-            assert each.problems() == ()
-
-    def test_closing_loses_nothing(self) -> None:
-        store = self.make_store()
-        store.write(make_record(1), Payload.dump({"x": 1}))
-        store.close()
-        store.close()
-        store.write(make_record(2), Payload.dump({"x": 2}))
-        assert self.reopen(store).keys() == {make_record(1).key, make_record(2).key}
-
-    def test_an_index_changes_nothing_that_a_reader_is_told(self) -> None:
-        store = self.make_store()
-        for number in range(40):
-            above = [f"{number - 1:032x}"] if number else []
-            store.write(make_record(number, parents=above, position=number), Payload.dump({"x": number}))
-        store.note(f"{3:032x}", tags=("later",))
-        store.mark_damaged(f"{5:032x}", "a bit was flipped")
-        store.write_index()
-        after = self.reopen(store)
-        assert dict(after.records()) == dict(store.records())
-        assert after.keys() == store.keys()
-        store.write(make_record(99), Payload.dump({"x": 99}))
-        assert f"{99:032x}" in set(self.reopen(store).keys())
-
-    def test_refreshing_is_cheap_when_nothing_changed(self) -> None:
-        store = self.make_store()
-        for number in range(300):
-            store.write(make_record(number), Payload.dump({"x": number}))
-        store.refresh()
-        started = time.perf_counter()
-        for _ in range(10):
-            store.refresh()
-        assert time.perf_counter() - started < 0.5
 
 
 class EncodingContract:
@@ -391,7 +127,7 @@ class EncodingContract:
         registered = registered_as(self.cls)
         if registered is not None:
             stranger = type("Stranger", (), {})
-            assert _raises(DefinitionError, lambda: register_encoding(stranger, str, name=registered[0]))
+            assert raises(DefinitionError, lambda: register_encoding(stranger, str, name=registered[0]))
 
     def _values(self) -> list[Any]:
         return [*self.examples, *(value for pair in self.same for value in pair)]
@@ -424,21 +160,3 @@ if registered is not None:
 for value in values:
     print(canonical_bytes(value).hex())
 """
-
-
-class _Large:
-    """Something that pickles its memory out of band, as arrays do, and needs no numpy."""
-
-    def __init__(self, memory: bytes) -> None:
-        self.memory: Any = memory
-
-    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        return _Large, (pickle.PickleBuffer(self.memory),)
-
-
-def _raises(kind: type[Exception], do: Any) -> bool:
-    try:
-        do()
-    except kind as error:
-        return bool(str(error))  # a refusal says why
-    return False

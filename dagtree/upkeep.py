@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import KeptError, SelectionError, TreeError
+from .errors import KeptError, SelectionError, StorageError, TreeError
 from .reopening import Beside
+from .storage.local import LocalStore
 
 if TYPE_CHECKING:
     from .analysis.graph import Graph
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from .storage.checking import Verified
     from .storage.freed import Freed
     from .storage.freeing import Plan
-    from .storage.local import LocalStore
+    from .storage.remote import RemoteStore
     from .storage.space import Space
 
 __all__ = ["KEEP", "Upkeep"]
@@ -27,8 +28,7 @@ KEEP = "keep"
 class Upkeep:
     """What an Experiment can do about what it keeps; a part of `Experiment`."""
 
-    directory: Path
-    _store: LocalStore
+    _store: LocalStore | RemoteStore
     _tree: Tree
     _graph: tuple[Any, Graph] | None
     _statuses: dict[str, str]
@@ -36,6 +36,10 @@ class Upkeep:
     if TYPE_CHECKING:
 
         def _writable(self) -> None: ...
+        @property
+        def directory(self) -> Path: ...
+        @property
+        def location(self) -> str: ...
         @property
         def graph(self) -> Graph: ...
 
@@ -48,13 +52,15 @@ class Upkeep:
         it is drawn where somebody can see it.
         """
         from .execution.gauge import Gauge
-        from .storage.checking import Verified, check
+        from .storage.checking import Verified, check, check_anywhere
 
         self._writable()
+        store = self._store
         with Gauge("verified", visible=progress) as tell:
-            faults, orphans, nodes, read_bytes = check(self._store, tell)
+            look = check(store, tell) if isinstance(store, LocalStore) else check_anywhere(store, tell)
+        faults, orphans, nodes, read_bytes = look
         self._graph = None
-        beside = Beside(self._store, self.directory).verify()
+        beside = Beside(store, self.location).verify()
         return Verified(faults, orphans, beside, nodes, read_bytes)
 
     def storage(self) -> Space:
@@ -65,8 +71,9 @@ class Upkeep:
         """
         from .storage.space import measure_space
 
-        self._store.refresh()
-        return measure_space(self._store)
+        store = self._here("measured")
+        store.refresh()
+        return measure_space(store)
 
     def evict(self, nodes: Any, *, dry_run: bool = False, force: bool = False) -> Freed:
         """Free the bytes of nodes and keep their records, metrics and lineage: their status is ``evicted``.
@@ -88,7 +95,7 @@ class Upkeep:
             there = self._store.keys()
             found = [key for key in keys if key in there]
             self._refuse_kept(found, force, "evicted")
-            return found, [], plan_freeing(self._store, set(found)), []
+            return found, [], plan_freeing(self._here("evicted"), set(found)), []
 
         return self._free(choose, dry_run)
 
@@ -119,7 +126,7 @@ class Upkeep:
             said = (
                 f"{len(kept):,} tagged {KEEP!r} stay, and {len(leading):,} that lead there are evicted only"
             )
-            plan = plan_freeing(self._store, {*dropped, *evicted}, dropped)
+            plan = plan_freeing(self._here("dropped"), {*dropped, *evicted}, dropped)
             return evicted, dropped, plan, [said] if kept else []
 
         return self._free(choose, dry_run)
@@ -143,7 +150,7 @@ class Upkeep:
         def choose() -> tuple[list[str], list[str], Plan, list[str]]:
             from .storage.choosing import fit
 
-            chosen, plan, left_bytes = fit(self._store, budget_bytes, self._kept() | spared)
+            chosen, plan, left_bytes = fit(self._here("evicted"), budget_bytes, self._kept() | spared)
             short = left_bytes - budget_bytes
             said = (
                 f"{size_text(max(0, short))} more than the budget of {size_text(budget_bytes)} stay: what is "
@@ -178,18 +185,29 @@ class Upkeep:
             freed = Freed(nodes, plan.freed_bytes, plan.moved_bytes, on_disk_bytes, dry_run, said)
             return freed, evicted, dropped, plan
 
-        if dry_run or not self.directory.exists():
+        if dry_run or not self._here("freed").is_experiment(self.directory):
             return told()[0]
         self._writable()
+        store = self._here("freed")
         with Presence(self.directory, "free"):
-            self._store.part_from_files()
+            store.part_from_files()
             freed, evicted, dropped, plan = told()
             try:
-                free(self._store, evicted, dropped, plan)
+                free(store, evicted, dropped, plan)
             finally:
                 self._graph = None
                 self._statuses = {key: one for key, one in self._statuses.items() if key not in dropped}
         return freed
+
+    def _here(self, what: str) -> LocalStore:
+        """The store, where it is a directory's."""
+        if not isinstance(self._store, LocalStore):
+            raise StorageError(
+                f"{self.location} is a URL, and nothing is {what} there yet: what an experiment in a "
+                f"directory keeps can be measured, evicted and dropped. Copy it to one with "
+                f"Experiment.copy_from(…)"
+            )
+        return self._store
 
     def _kept(self) -> set[str]:
         """The nodes that are tagged so, on disk or by the script that runs."""
@@ -222,7 +240,7 @@ class Upkeep:
             return list(dict.fromkeys(key for node in nodes for key in self._keys_of(node)))
         tree = getattr(nodes, "tree", None)
         loader = getattr(getattr(nodes, "_tree", None), "loader", None)
-        elsewhere = getattr(loader, "_directory", self.directory) != self.directory
+        elsewhere = getattr(loader, "_location", self.location) != self.location
         if elsewhere or (tree is not None and tree is not self._tree):
-            raise TreeError(f"{nodes!r} belongs to another experiment than {self.directory}.")
+            raise TreeError(f"{nodes!r} belongs to another experiment than {self.location}.")
         return [nodes.__dagtree_key__]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -21,3 +24,50 @@ def client() -> Iterator[object]:
         distributed.Client(cluster, set_as_default=False) as client,
     ):
         yield client
+
+
+SERVE = """
+import sys
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+server.start()
+print("port", server.get_host_and_port()[1], flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a bucket of a real S3 server, which runs in a process of its own; worker processes inherit
+    what they need to reach it."""
+    if importlib.util.find_spec("moto") is None or importlib.util.find_spec("s3fs") is None:
+        pytest.skip("needs moto and s3fs")
+    log = tmp_path_factory.mktemp("s3") / "server.log"
+    with (
+        log.open("wb") as said,
+        pytest.MonkeyPatch.context() as patch,
+        subprocess.Popen(
+            [sys.executable, "-c", SERVE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said
+        ) as server,
+    ):
+        assert server.stdin is not None
+        assert server.stdout is not None
+        try:
+            line = server.stdout.readline().split()
+            while line and line[0] != b"port":
+                line = server.stdout.readline().split()
+            assert line, log.read_text()
+            patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{line[1].decode()}")
+            patch.setenv("AWS_ACCESS_KEY_ID", "tests")
+            patch.setenv("AWS_SECRET_ACCESS_KEY", "tests")
+            patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+            patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+            patch.setenv("AWS_CONFIG_FILE", os.devnull)
+            patch.setenv("DAGTREE_CACHE", str(tmp_path_factory.mktemp("nearby")))
+            import s3fs
+
+            s3fs.S3FileSystem().mkdir("tests")
+            yield "s3://tests"
+        finally:
+            server.stdin.close()
+            server.kill()

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ..deprecation import alias
 from ..errors import SelectionError
 from ..storage.record import Record
-from .nodeset import Loader, Node, NodeSet, Tree
+from .loader import Loader
+from .nodeset import Node, NodeSet, Tree
 from .order import distances, in_order, superseded_keys
 
 # What only drawings need is imported where one is drawn: opening a tree to filter it shouldn't wait for that.

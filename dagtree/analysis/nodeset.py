@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from itertools import chain, compress
-from typing import Any, Protocol, overload
+from pathlib import Path
+from typing import Any, overload
 
 from ..deprecation import alias
 from ..errors import SelectionError
 from ..storage.describe import describe, understand
 from ..storage.record import Record
 from .html import node_html, table_html
+from .loader import Loader
 from .recorded import Recorded
 from .select import exactly, matching_tags
 from .text import STATUSES, shorten
 
-__all__ = ["Loader", "Node", "NodeSet", "Tree"]
-
-
-class Loader(Protocol):
-    """Where nodes get what isn't in their records; an experiment gives one to its graph."""
-
-    def restore(self, key: str) -> Any: ...
-    def promise(self, key: str) -> Any: ...
-    def tensors(self, key: str) -> Mapping[str, Any]: ...
-    def output(self, key: str) -> str: ...
-    def environment(self, digest: str) -> dict[str, Any]: ...
-    def sources(self, digest: str) -> list[dict[str, Any]]: ...
+__all__ = ["Node", "NodeSet", "Tree"]
 
 
 class Tree:
@@ -169,6 +161,14 @@ class Node(Recorded):
         Raises NotComputedError when the node has no state, DamagedError when its bytes are damaged.
         """
         return self._tree.loader.tensors(self.key)
+
+    def export(self, path: str | os.PathLike[str], overwrite: bool = False) -> Path:
+        """Write one ordinary safetensors file with all of the node's tensors under their names; its path.
+        What is tied is one tensor, under the first of its names. Needs neither torch nor the state's classes.
+
+        Raises StorageError for an existing file (unless ``overwrite``), or a node without tensors.
+        """
+        return self._tree.loader.export(self.key, path, overwrite)
 
     def restore(self) -> Any:
         """The node's state, every byte checked; a new one at each call.
@@ -383,6 +383,16 @@ class NodeSet(Sequence[Node]):
         for node in self._nodes:
             with node.lazy_load():
                 yield node
+
+    def copy_to(self, place: str | os.PathLike[str], progress: bool | None = None) -> Any:
+        """Send these nodes, and all that they come from, to an experiment in a directory or at a URL; what is
+        there already is not sent again. Gives a report.
+
+        Raises StorageError when the place can't be written to; what was sent is whole, and stays.
+        """
+        if self._tree is None:
+            raise SelectionError("this NodeSet is empty: there is nothing to copy")
+        return self._tree.loader.copy_to(self.keys, place, progress)
 
     def __and__(self, other: NodeSet) -> NodeSet:
         keys = self._other_keys(other, "&")

@@ -19,18 +19,19 @@ READ_SPEED_OVER_DASKS = 20
 class Handle:
     """The payload of a node, kept live until its last taker has it; pickled, it is the key alone.
 
-    ``takers`` is how many steps of this run want it. Each of them gets a copy of its own, also the last: what
-    shares the live memory with something outside of the state would otherwise go on sharing it, and the child
-    would not be what the store gives.
+    ``takers`` is how many steps of this run want it. Each of them gets a copy of its own. The last gets the
+    live memory itself, as far as nothing else was found to hold it (`Payload.claim`): what is shared with
+    something outside of the state would go on being shared, and the child would not be what the store gives.
     """
 
-    __slots__ = ("_left", "_lock", "_payload", "key", "size_bytes")
+    __slots__ = ("_copying", "_left", "_lock", "_payload", "key", "size_bytes")
 
     def __init__(self, key: str, payload: Payload | None, takers: int, size_bytes: int) -> None:
         self.key = key
         self.size_bytes = size_bytes
         self._payload = payload if takers > 0 else None
         self._left = takers
+        self._copying = 0  # takers who read the memory now, so that nobody may change it
         self._lock = threading.Lock()
 
     def take(self) -> dict[str, object] | None:
@@ -42,9 +43,19 @@ class Handle:
         with self._lock:
             payload = self._payload
             self._left -= 1
-            if self._left <= 0:
+            is_last = self._left <= 0
+            if is_last:
                 self._payload = None
-        return payload.load() if payload is not None and payload.is_intact() else None
+            gives_memory = is_last and not self._copying
+            self._copying += not is_last
+        try:
+            if payload is None or not payload.is_intact():
+                return None
+            return payload.take() if gives_memory else payload.load()
+        finally:
+            if not is_last:
+                with self._lock:
+                    self._copying -= 1
 
     def __sizeof__(self) -> int:
         return 200 + self.size_bytes // READ_SPEED_OVER_DASKS
@@ -59,17 +70,20 @@ def load_handle(key: str, size_bytes: int) -> Handle:
 
 
 class StateReference:
-    """What ``run`` sees of a promise among its properties: the node's key, and its state on demand."""
+    """What ``run`` sees of a promise among its properties: the node's key, and its state on demand; in memory
+    that can be resized if ``copy`` says so."""
 
-    def __init__(self, key: str, label: str, store: Store, state_class: type) -> None:
+    def __init__(self, key: str, label: str, store: Store, state_class: type, copy: bool) -> None:
         self.key = key
         self.label = label
         self._store = store
         self._state_class = state_class
+        self._copy = copy
 
     def restore(self) -> Any:
         """The node's state, read from the store."""
-        return state_with(self._state_class, self._store.read(self.key).load(), self.key, ())
+        content = self._store.restore(self.key).load(self._copy)
+        return state_with(self._state_class, content, self.key, ())
 
     get = restore
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import DefinitionError
 
-__all__ = ["check_workers", "is_shared", "kind_of"]
+__all__ = ["check_reach", "check_workers", "is_shared", "kind_of"]
 
 NAMES = {
     "single-threaded": "single-threaded", "sync": "single-threaded", "synchronous": "single-threaded",
@@ -43,6 +43,21 @@ def check_workers(workers: object) -> None:
     """DefinitionError when it is no number of workers."""
     if workers is not None and (type(workers) is not int or workers < 1):
         raise DefinitionError(f"workers={workers!r}: give how many threads or processes, from 1 on.")
+
+
+def check_reach(scheduler: Any, only_here: bool, location: str) -> None:
+    """DefinitionError when workers are other processes, and what is kept at the location is seen by none."""
+    kind = kind_of(scheduler)
+    if not only_here or kind in ("single-threaded", "threads"):
+        return
+    address = scheduler if isinstance(scheduler, str) else getattr(scheduler, "scheduler_address", None)
+    if address is None:
+        address = getattr(getattr(scheduler, "scheduler", None), "address", "")
+    if kind == "processes" or not str(address).startswith("inproc://"):
+        raise DefinitionError(
+            f"{location} is in the memory of this process, and other processes see nothing of it: use "
+            '"single-threaded" or "threads" with it, or keep the experiment in a directory or a bucket.'
+        )
 
 
 def is_shared(kind: str) -> bool:

@@ -17,7 +17,7 @@ from .plan import Plan
 from .progress import Progress
 from .report import Failure
 from .schedulers import Stop, WorkerDied, execute
-from .task import Outcome
+from .task import Outcome, Step
 
 __all__ = ["Round"]
 
@@ -61,6 +61,7 @@ class Round:
         self.content: dict[str, object] | None = None
         self.is_cut = False
         self._noted_elsewhere = False
+        self._ends: list[tuple[Step, int, int, float, dict[str, Any]]] = []
 
     def __call__(self) -> None:
         """Do it. Ctrl-C goes on as KeyboardInterrupt when what was under way has ended."""
@@ -78,6 +79,16 @@ class Round:
             finally:
                 if self._noted_elsewhere:
                     self.store.refresh()
+                if self._ends:
+                    with self.store.batched():  # at its end all is sent
+                        pass
+                    self._tell()
+
+    def _tell(self) -> None:
+        """Count what has ended and is kept."""
+        ends, self._ends = self._ends, []
+        for end in ends:
+            self.progress.end(*end)
 
     def _ended(self, outcome: Outcome) -> None:
         for failure in outcome.failures:
@@ -92,6 +103,8 @@ class Round:
         done, failed = ended.count("done"), ended.count("failed")
         if done or failed:
             step = self.graph[outcome.unit][0]
-            self.progress.end(step, done, failed, outcome.seconds, outcome.metrics)
+            self._ends.append((step, done, failed, outcome.seconds, outcome.metrics))
+            if not self.store.is_holding:  # what is not sent yet isn't done
+                self._tell()
         if self.taken is not None and self.taken.key in outcome.handles:
             self.content = outcome.handles[self.taken.key].take()

@@ -12,7 +12,7 @@ from ..errors import DefinitionError, RunError, RunInterrupted, StorageError
 from ..storage.store import Store
 from .again import spared_nodes
 from .current import current
-from .kinds import check_workers, kind_of
+from .kinds import check_reach, check_workers, kind_of
 from .output import is_recording
 from .plan import Plan, make_plan, results_of
 from .report import Failure, Report
@@ -50,6 +50,7 @@ class Run:
         self.scheduler = scheduler
         kind = kind_of(scheduler)
         check_workers(workers)
+        check_reach(scheduler, store.only_here, store.location)
         if kind == "threads" and is_recording():
             raise DefinitionError(
                 "A run within a recipe, or a function, can't use threads: the outer one has this process's "

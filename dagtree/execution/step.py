@@ -15,7 +15,7 @@ from ..definition.state import content_of, first_state, state_with
 from ..errors import DamagedError, NotComputedError, RecipeError
 from ..identity.key import digest, seed_of
 from ..storage.describe import describe, plain
-from ..storage.payload import Payload
+from ..storage.payload import Payload, refuses_resizing
 from ..storage.record import Record
 from .current import check_function, check_recipe
 from .environment import device, torch_threads, use_torch_threads
@@ -93,6 +93,7 @@ class _Work:
         self.handles = handles
         self.store = step.context.store
         self.payloads: dict[str, Payload] = {}
+        self.resizes = False  # whether the recipe, or a function, resizes what was restored
 
     def __call__(self) -> None:
         if len(self.outcome.statuses) < len(self.step.nodes()):
@@ -120,10 +121,13 @@ class _Work:
                     ) as self.provisional:
                         state = self.run(contents)
                         payload = Payload.dump(content_of(state)) if state is not None else None
+                        del state
+                        contents.clear()
                     self.seconds = time.perf_counter() - self.clock
                     for waiting in self.waiting:
                         self.keep(*waiting)
                     if payload is not None:
+                        payload.claim()
                         self.keep(step.node, payload, self.facts())
                     return
                 except _Stopped:
@@ -132,14 +136,27 @@ class _Work:
                     return
                 except Disturbed:
                     # The copies were changed in vain; the store has them as they were.
-                    contents = [self.store.read(key).load() for key in step.node.parents]
+                    contents = [self.restored(key) for key in step.node.parents]
                 except (DamagedError, NotComputedError):
                     raise
                 except BaseException as error:
                     if self.is_ctrl_c(error):
                         raise
-                    self.fail(error)
-                    return
+                    if not step.node.parents or not self.must_own(error):
+                        self.fail(error)
+                        return
+                    contents = [self.restored(key) for key in step.node.parents]
+
+    def must_own(self, error: BaseException) -> bool:
+        """Whether it failed because restored memory, which is mapped, can't be resized: then again, with
+        memory that can be.
+        """
+        again = not self.resizes and refuses_resizing(error)
+        self.resizes |= again
+        return again
+
+    def restored(self, key: str) -> dict[str, object]:
+        return self.store.restore(key).load(copy=self.resizes)
 
     def is_ctrl_c(self, error: BaseException) -> bool:
         """Whether it ends the run: Ctrl-C reaches the main thread of the driver, and nobody else."""
@@ -153,7 +170,7 @@ class _Work:
         handle = self.handles.get(key)
         try:
             content = handle.take() if handle is not None else None
-            return content if content is not None else self.store.read(key).load()
+            return content if content is not None else self.restored(key)
         except (DamagedError, NotComputedError):
             raise
         except Exception as error:
@@ -347,20 +364,24 @@ class _Work:
     def call_function(self, job: Job) -> None:
         step, context = self.step, self.step.context
         payload = self.payloads.get(job.key)
-        if payload is None or not payload.is_intact():
-            payload = self.payloads[job.key] = self.store.read(job.key)
+        if payload is not None and not payload.is_intact():
+            payload = None
         op = context.functions[job.function]
         if context.is_abroad:
             check_function(op, context.state_class, job.code)
         seed = int(digest(job.key.encode(), job.name.encode())[:16], 16)
         while True:
-            state = state_with(context.state_class, payload.load(), job.key, step.node.tags)
+            content = payload.load() if payload is not None else self.restored(job.key)
+            state = state_with(context.state_class, content, job.key, step.node.tags)
             try:
                 with captured() as log, generators.seeded(seed, job.code, shared=context.shared):
                     value = plain(op(state), f"{job.name} at {step.label(job.moment)}")
                 break
             except Disturbed:
                 continue
+            except (RuntimeError, ValueError) as error:
+                if not self.must_own(error):
+                    raise
         if log.parts:
             self.store.write_file(job.key, f"function-{_file_name(job.name)}.txt", log.encode())
         self.store.note(job.key, results={job.name: {"value": value, "code": job.code, "at": time.time()}})
@@ -376,7 +397,9 @@ class _Work:
 
     def _resolve(self, value: Any) -> Any:
         if isinstance(value, LinkedNode):
-            return StateReference(value.key, value.label, self.store, self.step.context.state_class)
+            return StateReference(
+                value.key, value.label, self.store, self.step.context.state_class, copy=self.resizes
+            )
         if type(value) is dict:
             return {key: self._resolve(inner) for key, inner in value.items()}
         if type(value) in (list, tuple):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import math
+import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..identity.key import digest
@@ -11,7 +13,13 @@ from ..identity.key import digest
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["DTYPE_BYTES", "Buffer"]
+__all__ = ["DTYPE_BYTES", "MEMORY", "WORTH_MAPPING_BYTES", "Buffer"]
+
+WORTH_MAPPING_BYTES = 64 * 1024
+"""Less than this is read, and copied, sooner than mapped."""
+
+# A view of any length is cut from one of these: making a type for each length costs forty times as much.
+MEMORY: Any = ctypes.c_ubyte * min(sys.maxsize, 1 << 46)
 
 DTYPE_BYTES = {
     "BOOL": 1,
@@ -39,10 +47,13 @@ class Buffer:
 
     ``memory`` is live (a torch storage, an array's memory) or what was read; it isn't copied. ``shape`` and
     ``dtype`` are those of the tensor that it holds, in C order; where no such tensor is known, of a row of
-    elements or bytes.
+    elements or bytes. ``is_sole`` says that nothing else was found to hold the memory.
     """
 
-    __slots__ = ("_digest", "device", "dtype", "kind", "memory", "name", "shape", "size_bytes")
+    __slots__ = (
+        "_checking", "_digest", "device", "dtype", "is_sole", "kind", "memory", "name", "shape",
+        "size_bytes",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -63,7 +74,22 @@ class Buffer:
         self.device = device
         self.kind = kind
         self.memory: memoryview | bytearray | torch.UntypedStorage = memory
+        self.is_sole = False
         self._digest: str | None = None
+        self._checking: Callable[[Buffer], None] | None = None
+
+    def expect(self, said: str, checking: Callable[[Buffer], None] | None = None) -> None:
+        """Take ``said`` for the digest. With ``checking``, that is called with the buffer before anybody sees
+        its bytes, and raises when they are others."""
+        self._digest, self._checking = said, checking
+
+    def check(self) -> None:
+        """Compare the bytes with their digest, if that is still to be done; DamagedError when they are
+        others."""
+        checking = self._checking
+        if checking is not None:
+            checking(self)
+            self._checking = None
 
     @property
     def digest(self) -> str:
@@ -80,6 +106,12 @@ class Buffer:
     def view(self) -> memoryview:
         """The bytes, without copying what the CPU can reach; what another device holds is copied from
         there."""
+        if self._checking is not None:
+            self.check()
+        return self.raw()
+
+    def raw(self) -> memoryview:
+        """The same, whether they were checked or not."""
         memory = self.memory
         if isinstance(memory, bytes | bytearray | memoryview):
             return memoryview(memory).cast("B") if memory else memoryview(b"")
@@ -87,9 +119,9 @@ class Buffer:
             memory = memory.cpu()
         if not self.size_bytes:
             return memoryview(b"")
-        bytes_there = (ctypes.c_ubyte * self.size_bytes).from_address(memory.data_ptr())
-        bytes_there._storage = memory  # type: ignore[attr-defined]  # the view keeps the storage alive
-        return memoryview(bytes_there).cast("B")
+        bytes_there = MEMORY.from_address(memory.data_ptr())
+        bytes_there._storage = memory  # the view keeps the storage alive
+        return memoryview(bytes_there).cast("B")[: self.size_bytes]
 
     def __repr__(self) -> str:
         return f"<Buffer {self.name} {self.dtype} {list(self.shape)} on {self.device}>"

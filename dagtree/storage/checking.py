@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeAlias, overload
 
 from xxhash import xxh3_128
 
+from ..errors import DamagedError
 from .buffer import Buffer
 from .files import open_regular
 from .local import LocalStore
@@ -21,8 +22,9 @@ from .reading import understand_table, unreadable
 from .record import Record
 from .sizes import label_of_line, size_text
 from .space import Orphan, Range, find_orphans, sizes_on_disk
+from .store import Store
 
-__all__ = ["Fault", "Verified", "check", "prefix_of"]
+__all__ = ["Fault", "Verified", "check", "check_anywhere", "prefix_of"]
 
 _CHUNK_BYTES = 1 << 20
 _SHARE_BYTES = 1 << 26  # what a thread reads before progress is told
@@ -195,6 +197,23 @@ def check(
     used = {Range(want.file, want.offset, want.size_bytes) for want in needed_by}
     orphans = find_orphans(store, sizes_on_disk(directory), used)
     return faults, orphans, len(keys), sum([one.size_bytes for one in used])
+
+
+def check_anywhere(
+    store: Store, tell: Callable[[int, int], None] = lambda done, total: None
+) -> tuple[list[Fault], list[Orphan], int, int]:
+    """As `check`, of any store: node by node, each in full, and without what belongs to nothing."""
+    store.refresh()
+    faults, read_bytes = [], 0
+    keys = sorted(store.keys())
+    for number, key in enumerate(keys, 1):
+        try:
+            read_bytes += store.inspect(key).size_bytes
+        except DamagedError as error:
+            store.mark_damaged(key, str(error))
+            faults.append(Fault(key, label_of_line(store.records()[key]), "damaged", "", str(error)))
+        tell(read_bytes, read_bytes * len(keys) // number)
+    return faults, [], len(keys), read_bytes
 
 
 def _place(record: Record) -> tuple[int, str]:

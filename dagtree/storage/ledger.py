@@ -23,7 +23,10 @@ _WORTH_INDEXING = 1 << 20  # bytes of lines that are read one by one: some 1,200
 
 
 class Ledger:
-    """Reads the files of records, each line once, and keeps what they say."""
+    """Reads the files of records, each line once, and keeps what they say.
+
+    Where they lie is the business of four methods: `_sizes`, `_extents`, `_content`, `_where`.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.index = Index()
@@ -37,18 +40,40 @@ class Ledger:
         self._chapters: dict[str, Chapter] = {}
         self._indexed: dict[str, int] = {}
 
+    def _sizes(self) -> dict[str, int]:
+        """How long each file of records is now, by name."""
+        return reading.list_files(self._directory / "records", ".jsonl")
+
+    def _extents(self) -> reading.Extents:
+        """How long the files are that records point into."""
+        return reading.Extents(self._directory)
+
+    def _content(self, name: str, start: int) -> bytes:
+        """What a file of records holds from there on."""
+        path = self._directory / "records" / name
+        with disk_errors("read the records", path):
+            return reading.read_from(path, start)
+
+    def _where(self, name: str) -> str:
+        """A file of records as a reader would find it."""
+        return str(self._directory / "records" / name)
+
+    def _prepare(self, sizes: dict[str, int], new: list[str]) -> None:
+        """These files are about to be read."""
+        if not self.is_open and sum(sizes.values()) >= _WORTH_INDEXING:
+            with contextlib.suppress(OSError):  # what can't be read is as good as missing
+                self._chapters = read_index(reading.read_from(self._directory / INDEX_FILE, 0))
+
     def refresh(self) -> bool:
         """Reads what was written since; whether anything was."""
-        names, sizes = reading.list_files(self._directory / "records", ".jsonl"), self._consumed
+        names, sizes = self._sizes(), self._consumed
         if any(names.get(name, -1) < end for name, end in sizes.items()):
             self._forget()  # files that were read are gone or shorter: what they said no longer holds
         new = [name for name, size in names.items() if size > self._consumed.get(name, 0)]
         waiting = self.index.missing()
-        if not self.is_open and sum(names.values()) >= _WORTH_INDEXING:
-            with contextlib.suppress(OSError):  # what can't be read is as good as missing
-                self._chapters = read_index(reading.read_from(self._directory / INDEX_FILE, 0))
+        self._prepare(names, new)
         if new or waiting:
-            extents = reading.Extents(self._directory)
+            extents = self._extents()
             for record in waiting:
                 if extents.hold(record.needs):
                     self.index.add(record)
@@ -101,10 +126,8 @@ class Ledger:
 
     def _read_lines(self, name: str, extents: reading.Extents, suspects: list[tuple[str, str, str]]) -> None:
         """Takes in a file's new lines; what looks damaged is added to `suspects`, with the node's key."""
-        path = self._directory / "records" / name
         start = self._consumed.get(name, 0)
-        with disk_errors("read the records", path):
-            content = reading.read_from(path, start)
+        content = self._content(name, start)
         add, hold = self.index.add, extents.hold
         view, begin, number = memoryview(content), 0, 0
         chapter = self._chapters.get(name) if not start else None
@@ -133,7 +156,7 @@ class Ledger:
                 where = f"line {number}" if not start else f"a line after byte {start}"
                 key = reading.guess_key(content[line_start:end])
                 of_node = f" (it seems to be about node {key})" if key else ""
-                problem = f"{path}: {where} is damaged{of_node}; what it said is lost"
+                problem = f"{self._where(name)}: {where} is damaged{of_node}; what it said is lost"
                 mark = xxh3_64_hexdigest(content[line_start:end])
                 suspects.append((key, problem, mark))
         self._consumed[name] = self._consumed.get(name, 0) + begin

@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import UnsavableError
 from .buffer import Buffer
 
-__all__ = ["Buffer", "Payload"]
+__all__ = ["Buffer", "Payload", "refuses_resizing"]
 
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 
@@ -54,22 +54,47 @@ class Payload:
                 failed.attribute, content[failed.attribute], failed.__cause__
             ) from failed.__cause__
 
+    def checked(self) -> Payload:
+        """This one, when each buffer of it that was restored is what was written; DamagedError when not."""
+        for buffer in self.buffers:
+            buffer.check()
+        return self
+
+    def claim(self) -> None:
+        """Find out which buffers' memory is nobody else's. To be called when whoever made the state has let
+        go of it, and before its digests are taken: what holds from then on holds for good.
+        """
+        if self.buffers:
+            from .sole import is_sole
+
+            for buffer in self.buffers:
+                buffer.is_sole = is_sole(buffer)
+
     def is_intact(self) -> bool:
         """Whether what was dumped is still what it was: something else may hold its memory, and write to it.
 
-        Memory of another device is not looked at.
+        Memory of another device is not looked at, nor what was found to be nobody else's.
         """
         return all(
-            buffer.device != "cpu" or buffer.digest_of(buffer.view()) == buffer.digest
+            buffer.is_sole or buffer.device != "cpu" or buffer.digest_of(buffer.view()) == buffer.digest
             for buffer in self.buffers
         )
+
+    def take(self) -> dict[str, Any]:
+        """The content, for the last one who takes it: over the memory that is nobody else's, and copies of
+        the rest.
+        """
+        return self._load([not buffer.is_sole for buffer in self.buffers])
 
     def load(self, copy: bool = True) -> dict[str, Any]:
         """The content put together again.
 
-        With `copy` it has memory of its own. Without, it may use the buffers' memory: for the last one who
-        takes it.
+        With `copy` it has memory of its own, which torch and numpy can resize. Without, it may use the
+        buffers' memory: for the only one who takes it.
         """
+        return self._load([copy] * len(self.buffers))
+
+    def _load(self, copies: list[bool]) -> dict[str, Any]:
         skeleton = self.skeleton
         if skeleton[:1] != b"\x80":
             skeleton = _for_this_python(skeleton)
@@ -78,7 +103,7 @@ class Payload:
             if type(content) is dict:
                 return content
         # Attributes follow each other in one pickle, whose memo they share: what was one object stays one.
-        reader = pickle.Unpickler(io.BytesIO(skeleton), buffers=_lend(self.buffers, copy))
+        reader = pickle.Unpickler(io.BytesIO(skeleton), buffers=_lend(self.buffers, copies))
         return {attribute: reader.load() for attribute in reader.load()}
 
 
@@ -94,10 +119,27 @@ def _for_this_python(skeleton: bytes) -> bytes:
     return rest
 
 
-def _lend(buffers: tuple[Buffer, ...], copy: bool) -> list[Any]:
+def _lend(buffers: tuple[Buffer, ...], copies: list[bool]) -> list[Any]:
     from .rebuild import Lent
 
-    return [bytearray(buffer.view()) if buffer.kind == "raw" else Lent(buffer, copy) for buffer in buffers]
+    return [
+        bytearray(buffer.view()) if buffer.kind == "raw" else Lent(buffer, copy)
+        for buffer, copy in zip(buffers, copies, strict=True)
+    ]
+
+
+_REFUSALS = ("storage that is not resizable", "it does not own its data")
+
+
+def refuses_resizing(error: BaseException | None) -> bool:
+    """Whether that is how torch or numpy say that they can't resize memory which isn't their own."""
+    while error is not None:
+        if isinstance(error, RuntimeError | ValueError):
+            said = [part for part in error.args if type(part) is str]
+            if any(refusal in part for part in said for refusal in _REFUSALS):
+                return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _unsavable(attribute: str, value: object, cause: BaseException | None) -> UnsavableError:

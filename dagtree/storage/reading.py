@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from ..errors import DamagedError, StorageError
 from ..identity.key import digest
 from .buffer import Buffer
 from .files import open_regular, read_exactly, storage_error
+from .mapping import Check, Checked, Identity, can_map, map_piece
 from .payload import Payload
 from .record import Record
 
@@ -82,10 +85,13 @@ class Extents:
         for name, end in NEED.findall(needs):
             size_bytes = self._size(name)
             if size_bytes < 0:
-                return f"{self._directory / name} is missing"
+                return f"{self._where(name)} is missing"
             if size_bytes < int(end):
-                return f"{self._directory / name} is cut off: it has {size_bytes} bytes of at least {end}"
+                return f"{self._where(name)} is cut off: it has {size_bytes} bytes of at least {end}"
         return "" if _NEEDS.match(needs) else "its record says nothing sensible about its files"
+
+    def _where(self, name: str) -> str:
+        return str(self._directory / name)
 
     def _size(self, name: str) -> int:
         quoted = f'"{name}"'
@@ -117,8 +123,16 @@ def unreadable(error: OSError, key: str, location: str) -> StorageError:
     return storage_error(error, f"read node {key}", error.filename or location)
 
 
-def read_payload(directory: Path, record: Record) -> Payload:
-    """A node's bytes, each checked by digest, in memory of their own."""
+def read_payload(
+    directory: Path, record: Record, check: Check = "always", checked: Checked | None = None
+) -> Payload:
+    """A node's bytes. Large buffers are mapped where that can be, and small ones read; neither shares memory
+    with anything else.
+
+    What is read is compared with its digest now. So is what is mapped when ``check`` is "always"; else it is
+    before somebody sees it: when ``check`` is "first", unless ``checked`` knows those bytes. With "never",
+    nothing but the skeleton is.
+    """
     key = record.key
     table = record.more.get("payload")
     try:
@@ -128,25 +142,95 @@ def read_payload(directory: Path, record: Record) -> Payload:
             f"node {key}: its record in {directory / 'records'} doesn't say where its state lies ({error!r})",
             key,
         ) from error
-    opened: dict[int, int] = {}
+    reader = _Reader(directory, key, files, check, checked)
     try:
-        content = _read(directory, key, files, opened, *skeleton_place[:3])
-        skeleton = bytes(content)
+        skeleton = bytes(reader.read(*skeleton_place[:3]))
         if digest(skeleton) != skeleton_place[3]:
-            raise _damaged(directory, key, files[skeleton_place[0]], "its skeleton")
-        read: list[Buffer] = []
-        for entry in buffers:
-            file, size_bytes = entry["file"], entry["size"]
-            content = _read(directory, key, files, opened, file, entry["offset"], size_bytes)
-            shape, kind = tuple(entry["shape"]), entry["kind"]
-            buffer = Buffer(entry["name"], entry["dtype"], shape, size_bytes, "cpu", kind, content)
-            if buffer.digest != entry["digest"]:
-                raise _damaged(directory, key, files[file], f"its buffer {entry['name']}")
-            read.append(buffer)
+            raise reader.damaged(skeleton_place[0], "its skeleton")
+        found: dict[int, Buffer] = {}
+        for index in sorted(range(len(buffers)), key=lambda index: reader.place(buffers[index])):
+            found[index] = reader.buffer(buffers[index])
+        return Payload(skeleton, tuple([found[index] for index in range(len(buffers))]))
     finally:
-        for fd in opened.values():
-            os.close(fd)
-    return Payload(skeleton, tuple(read))
+        reader.close()
+
+
+class _Reader:
+    """The files of one node while they are read, one after the other: a node may lie in more of them than a
+    process may have open."""
+
+    def __init__(
+        self, directory: Path, key: str, files: list[str], check: Check, checked: Checked | None
+    ) -> None:
+        self._directory = directory
+        self._key = key
+        self._files = files
+        self._check = check
+        self._checked = checked
+        self._can_map = any(name.startswith("tensors/") for name in files) and can_map(str(directory))
+        self._opened: tuple[int, int, Identity] | None = None
+
+    @staticmethod
+    def place(entry: Mapping[str, Any]) -> tuple[int, int]:
+        return entry["file"], entry["offset"]
+
+    def buffer(self, entry: Mapping[str, Any]) -> Buffer:
+        file, offset, size_bytes, said = entry["file"], entry["offset"], entry["size"], entry["digest"]
+        fd, identity = self._open(file)
+        content: bytearray | memoryview | None = None
+        if self._can_map and offset + size_bytes <= identity.size_bytes:
+            content = map_piece(fd, offset, size_bytes)
+        is_mapped = content is not None
+        if content is None:
+            content = self.read(file, offset, size_bytes)
+        buffer = Buffer(
+            entry["name"], entry["dtype"], tuple(entry["shape"]), size_bytes, "cpu", entry["kind"], content
+        )
+        if self._check == "never" or (
+            is_mapped
+            and self._check == "first"
+            and self._checked is not None
+            and self._checked.knows(identity, offset, said)
+        ):
+            buffer.expect(said)
+            return buffer
+        directory, key, name, checked = self._directory, self._key, self._files[file], self._checked
+
+        def checking(buffer: Buffer) -> None:
+            if buffer.digest_of(buffer.raw()) != said:
+                raise _damaged(directory, key, name, f"its buffer {buffer.name}")
+            if is_mapped and checked is not None:
+                checked.add(identity, offset, said)
+
+        buffer.expect(said, checking)
+        if not is_mapped or self._check == "always":
+            buffer.check()
+        return buffer
+
+    def read(self, file: int, offset: int, size_bytes: int) -> bytearray:
+        content = read_exactly(self._open(file)[0], offset, size_bytes)
+        if content is None:
+            raise self.damaged(file, "what it needs")
+        return content
+
+    def _open(self, file: int) -> tuple[int, Identity]:
+        if self._opened is None or self._opened[0] != file:
+            self.close()
+            flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+            fd = os.open(self._directory / self._files[file], flags)
+            facts = os.fstat(fd)
+            self._opened = file, fd, Identity.of(facts)
+            if not stat.S_ISREG(facts.st_mode):
+                raise self.damaged(file, "what it needs")
+        return self._opened[1:]
+
+    def damaged(self, file: int, part: str) -> DamagedError:
+        return _damaged(self._directory, self._key, self._files[file], part)
+
+    def close(self) -> None:
+        if self._opened is not None:
+            os.close(self._opened[1])
+            self._opened = None
 
 
 def contents_of(table: Any, file: str) -> dict[int, str]:
@@ -164,25 +248,6 @@ def _damaged(directory: Path, key: str, file: str, part: str) -> DamagedError:
         "run again to compute it",
         key,
     )
-
-
-def _read(
-    directory: Path,
-    key: str,
-    files: list[str],
-    opened: dict[int, int],
-    file: int,
-    offset: int,
-    size_bytes: int,
-) -> bytearray:
-    if file not in opened:
-        opened[file] = os.open(
-            directory / files[file], os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0)
-        )
-    content = read_exactly(opened[file], offset, size_bytes)
-    if content is None:
-        raise _damaged(directory, key, files[file], "what it needs")
-    return content
 
 
 def understand_table(table: Any) -> tuple[list[str], tuple[int, int, int, str], list[dict[str, Any]]]:

@@ -20,13 +20,20 @@ __all__ = ["Lent", "array", "flatten", "same", "script_class", "storage", "typed
 
 
 class Lent:
-    """A buffer on its way into a state that is being rebuilt: its own memory, or a copy."""
+    """A buffer on its way into a state that is being rebuilt: its own memory, or a copy.
+
+    What was read is copied in any case, into memory that torch and numpy can resize.
+    """
 
     __slots__ = ("buffer", "copy")
 
     def __init__(self, buffer: Buffer, copy: bool) -> None:
         self.buffer = buffer
         self.copy = copy
+
+    @property
+    def is_copied(self) -> bool:
+        return self.copy or type(self.buffer.memory) is bytearray
 
 
 def script_class(qualname: str, code: str, copy: bytes) -> type:
@@ -44,7 +51,7 @@ def storage(lent: Lent, device: str) -> torch.UntypedStorage:
         return live
     size_bytes = lent.buffer.size_bytes
     content = lent.buffer.view()
-    if lent.copy or not size_bytes or content.readonly:
+    if lent.is_copied or not size_bytes or content.readonly:
         opened: Any = torch.UntypedStorage(size_bytes)
         if size_bytes:
             Buffer("", "U8", (size_bytes,), size_bytes, "cpu", "torch", opened).view()[:] = content
@@ -71,7 +78,9 @@ def array(lent: Lent, dtype: numpy.dtype[Any], shape: tuple[int, ...], order: st
     import numpy
 
     content = lent.buffer.view()
-    if lent.copy or (writable and content.readonly):
+    if not lent.is_copied and (owner := _whole(content, dtype, shape, order, writable)) is not None:
+        return owner
+    if lent.is_copied or (writable and content.readonly):
         rebuilt = numpy.empty(shape, dtype, order="F" if order == "F" else "C")
         flatten(rebuilt)[:] = numpy.frombuffer(content, numpy.uint8)
     else:
@@ -79,6 +88,18 @@ def array(lent: Lent, dtype: numpy.dtype[Any], shape: tuple[int, ...], order: st
     if not writable:
         rebuilt.flags.writeable = False
     return rebuilt
+
+
+def _whole(content: memoryview, dtype: Any, shape: tuple[int, ...], order: str, writable: bool) -> Any:
+    """The array itself whose memory this is, if there is one that is all that is asked for; else None."""
+    import numpy
+
+    owner = getattr(content.obj, "base", None)
+    if type(owner) is not numpy.ndarray or not owner.flags.owndata:
+        return None
+    asked = owner.dtype == dtype and owner.shape == shape and owner.flags.writeable == writable
+    in_order = owner.flags.f_contiguous if order == "F" else owner.flags.c_contiguous
+    return owner if asked and in_order else None
 
 
 def view(

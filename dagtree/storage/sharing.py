@@ -9,7 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .buffer import Buffer
 from .files import open_regular, read_exactly
+from .mapping import Checked, Identity, can_map, map_piece
 from .reading import understand_table
 from .record import Record
 
@@ -30,12 +32,13 @@ class Places:
     """The places of buffers by their digests, learned from records of the nodes above, and from what this
     process wrote.
 
-    What others wrote is compared with the buffer before it is counted on, once in a process: a place whose
-    bytes have rotted must not spoil another node.
+    What others wrote is compared with its digest before it is counted on, once in a process: a place whose
+    bytes have rotted must not spoil another node. ``checked`` knows what was compared when it was restored.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, directory: Path, checked: Checked) -> None:
+        self._location = str(directory)
+        self._checked = checked
         self._places: dict[str, Place] = {}
         self._trusted: set[tuple[str, Place]] = set()
         self._spoilt: set[tuple[str, Place]] = set()
@@ -86,13 +89,13 @@ class Places:
         self._trusted.clear()
         self._learned.clear()
 
-    def find(self, digests: Sequence[str], views: Sequence[memoryview]) -> list[Place | None]:
+    def find(self, buffers: Sequence[Buffer], digests: Sequence[str]) -> list[Place | None]:
         """For each buffer its place, None when it has none that can be counted on."""
         found: list[Place | None] = []
-        lengths: dict[str, int] = {}
-        for digest, view in zip(digests, views, strict=True):
+        files: dict[str, Identity | None] = {}
+        for buffer, digest in zip(buffers, digests, strict=True):
             place = self._places.get(digest)
-            if place is not None and not self._holds(digest, place, view, lengths):
+            if place is not None and not self._holds(buffer, digest, place, files):
                 with self._lock:
                     self._places.pop(digest, None)
                     self._spoilt.add((digest, place))
@@ -100,19 +103,29 @@ class Places:
             found.append(place)
         return found
 
-    def _holds(self, digest: str, place: Place, view: memoryview, lengths: dict[str, int]) -> bool:
-        path = self._directory / place.file
+    def _holds(self, buffer: Buffer, digest: str, place: Place, files: dict[str, Identity | None]) -> bool:
+        path = f"{self._location}/{place.file}"
+        if place.file not in files:
+            try:
+                files[place.file] = Identity.of(os.stat(path))
+            except OSError:
+                files[place.file] = None
+        identity, size_bytes = files[place.file], buffer.size_bytes
+        if identity is None or place.offset + size_bytes > identity.size_bytes:
+            return False
+        if (digest, place) in self._trusted or self._checked.knows(identity, place.offset, digest):
+            return True
         try:
-            if place.file not in lengths:
-                lengths[place.file] = os.stat(path).st_size
-            if place.offset + len(view) > lengths[place.file]:
-                return False
-            if (digest, place) not in self._trusted:
-                with open_regular(path) as file:
-                    content = read_exactly(file.fileno(), place.offset, len(view))
-                if content is None or memoryview(content) != view:
-                    return False
-                self._trusted.add((digest, place))
+            with open_regular(Path(path)) as file:
+                fd = file.fileno()
+                content: memoryview | bytearray | None = None
+                if can_map(self._location) and place.offset + size_bytes <= os.fstat(fd).st_size:
+                    content = map_piece(fd, place.offset, size_bytes)
+                if content is None:
+                    content = read_exactly(fd, place.offset, size_bytes)
         except OSError:
             return False
+        if content is None or buffer.digest_of(memoryview(content)) != digest:
+            return False
+        self._trusted.add((digest, place))
         return True

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
+from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
 
 from .payload import Payload
@@ -51,6 +52,21 @@ class Store(Protocol):
 
     def refresh(self) -> None:
         """Notices what others wrote since; cheap when nothing changed."""
+        ...
+
+    only_here: bool
+    """Whether no other process sees what is kept here."""
+
+    @property
+    def is_holding(self) -> bool:
+        """Whether something that was written is not there for others yet: never outside of `batched`."""
+        ...
+
+    def batched(self) -> AbstractContextManager[None]:
+        """Within the block, what is written may be held back for a moment (a second, when nothing goes
+        wrong), so that many cheap nodes share a request; for this store it is there at once. When the block
+        ends, however it ends, all of it is there for others too, or StorageError says what is not.
+        """
         ...
 
     def write(self, record: Record, payload: Payload | None) -> Record:
@@ -107,6 +123,16 @@ class Store(Protocol):
         """
         ...
 
+    def restore(self, key: str) -> Payload:
+        """A node's state for those who use it: as `read`, or sooner. Large buffers may be left unread until
+        their bytes are asked for, DamagedError raised then, and what was checked before taken as it is.
+        """
+        ...
+
+    def inspect(self, key: str) -> Payload:
+        """As `read`, of the bytes where they are kept, and of no copy that is nearer."""
+        ...
+
     def write_once(self, folder: Folder, name: str, content: bytes) -> None:
         """Keeps content under a name that stands for it; does nothing when the name is there already."""
         ...
@@ -121,6 +147,10 @@ class Store(Protocol):
 
     def read_file(self, key: str, name: str) -> bytes | None:
         """What `write_file` kept, None when nothing was."""
+        ...
+
+    def files(self) -> Mapping[str, Mapping[str, int]]:
+        """The files that `write_file` kept: by node, the size in bytes of each by its name."""
         ...
 
     def close(self) -> None:

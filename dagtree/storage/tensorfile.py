@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from .buffer import DTYPE_BYTES, Buffer
+from .buffer import Buffer
 
-__all__ = ["lay_out"]
+__all__ = ["file_order", "lay_out"]
+
+_ALIGNED_BYTES = 64  # as much as a processor takes at once
 
 
 def lay_out(buffers: Sequence[Buffer]) -> tuple[bytes, list[int]]:
@@ -29,12 +31,17 @@ def lay_out(buffers: Sequence[Buffer]) -> tuple[bytes, list[int]]:
             "data_offsets": (starts[index], end),
         }
     header = json.dumps(entries, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)  # so that every tensor is aligned in a mapped file
+    header += b" " * (-(8 + len(header)) % _ALIGNED_BYTES)
     size_bytes = len(header).to_bytes(8, "little")
     return size_bytes + header, [8 + len(header) + start for start in starts]
 
 
 def file_order(buffers: Sequence[Buffer]) -> list[int]:
-    """Wide elements first: each starts at a multiple of its element's size, without the gaps that the
-    format forbids."""
-    return sorted(range(len(buffers)), key=lambda index: -DTYPE_BYTES[buffers[index].dtype])
+    """Those first whose size is a multiple of the most: each then starts at a multiple of that, whatever its
+    elements are, without the gaps that the format forbids."""
+    return sorted(range(len(buffers)), key=lambda index: -_evenness(buffers[index].size_bytes))
+
+
+def _evenness(size_bytes: int) -> int:
+    """The greatest power of two that divides it, up to what is worth aligning for."""
+    return min(size_bytes & -size_bytes, _ALIGNED_BYTES) if size_bytes else _ALIGNED_BYTES

@@ -25,11 +25,11 @@ _TORCH = {
 
 
 class Tensors(Mapping[str, Any]):
-    """Name → tensor, or array for what numpy held; each is made when it is asked for.
+    """Name → tensor, or array for what numpy held; each is made, and checked, when it is asked for.
 
-    They lie in memory of their own: writing to one changes no file. Where torch isn't
-    installed, tensors are numpy arrays; types that numpy doesn't have (bfloat16, float8) show their bits as
-    unsigned integers then.
+    They lie in memory of their own: writing to one changes no file. Large ones are mapped, so that they cost
+    nothing before they are touched, and can't be resized. Where torch isn't installed, tensors are numpy
+    arrays; types that numpy doesn't have (bfloat16, float8) show their bits as unsigned integers then.
     """
 
     def __init__(self, buffers: tuple[Buffer, ...]) -> None:

@@ -24,7 +24,7 @@ from .payload import Payload
 from .sharing import Place, Places
 from .tensorfile import file_order, lay_out
 
-__all__ = ["SMALL_BYTES", "Writer"]
+__all__ = ["SMALL_BYTES", "PayloadWriter", "Writer"]
 
 SMALL_BYTES = 64 * 1024
 """Smaller buffers share a file with those of other nodes: making a file costs more than appending to one."""
@@ -42,47 +42,12 @@ class Part(Protocol):
 P = TypeVar("P", bound=Part)
 
 
-class Writer:
-    """One process's files in a store; threads share it."""
+class PayloadWriter:
+    """Writes payloads; where to is said by whoever derives from it."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._name = writer_name()
-        self.records_name = f"{self._name}.jsonl"
-        self._pack_name = f"packs/{self._name}.pack"
-        self._lock = threading.Lock()
-        self._pack: Appender | None = None
-        self._folders: set[Path] = set()
-        self._unflushed: set[Path] = set()
-        self._records = self._open("records", self.records_name)
-
-    def _open(self, folder: str, name: str) -> Appender:
-        path = self._folder(self._directory / folder)
-        self._unflushed.add(path)
-        return Appender(path / name)
-
-    def _folder(self, path: Path) -> Path:
-        if path not in self._folders:
-            path.mkdir(parents=True, exist_ok=True)
-            self._folders.add(path)
-            self._unflushed.update((path.parent, self._directory))
-        return path
-
-    def is_there(self) -> bool:
-        """Whether the experiment is, and what was written: what is appended to a removed file is lost."""
-        return self._records.is_there() and (self._pack is None or self._pack.is_there())
-
-    def append_line(self, line: bytes) -> int:
-        return self._records.append(line)
-
-    def append_parts(self, parts: Iterable[P], content: memoryview) -> dict[P, tuple[str, int]]:
-        """Appends parts of ``content`` to the pack and flushes it; the file and offset of each now."""
-        pack, lies = self._pack or self._open_pack(), {}
-        for part in parts:
-            with content[part.offset : part.offset + part.size_bytes] as chunk:
-                lies[part] = self._pack_name, pack.append(chunk)
-        self._flush(pack)
-        return lies
+    _directory: Path
+    _pack: Appender | None
+    _pack_name: str
 
     def write_payload(
         self,
@@ -109,7 +74,7 @@ class Writer:
         # What is on another device is copied from there once: the copy is hashed and written.
         views = [buffer.view() for buffer in payload.buffers]
         digests = [_digest(buffer, view) for buffer, view in zip(payload.buffers, views, strict=True)]
-        known = places.find(digests, views)
+        known = places.find(payload.buffers, digests)
         # Of several that hold the same, one is written.
         first = {digest: index for index, digest in reversed(list(enumerate(digests)))}
         new = [index for index in first.values() if known[index] is None]
@@ -152,6 +117,68 @@ class Writer:
                 for index, buffer in enumerate(payload.buffers)
             ],
         }
+
+    def _write_tensors(
+        self,
+        key: str,
+        payload: Payload,
+        views: list[memoryview],
+        digests: list[str],
+        large: list[int],
+        flush: bool,
+        recorded: Callable[[str, str], list[dict[int, str]]],
+    ) -> tuple[str, list[int]]:
+        """Writes the buffers of these numbers into a file of tensors; its name, and the offset of each."""
+        raise NotImplementedError
+
+    def _open_pack(self) -> Appender:
+        raise NotImplementedError
+
+    def _flush(self, *files: Appender) -> None:
+        raise NotImplementedError
+
+
+class Writer(PayloadWriter):
+    """One process's files in a store; threads share it."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._name = writer_name()
+        self.records_name = f"{self._name}.jsonl"
+        self._pack_name = f"packs/{self._name}.pack"
+        self._lock = threading.Lock()
+        self._pack: Appender | None = None
+        self._folders: set[Path] = set()
+        self._unflushed: set[Path] = set()
+        self._records = self._open("records", self.records_name)
+
+    def _open(self, folder: str, name: str) -> Appender:
+        path = self._folder(self._directory / folder)
+        self._unflushed.add(path)
+        return Appender(path / name)
+
+    def _folder(self, path: Path) -> Path:
+        if path not in self._folders:
+            path.mkdir(parents=True, exist_ok=True)
+            self._folders.add(path)
+            self._unflushed.update((path.parent, self._directory))
+        return path
+
+    def is_there(self) -> bool:
+        """Whether the experiment is, and what was written: what is appended to a removed file is lost."""
+        return self._records.is_there() and (self._pack is None or self._pack.is_there())
+
+    def append_parts(self, parts: Iterable[P], content: memoryview) -> dict[P, tuple[str, int]]:
+        """Appends parts of ``content`` to the pack and flushes it; the file and offset of each now."""
+        pack, lies = self._pack or self._open_pack(), {}
+        for part in parts:
+            with content[part.offset : part.offset + part.size_bytes] as chunk:
+                lies[part] = self._pack_name, pack.append(chunk)
+        self._flush(pack)
+        return lies
+
+    def append_line(self, line: bytes) -> int:
+        return self._records.append(line)
 
     def _write_tensors(
         self,

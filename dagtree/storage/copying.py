@@ -1,0 +1,184 @@
+"""Nodes from one store to another: what is missing there, each byte checked on the way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from ..errors import DamagedError, NotComputedError
+from ..identity.key import digest
+from .record import Record
+from .store import Folder, Store
+
+__all__ = ["Copied", "copy_nodes", "with_ancestors"]
+
+
+class Copied(NamedTuple):
+    """What a copy did. ``problems`` says in words what could not be copied, because it is damaged here."""
+
+    source: str
+    place: str
+    sent: int
+    there: int
+    size_bytes: int
+    seconds: float
+    problems: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        nodes = "1 node" if self.sent == 1 else f"{self.sent:,} nodes"
+        text = f"sent {nodes} ({_bytes(self.size_bytes)}) to {self.place} in {self.seconds:.1f} s"
+        if self.there:
+            text += f"; {self.there:,} {'was' if self.there == 1 else 'were'} there already"
+        if self.problems:
+            text += f"; {len(self.problems):,} could not be copied:"
+        return "\n  ".join([text, *self.problems])
+
+
+def copy_nodes(
+    source: Store, target: Store, keys: Iterable[str], told: Callable[[Record, bool], None]
+) -> Copied:
+    """Sends the nodes with these keys to another store, parents before children.
+
+    What is there already is not sent again: a copy that was interrupted goes on where it stopped. Each byte
+    is compared with its digest when it is read, and only what no ancestor has there is written. Also sent are
+    tags and results that were noted later, failures, logs and other files, and the code and environments that
+    records name. ``told`` hears of each node, and whether it was sent.
+
+    Raises
+    ------
+    StorageError
+        when the target can't be written to; what was sent until then is whole.
+    """
+    started = time.perf_counter()
+    copy = _Copy(source, target)
+    sent = there = 0
+    with target.batched():
+        for key in keys:
+            record = source.records().get(key)
+            if record is None:
+                continue
+            is_new = copy.send(record)
+            sent += is_new is True
+            there += is_new is False
+            told(record, is_new is True)
+    target.write_index()
+    seconds = time.perf_counter() - started
+    return Copied(
+        source.location, target.location, sent, there, copy.size_bytes, seconds, tuple(copy.problems)
+    )
+
+
+def with_ancestors(keys: Iterable[str], records: Mapping[str, Record]) -> list[str]:
+    """The keys, and those of all nodes that theirs come from: parents before children."""
+    ordered: dict[str, None] = {}
+    waiting = [(key, False) for key in reversed(list(keys))]
+    entered: set[str] = set()
+    while waiting:
+        key, is_ready = waiting.pop()
+        if is_ready:
+            ordered[key] = None
+        elif key not in entered and key in records:
+            entered.add(key)
+            waiting.append((key, True))
+            record = records[key]
+            # A moment's first parent is the end of its edge, which it doesn't come from.
+            above = record.parents[1:] if record.kind == "moment" else record.parents
+            waiting.extend((parent, False) for parent in reversed(above))
+    return list(ordered)
+
+
+class _Copy:
+    def __init__(self, source: Store, target: Store) -> None:
+        self.source = source
+        self.target = target
+        self.size_bytes = 0
+        self.problems: list[str] = []
+        self._files = source.files()
+        self._files_there = target.files()
+        self._once: set[tuple[str, str]] = set()
+        self._places: set[tuple[str, int]] = set()
+
+    def send(self, record: Record) -> bool | None:
+        """Whether the node was sent: False when it was there already, None when it can't be."""
+        key, is_done = record.key, record.status == "done"
+        known, there = self.target.records().get(key), self.target.keys()
+        is_there = key in there if is_done else known is not None
+        if is_there:
+            self._note(record)
+            self._send_files(key, only_missing=True)
+            self._count(known)
+            return False
+        payload = None
+        if is_done:
+            try:
+                payload = self.source.read(key)
+            except (DamagedError, NotComputedError) as error:
+                self.problems.append(str(error))
+                return None
+        self._send_beside(record)
+        self._send_files(key, only_missing=False)
+        written = self.target.write(record.noted(()), payload)
+        self._note(record)
+        self._count(written, is_ours=True)
+        return True
+
+    def _note(self, record: Record) -> None:
+        results = record.more.get("results")
+        self.target.note(
+            record.key,
+            tags=record.tags,
+            results=results if isinstance(results, dict) else None,
+            defined=record.defined if record.defined > record.ended else None,
+        )
+
+    def _send_beside(self, record: Record) -> None:
+        """What the record names by its digest."""
+        more = record.more
+        state = more.get("state")
+        names: tuple[tuple[Folder, Any], ...] = (
+            ("environments", more.get("environment")),
+            ("sources", more.get("sources")),
+            ("sources", state.get("class") if isinstance(state, dict) else None),
+        )
+        for folder, name in names:
+            if not isinstance(name, str) or not name or (folder, name) in self._once:
+                continue
+            self._once.add((folder, name))
+            content = self.source.read_once(folder, name)
+            if content is not None and digest(content) == name:
+                self.target.write_once(folder, name, content)
+            else:
+                what = "is gone" if content is None else "is not what was written"
+                self.problems.append(f"{self.source.location}/{folder}/{name}.json {what}")
+
+    def _send_files(self, key: str, only_missing: bool) -> None:
+        there = self._files_there.get(key, {})
+        for name in self._files.get(key, {}):
+            if only_missing and name in there:
+                continue
+            content = self.source.read_file(key, name)
+            if content is not None:
+                self.target.write_file(key, name, content)
+
+    def _count(self, record: Record | None, is_ours: bool = False) -> None:
+        """Adds up what was written anew: what lies where nothing lay before."""
+        table = record.more.get("payload") if record is not None else None
+        if not isinstance(table, dict):
+            return
+        file, offset, size_bytes, _ = table["skeleton"]
+        places = [(file, offset, size_bytes)]
+        places += [(buffer["file"], buffer["offset"], buffer["size"]) for buffer in table["buffers"]]
+        for file, offset, size_bytes in places:
+            place = (table["files"][file], offset)
+            if place not in self._places:
+                self._places.add(place)
+                self.size_bytes += size_bytes if is_ours else 0
+
+
+def _bytes(size_bytes: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size_bytes < 1000:
+            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1000
+    return f"{size_bytes:.1f} TB"

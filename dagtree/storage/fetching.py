@@ -1,0 +1,123 @@
+"""A node's bytes from afar: each from a copy on this machine where there is one, and checked by digest
+wherever it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from ..errors import DamagedError
+from ..identity.key import digest
+from .buffer import Buffer
+from .nearby import Nearby
+from .payload import Payload
+from .reading import understand_table
+from .record import Record
+
+__all__ = ["Ranges", "fetch_payload"]
+
+_NEAR = 256 << 10  # bytes between two parts that are read rather than skipped
+_LARGEST_GROUP = 64 << 20  # bytes: what waits in memory to be cut up
+
+Ranges = Callable[[Sequence[tuple[str, int, int]]], Iterator["bytes | None"]]
+"""Gives the bytes of files from one offset to another, None for those that are gone."""
+
+
+def fetch_payload(record: Record, location: str, read_ranges: Ranges, copies: Nearby | None) -> Payload:
+    """A node's skeleton and buffers.
+
+    Raises
+    ------
+    DamagedError
+        naming the object that is gone, or isn't what was written.
+    """
+    key = record.key
+    try:
+        files, place, entries = understand_table(record.more.get("payload"))
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise DamagedError(
+            f"node {key}: its record in {location}/records doesn't say where its state lies ({error!r})", key
+        ) from error
+    parts: list[_Part] = [_Part(None, files[place[0]], place[1], place[2], place[3])]
+    parts += [_Part(e, files[e["file"]], e["offset"], e["size"], e["digest"]) for e in entries]
+    if copies is not None:
+        for part in parts:
+            found = copies.find(part.digest, part.size_bytes)
+            if found is not None and not part.take(found):
+                copies.drop(part.digest)
+    for part, content in _read(parts, read_ranges):
+        if content is None:
+            raise DamagedError(
+                f"node {key}: {part.what} in {location}/{part.file} is gone, or cut off; run again to "
+                "compute it",
+                key,
+            )
+        if not part.take(content):
+            raise DamagedError(
+                f"node {key} is damaged: {part.what} in {location}/{part.file} is not what was written; "
+                "run again to compute it",
+                key,
+            )
+        if copies is not None:
+            copies.keep(part.digest, content)
+    return Payload(bytes(parts[0].content), tuple(part.buffer for part in parts[1:] if part.buffer))
+
+
+def _read(parts: list[_Part], read_ranges: Ranges) -> Iterator[tuple[_Part, bytearray | None]]:
+    """The parts that aren't read yet, each with what lies there. Neighbours share a request: a request takes
+    as long as megabytes do."""
+    missing = sorted((p for p in parts if not p.is_read), key=lambda p: (p.file, p.offset))
+    groups: list[list[_Part]] = []
+    end = 0
+    for part in missing:
+        is_near = groups and groups[-1][0].file == part.file and part.offset <= end + _NEAR
+        if is_near and part.offset + part.size_bytes - groups[-1][0].offset <= _LARGEST_GROUP:
+            groups[-1].append(part)
+            end = max(end, part.offset + part.size_bytes)
+        else:
+            groups.append([part])
+            end = part.offset + part.size_bytes
+    spans = [
+        (group[0].file, group[0].offset, max(part.offset + part.size_bytes for part in group))
+        for group in groups
+    ]
+    for group, (_, start, _), content in zip(groups, spans, read_ranges(spans), strict=True):
+        for part in group:
+            at = part.offset - start
+            yield part, None if content is None else bytearray(memoryview(content)[at : at + part.size_bytes])
+
+
+class _Part:
+    """A piece of a node, and where it lies; `entry` is what its record says of a buffer, None for the
+    skeleton."""
+
+    def __init__(
+        self, entry: dict[str, Any] | None, file: str, offset: int, size_bytes: int, said: str
+    ) -> None:
+        self.entry = entry
+        self.file = file
+        self.offset = offset
+        self.size_bytes = size_bytes
+        self.digest = said
+        self.content = bytearray()
+        self.buffer: Buffer | None = None
+        self.is_read = False
+
+    @property
+    def what(self) -> str:
+        return "its skeleton" if self.entry is None else f"its buffer {self.entry['name']}"
+
+    def take(self, content: bytearray) -> bool:
+        """Whether this is what was written."""
+        if self.entry is None:
+            self.is_read = digest(bytes(content)) == self.digest
+            self.content = content
+        else:
+            entry = self.entry
+            buffer = Buffer(
+                entry["name"], entry["dtype"], tuple(entry["shape"]), self.size_bytes, "cpu", entry["kind"],
+                content,
+            )  # fmt: skip
+            self.is_read = buffer.digest == self.digest
+            self.buffer = buffer if self.is_read else None
+        return self.is_read

@@ -1,0 +1,166 @@
+"""Files as memory: mapped copy-on-write, so that nothing is read before it is touched, and nothing that is
+written to it reaches the file.
+
+Each piece is a map of its own, which ends with the last view of it, and holds no file descriptor.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import re
+import sys
+import time
+from typing import Any, Literal, NamedTuple
+
+from .buffer import MEMORY, WORTH_MAPPING_BYTES
+
+__all__ = ["Check", "Checked", "Identity", "can_map", "is_mapped", "map_piece"]
+
+Check = Literal["first", "always", "never"]
+"""When the bytes of a large buffer are compared with their digest: when this process first restores them, at
+every restore, or not at all."""
+
+_ALIGNED_BYTES = 16  # what the widest elements of torch and numpy ask for; less, and torch crashes
+_MOST_MAPS = 20_000  # Linux gives a process 65,530, which others in it need too
+_READ, _WRITE, _PRIVATE = 1, 2, 2
+_NO_RESERVE = 0x4000 if sys.platform == "linux" else 0
+_FAILED = ctypes.c_void_p(-1).value
+_ELSEWHERE = re.compile(
+    r"(nfs\d?|cifs|smb\w*|9p|afs|ceph|lustre|gpfs|beegfs|glusterfs|orangefs|pvfs2|fuse(\..*)?|virtiofs)\Z"
+)
+_FRESH_NS = 50_000_000  # clocks of file systems tick this seldom: what changed just now may change unnoticed
+_MOST_CHECKED = 200_000
+
+_maps: set[int] = set()  # where views begin that are alive
+
+
+class Identity(NamedTuple):
+    """Which file it is, and as of when: another one once somebody has written to it.
+
+    Whoever changes a file can set its time of change back (``mtime_ns``), but not the time of that
+    (``changed_ns``).
+    """
+
+    device: int
+    inode: int
+    size_bytes: int
+    mtime_ns: int
+    changed_ns: int
+
+    @classmethod
+    def of(cls, facts: os.stat_result) -> Identity:
+        return cls(facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+
+
+class Checked:
+    """Which bytes this process has compared with their digests already."""
+
+    def __init__(self) -> None:
+        self._known: set[tuple[Identity, int, str]] = set()
+
+    def knows(self, file: Identity, offset: int, digest: str) -> bool:
+        return (file, offset, digest) in self._known
+
+    def add(self, file: Identity, offset: int, digest: str) -> None:
+        """Remembers it, unless the file is so new that another change would leave its times as they are."""
+        if time.time_ns() - max(file.mtime_ns, file.changed_ns) < _FRESH_NS:
+            return
+        if len(self._known) >= _MOST_CHECKED:
+            self._known.clear()
+        self._known.add((file, offset, digest))
+
+
+def map_piece(fd: int, offset: int, size_bytes: int) -> memoryview | None:
+    """That many bytes of the file as private, writable memory, which outlives the descriptor and the file.
+
+    The file must have them: nobody can catch what happens when bytes are touched that it hasn't. None where
+    reading does better: the piece is small, not aligned for every type, or the system refuses.
+    """
+    if size_bytes < WORTH_MAPPING_BYTES or offset % _ALIGNED_BYTES or len(_maps) >= _MOST_MAPS:
+        return None
+    system = _system()
+    if system is None:
+        return None
+    before = offset % system.page_bytes
+    address = system.mmap(
+        None, before + size_bytes, _READ | _WRITE, _PRIVATE | _NO_RESERVE, fd, offset - before
+    )
+    if address in (None, _FAILED):
+        return None
+    bytes_there: Any = MEMORY.from_address(address + before)
+    bytes_there._map = _Map(address, before, before + size_bytes)
+    return memoryview(bytes_there).cast("B")[:size_bytes]
+
+
+def is_mapped(address: int) -> bool:
+    """Whether a view of a mapped piece begins there."""
+    return address in _maps
+
+
+class _Map:
+    """Ends a map together with what holds it."""
+
+    __slots__ = ("_address", "_before", "_size_bytes", "_unmap")
+
+    def __init__(self, address: int, before: int, size_bytes: int) -> None:
+        system = _system()
+        assert system is not None
+        self._address, self._before, self._size_bytes, self._unmap = (
+            address,
+            before,
+            size_bytes,
+            system.munmap,
+        )
+        _maps.add(address + before)
+
+    def __del__(self, forget: Any = _maps.discard) -> None:
+        forget(self._address + self._before)
+        self._unmap(self._address, self._size_bytes)
+
+
+class _System(NamedTuple):
+    mmap: Any
+    munmap: Any
+    page_bytes: int
+
+
+@functools.cache
+def _system() -> _System | None:
+    """The system's own calls: the standard library's maps each hold a file descriptor until Python 3.13."""
+    if os.name != "posix" or ctypes.sizeof(ctypes.c_void_p) != 8:
+        return None
+    try:
+        library = ctypes.CDLL(None)
+        mmap, munmap = library.mmap, library.munmap
+        mmap.restype = ctypes.c_void_p
+        mmap.argtypes = [
+            ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64,
+        ]  # fmt: skip
+        munmap.restype = ctypes.c_int
+        munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+        return _System(mmap, munmap, os.sysconf("SC_PAGE_SIZE"))
+    except (OSError, AttributeError, ValueError):
+        return None
+
+
+@functools.lru_cache(maxsize=64)
+def can_map(directory: str) -> bool:
+    """Whether files there may be mapped: not on a file system that others change behind this machine's back.
+
+    There a file that is removed on another machine takes its bytes with it, and a process that touches them
+    is killed.
+    """
+    there, longest, kind = os.path.realpath(directory), "", ""
+    try:
+        with open("/proc/self/mounts", encoding="utf-8", errors="replace") as mounts:
+            for line in mounts:
+                _, point, found, *_ = line.split(" ")
+                point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), point)
+                inside = there == point or there.startswith(point.rstrip("/") + "/")
+                if inside and len(point) >= len(longest):
+                    longest, kind = point, found
+    except (OSError, ValueError):
+        return True  # a system that doesn't tell
+    return _ELSEWHERE.match(kind) is None
