@@ -165,8 +165,10 @@ class Record(_Facts):
 
     @property
     def check(self) -> str:
-        """What tells this record's line from every other, also of the same node."""
-        return check_at(self._sealed(), 0).decode()
+        """What tells this record's line from every other, also of its node. Of a record with
+        notes, of the line that it was read from."""
+        content, start, _ = self.lines.place(self.row)
+        return check_at(content, start).decode() if content else check_at(self._sealed(), 0).decode()
 
     @property
     def more(self) -> dict[str, Any]:
@@ -178,9 +180,14 @@ class Record(_Facts):
             self._more = more
         return self._more
 
-    def with_payload(self, payload: dict[str, Any] | None, size_bytes: int) -> Record:
-        """The same facts, and where the node's bytes lie."""
+    def with_payload(
+        self, payload: dict[str, Any] | None, size_bytes: int, differs: Iterable[str] = ()
+    ) -> Record:
+        """The same facts, and where the node's bytes lie; ``differs`` names what of them isn't what it was
+        when the node was computed before."""
         more = {**self.more, "payload": payload, "bytes": size_bytes}
+        if differs:
+            more["differs"] = list(differs)
         record = self._replace(lines=Line(b"", 0, 0, self.ended, _needs(more)), row=0)
         record._more, record._defined = more, self._defined
         return record
