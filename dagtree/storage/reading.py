@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +83,8 @@ class Extents:
         """In words, the first file that is too short; "" when none is."""
         for name, end in NEED.findall(needs):
             size_bytes = self._size(name)
+            if size_bytes < int(end):
+                size_bytes = self._size_now(name)
             if size_bytes < 0:
                 return f"{self._directory / name} is missing"
             if size_bytes < int(end):
@@ -93,6 +97,15 @@ class Extents:
             self._knows_tensors = True
             self._look_at_tensors()
         return self._sizes.get(quoted, -1)
+
+    def _size_now(self, name: str) -> int:
+        """Another process may have written to it, and then its record, since the folder was looked at."""
+        if _FILE.match(name):
+            with contextlib.suppress(OSError):
+                status = os.stat(self._directory / name)
+                if stat.S_ISREG(status.st_mode):
+                    self._sizes[f'"{name}"'] = status.st_size
+        return self._sizes.get(f'"{name}"', -1)
 
     def _look_at_tensors(self) -> None:
         folder = self._directory / "tensors"
