@@ -22,7 +22,9 @@ identity:   names dynamic advice canonical standard arrays frames ownership obje
             classes imported content reach declared source key
 definition: fields state recipe promise tree
 storage:    describe notes record lines scripts buffer rebuild pickling payload tensors store files
-            presence tensorfile reading sharing writing index indexfile ledger local
+            presence tensorfile reading sharing writing index indexfile ledger
+            leftovers local
+            claims
 execution:  environment generators kinds output report explain kept nearest current reasons plan
             handle task assemble progress step schedulers rounds run
 analysis:   order text facts recorded select html nodeset measure picture layout dot outline svg draw graph

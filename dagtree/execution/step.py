@@ -12,10 +12,12 @@ from typing import Any
 
 from ..definition.recipe import call_run, recipe_with
 from ..definition.state import content_of, first_state, state_with
-from ..errors import DamagedError, NotComputedError, RecipeError
+from ..errors import DamagedError, NotComputedError, RecipeError, StorageError
 from ..identity.key import digest, seed_of
+from ..storage.claims import Claims
 from ..storage.describe import describe, plain
 from ..storage.payload import Payload
+from ..storage.presence import Someone
 from ..storage.record import Record
 from .current import check_function, check_recipe
 from .environment import device, torch_threads, use_torch_threads
@@ -40,14 +42,29 @@ def perform(step: Step, *inputs: Outcome) -> Outcome:
     if nodes:
         needed = [statuses.get(key, "done") for key in (*step.node.parents, *step.links)]
         if any(status != "done" for status in needed):
-            blocked = "blocked" if "blocked" in needed else "planned" if "planned" in needed else "skipped"
+            blocked = next(
+                (each for each in ("blocked", "planned", "elsewhere") if each in needed), "skipped"
+            )
             outcome.statuses = {node.key: blocked for node in nodes}
             return outcome
     if step.context.stopping():
         outcome.statuses = {node.key: "planned" for node in nodes}
         return outcome
-    if step.context.is_abroad and step.context.shared and nodes and _is_done(step, outcome):
-        nodes = []
+    if nodes and step.context.is_abroad and step.context.shared:
+        # A cluster does again what a worker had finished before it died; what is finished is on disk.
+        step.context.store.refresh()
+        if _are_there(step, outcome):
+            nodes = []
+    claims = step.context.claims if nodes else None
+    if claims is not None:
+        other = _claimant(claims, step)
+        there = step.context.store.keys()
+        if nodes[0].key in there and _are_there(step, outcome):
+            nodes = []
+        elif other is not None:
+            outcome.elsewhere = str(other)
+            outcome.statuses = {node.key: "elsewhere" for node in nodes}
+            return outcome
     step.context.started(step)
     work = _Work(step, outcome, handles)
     try:
@@ -61,22 +78,31 @@ def perform(step: Step, *inputs: Outcome) -> Outcome:
         outcome.damaged.append((error.key, str(error)))
         for node in nodes:
             outcome.statuses.setdefault(node.key, "blocked")
+    finally:
+        if claims is not None:
+            claims.end(step.node.key)
     return outcome
 
 
-def _is_done(step: Step, outcome: Outcome) -> bool:
-    """Whether all nodes of the step are there already, and the outcome says so.
+def _claimant(claims: Claims, step: Step) -> Someone | None:
+    """Who does the step, when it isn't to be this process."""
+    try:
+        return claims.take(step.node.key, step.moment_keys())
+    except StorageError:
+        return None  # claims only save time; what is wrong with the disk is said where it costs a node
 
-    A cluster does again what a worker had finished before it died; what is finished is finished on disk.
-    """
+
+def _are_there(step: Step, outcome: Outcome) -> bool:
+    """Whether all nodes of the step are there already, and the outcome says so."""
     store = step.context.store
-    store.refresh()
-    there, records = store.keys(), store.records()
+    there = store.keys()
     if not all(node.key in there for node in step.nodes()):
         return False
+    records = store.records()
     for node in step.nodes():
         outcome.records.append(records[node.key])
         outcome.statuses[node.key] = "done"
+    outcome.found = True
     return True
 
 

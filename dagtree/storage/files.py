@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
+import itertools
 import os
 import re
 import socket
@@ -25,8 +27,10 @@ __all__ = [
     "flush_folder",
     "holds_exactly",
     "open_regular",
+    "process_name",
     "read_exactly",
     "replace_file",
+    "temporary_name",
     "writer_name",
 ]
 
@@ -74,6 +78,24 @@ def writer_name() -> str:
     """A name that no other writer has: host, process, and a random part."""
     host = re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname().partition(".")[0])[:32].strip("-") or "host"
     return f"{host}-{os.getpid()}-{os.urandom(4).hex()}"
+
+
+def process_name() -> str:
+    """A name that this process has for its whole life, and no other has."""
+    return _process_name(os.getpid())
+
+
+@functools.lru_cache(maxsize=1)
+def _process_name(pid: int) -> str:  # of a forked process, it is another
+    return writer_name()
+
+
+def temporary_name(name: str) -> str:
+    """The name that a file has while it is written: it says by whom, so that what the dead left is known."""
+    return f".{name}.{process_name()}.{next(_numbers)}.tmp"
+
+
+_numbers = itertools.count()
 
 
 class Appender:
@@ -188,7 +210,7 @@ def holds_exactly(path: Path, chunks: Sequence[Bytes]) -> bool:
 
 def replace_file(path: Path, chunks: Sequence[Bytes], flush: bool = False) -> None:
     """The file is there with exactly these bytes, or is what it was before."""
-    temporary = path.with_name(f".{path.name}.{writer_name()}.tmp")
+    temporary = path.with_name(temporary_name(path.name))
     try:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
         try:
@@ -209,7 +231,7 @@ def replace_file(path: Path, chunks: Sequence[Bytes], flush: bool = False) -> No
 def create_file(path: Path, chunks: Sequence[Bytes], flush: bool = False) -> bool:
     """The file is there with exactly these bytes; or, False, somebody else made it before and it is left
     alone."""
-    temporary = path.with_name(f".{path.name}.{writer_name()}.tmp")
+    temporary = path.with_name(temporary_name(path.name))
     replace_file(temporary, chunks, flush)
     try:
         try:

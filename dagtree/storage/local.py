@@ -24,9 +24,11 @@ from . import reading, writing
 from .files import disk_errors, replace_file
 from .index import Index
 from .ledger import NO_NODE, Ledger
+from .leftovers import remove_leftovers
 from .lines import decode_line
 from .notes import HEX, Damage, Note
 from .payload import Payload
+from .presence import BEAT_S, Someone
 from .record import Record
 from .sharing import Places
 from .store import Folder
@@ -297,6 +299,15 @@ class LocalStore:
         return self._directory / "files" / key / name
 
     # The life of a store
+
+    def bury(self, dead: Someone, claimed: Set[str], alive: Set[str]) -> None:
+        """Removes what a process left that died while it made the nodes that it ``claimed``: its temporary
+        files, and what it wrote for nodes of which it wrote no record. Others that are alive make the nodes
+        in ``alive``."""
+        if not self.read_only:
+            self.refresh()
+            nodes = {key: self._opened().lines(key) for key in claimed - alive if HEX.match(key)}
+            remove_leftovers(self._directory, dead.process, nodes, before=dead.at + 2 * BEAT_S)
 
     def close(self) -> None:
         with self._lock:
