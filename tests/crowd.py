@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 import dagtree as dg
+from dagtree.storage import local
 from study import Number, Sum
 
 LARGE = 20_000  # numbers: enough for a file of tensors of their own
@@ -143,3 +144,54 @@ def hold_until_interrupted(directory: str, log: str, gate: str, name: str) -> di
     except dg.RunInterrupted as error:
         return {"ended": time.time(), "computed": error.report.computed}
     return {}
+
+
+class Stages(dg.Recipe):
+    """Has moments, of large states and small ones, and prints."""
+
+    name: str
+    count: int
+
+    def run(self, state: Number) -> Any:
+        for step in range(self.count):
+            state.value += 1
+            state.draws = np.full(LARGE if step % 2 else 50, state.value)
+            print("at", self.name, step)
+            yield {"value": state.value}
+
+
+def mixed_tree(directory: str) -> dg.Experiment:
+    """Cheap nodes and large ones, moments that are wanted and some that are not, and a function."""
+    exp = dg.Experiment(directory, state_class=Number)
+    root = exp.spawn_new_tree(start=0)
+    ends = []
+    for name in "abcdef":
+        with exp.tag(name):
+            staged = Stages(name=name, count=4)(root)
+            ends.append(Mark(name=f"{name}-end", log=os.devnull, large=True)(staged))
+            for moment in (1, 2):
+                node = staged.at(moment)
+                for step in range(3):
+                    node = Mark(name=f"{name}-{moment}-{step}", log=os.devnull, large=step == 1)(node)
+    counted(Sum()(*ends))
+    return exp
+
+
+@dg.function
+def counted(state: Number) -> int:
+    return int(state.value)
+
+
+def run_and_tell(directory: str, told: str, scheduler: str) -> int:
+    """Run the mixed tree, and say of each node in a file when it counts as done. Every third one counts as
+    one that took long."""
+    write = local.LocalStore.write
+    local._seconds = lambda record: 2.0 * (record.position % 3 == 0)
+
+    def tell(self: Any, record: Any, payload: Any) -> Any:
+        record = write(self, record, payload)
+        write_line(told, record.key)
+        return record
+
+    local.LocalStore.write = tell  # type: ignore[method-assign]
+    return mixed_tree(directory).run(scheduler, workers=2).computed
