@@ -128,7 +128,7 @@ class Claims:
     def held(self) -> dict[str, Someone]:
         """What others claim now, by key; what they wrote was read before."""
         with self._lock:
-            found = {key: other for other, theirs in self._look() for key in theirs.holds | theirs.wants}
+            found = {key: other for other, theirs in self._look() for key in theirs.all}
             self._read_news(True)
             return found
 
@@ -182,7 +182,7 @@ class Claims:
         start = self._position.get(key)
         if self._size > 1 and start is not None:
             begun, ahead = self.begun, self._ahead
-            theirs = {each for _, claimed in self._known.values() for each in claimed.holds}
+            theirs = {each for _, claimed in self._known.values() for each in claimed.all}
             for each in self._order[start + 1 : start + 4 * self._size]:
                 if each not in begun and each not in ahead and each not in theirs:
                     found.append(each)
@@ -244,9 +244,9 @@ class Claims:
 
     def _remove_what_is_left(self, dead: Someone, alive: Sequence[Someone]) -> None:
         if self._bury is not None:
-            theirs = {key for other in alive for key in _claimed(other.said).holds}
+            theirs = {key for other in alive for key in _claimed(other.said).all}
             with contextlib.suppress(OSError):  # it is tidiness only
-                self._bury(dead, _claimed(dead.said).holds, theirs | self._running)
+                self._bury(dead, _claimed(dead.said).all, theirs | self._running)
 
     def _tick(self) -> None:
         """Leaves to others what was claimed and not begun, also while a node takes hours; in a thread."""
@@ -271,6 +271,11 @@ class _Claimed(NamedTuple):
 
     holds: frozenset[str] = frozenset()
     wants: frozenset[str] = frozenset()
+
+    @property
+    def all(self) -> frozenset[str]:
+        """Who is alone never says that he holds what he wanted."""
+        return self.holds | self.wants
 
 
 def _quoted(keys: Sequence[str]) -> str:

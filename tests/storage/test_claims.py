@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,12 +34,12 @@ def keys(count: int) -> list[str]:
     return [f"{number:032x}" for number in range(count)]
 
 
-def far_away(directory: Path, holds: list[str], number: int = 0) -> Path:
+def far_away(directory: Path, holds: list[str], number: int = 0, wants: Sequence[str] = ()) -> Path:
     """What one left on a machine that lost its power."""
     path = directory / "claims" / f"far-1-{number:08x}.0.run.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     who = {"host": "far.away", "boot": "b", "space": "s", "pid": 1, "started": 5, "since": 1.0}
-    path.write_text(f"{json.dumps(who)}\n{json.dumps({'holds': holds, 'wants': []})}\n")
+    path.write_text(f"{json.dumps(who)}\n{json.dumps({'holds': holds, 'wants': wants})}\n")
     return path
 
 
@@ -240,7 +241,7 @@ def test_what_the_dead_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
     for path in [*ours, *others]:
         path.parent.mkdir(exist_ok=True)
         path.write_text("x")
-    far_away(tmp_path, [kept.key, failed.key, unknown.key, busy.key, "../../etc", "x" * 32])
+    far_away(tmp_path, [kept.key, failed.key, busy.key, "../../etc", "x" * 32], wants=[unknown.key])
     other = far_away(tmp_path, [busy.key], number=1)
     store = LocalStore(tmp_path)
     claims = claims_of(store)
