@@ -152,10 +152,11 @@ class Run:
         there = self.store.keys()
         lost = [key for key in report.computed_keys if key not in there]
         if lost:
+            first = f" The first failure: {report.failures[0]}" if report.failures else ""
             raise StorageError(
                 f"{len(lost)} of {report.computed} nodes that were computed are not in {self.store.location} "
                 f"any more: was the directory removed, or its file system unmounted, during the run? "
-                f"Run again to compute them."
+                f"Run again to compute them.{first}"
             )
 
     def _waiting(self, plan: Plan) -> list[ExperimentStatePromise]:

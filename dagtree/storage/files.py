@@ -26,6 +26,7 @@ __all__ = [
     "flush_file",
     "flush_folder",
     "holds_exactly",
+    "make_folder",
     "open_regular",
     "process_name",
     "read_exactly",
@@ -40,6 +41,8 @@ _LARGEST_CALL = 1 << 30  # Linux moves at most 2 GiB in one call, and says so on
 _HINTS = {
     errno.ENOSPC: "the disk is full: free some space and run again, what was kept before is intact",
     errno.EDQUOT: "the quota is used up: free some space and run again, what was kept before is intact",
+    errno.EFBIG: "files may not grow as large here: raise the limit (ulimit -f) and run again, what was kept "
+    "before is intact",
     errno.EACCES: "permission denied: this user may not do that there",
     errno.EPERM: "permission denied: this user may not do that there",
     errno.EROFS: "the file system is read-only",
@@ -250,6 +253,14 @@ def create_file(path: Path, chunks: Sequence[Bytes], flush: bool = False) -> boo
     if flush:
         flush_folder(path.parent)
     return True
+
+
+def make_folder(directory: Path, path: Path) -> None:
+    """The folder is there, which lies in the directory; FileNotFoundError when the directory itself is gone:
+    what is written into one of that name is lost when the right one is mounted again."""
+    if path != directory and not path.is_dir():
+        make_folder(directory, path.parent)
+        path.mkdir(exist_ok=True)
 
 
 def flush_folder(path: Path) -> None:

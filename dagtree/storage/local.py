@@ -21,7 +21,7 @@ from typing import Any
 
 from ..errors import DamagedError, FormatVersionError, NotComputedError, StorageError
 from . import reading, writing
-from .files import disk_errors, replace_file
+from .files import disk_errors, make_folder, replace_file
 from .index import Index
 from .ledger import NO_NODE, Ledger
 from .leftovers import remove_leftovers
@@ -203,7 +203,7 @@ class LocalStore:
             return
         with disk_errors(f"keep {folder}/{name}", path):
             self._writer_here()
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self._directory, path.parent)
             replace_file(path, [content])
         self._kept.add(path)
 
@@ -211,7 +211,7 @@ class LocalStore:
         path = self._file_path(key, name)
         with disk_errors(f"keep the file {name} of node {key}", path):
             self._writer_here()
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self._directory, path.parent)
             replace_file(path, [content])
 
     def _append(self, writer: writing.Writer, line: bytes) -> None:

@@ -36,6 +36,8 @@ _LOOK_S = 0.2  # how often it is asked whether a process of this machine still l
 _LARGEST_BYTES = 1 << 20  # a file that grew beyond is written anew, with its last line only
 _NAME = re.compile(r"((.+)-(\d+)-[0-9a-f]{8})\.\d+\.(run|free)\.jsonl\Z")
 _numbers = itertools.count()
+_PRESENT: set[str] = set()  # the names of those in this process
+_SILENT_LEASES = 5
 
 
 class Someone(NamedTuple):
@@ -115,6 +117,7 @@ class Presence:
         with disk_errors(f"say that somebody is at work ({self.purpose})", self._path):
             self._folder.mkdir(parents=True, exist_ok=True)
             self._create()
+        _PRESENT.add(self.name)
         self._thread = threading.Thread(target=self._beat, name="dagtree-presence", daemon=True)
         self._thread.start()
         try:
@@ -130,6 +133,7 @@ class Presence:
         self._ended.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
+        _PRESENT.discard(self.name)
         with self._lock, contextlib.suppress(OSError):
             os.unlink(self._path)
 
@@ -264,7 +268,7 @@ class _Watched:
         self._looked = 0.0
         found = _NAME.match(path.name)
         assert found is not None
-        self._host, self._pid, self._purpose = found[2], int(found[3]), found[4]
+        self._process, self._host, self._pid, self._purpose = found[1], found[2], int(found[3]), found[4]
         self._at = 0.0
 
     def is_alive(self, lease_s: float, at_once: bool = False) -> bool:
@@ -280,12 +284,16 @@ class _Watched:
             self._state, self._changed = state, now
         where = self._header or {}
         ours = _here()
-        if ours["boot"] and all(where.get(name) == ours[name] for name in ("host", "boot", "space")):
-            if at_once or now - self._looked >= _LOOK_S:
-                self._looked = now
-                return _started(self._pid) == where.get("started")
-            return True
-        return now - self._changed < lease_s
+        if not (ours["boot"] and all(where.get(name) == ours[name] for name in ("host", "boot", "space"))):
+            return now - self._changed < lease_s
+        if self._process == process_name():
+            return self._path.name in _PRESENT
+        if at_once or now - self._looked >= _LOOK_S:
+            self._looked = now
+            if _started(self._pid) != where.get("started"):
+                return False
+        # One that lives and is silent was stopped, or could not remove its file when it left.
+        return now - self._changed < _SILENT_LEASES * lease_s
 
     def _read_new(self) -> tuple[int, int]:
         # Opened each time: that is when a network file system asks its server what there is.
