@@ -11,19 +11,21 @@ import json
 import os
 import stat
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from pathlib import Path
 from typing import Any
 
 from ..errors import DamagedError, StorageError
 from . import reading, sameness, writing
-from .files import disk_errors, replace_file
+from .files import disk_errors, make_folder, replace_file
 from .index import Index
 from .known import FORMAT, FORMAT_FILE, STORES, Known, check_format, name_of_file, name_of_once, reopen
 from .ledger import Ledger
+from .leftovers import remove_leftovers
 from .mapping import Check, Checked
 from .notes import HEX, Damage, Note, Removal
 from .payload import Payload
+from .presence import BEAT_S, Someone
 from .record import Record
 from .sharing import Places
 from .store import Folder
@@ -135,7 +137,7 @@ class LocalStore(Known):
             return
         with disk_errors(f"keep {folder}/{name}", path):
             self._writer_here()
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self._directory, path.parent)
             replace_file(path, [content])
         self._kept.add(path)
 
@@ -143,7 +145,7 @@ class LocalStore(Known):
         path = self._directory / name_of_file(key, name)
         with disk_errors(f"keep the file {name} of node {key}", path):
             self._writer_here()
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self._directory, path.parent)
             replace_file(path, [content])
 
     def _append(self, writer: writing.Writer, line: bytes) -> None:
@@ -261,6 +263,15 @@ class LocalStore(Known):
                 return None
 
     # The life of a store
+
+    def bury(self, dead: Someone, claimed: Set[str], alive: Set[str]) -> None:
+        """Removes what a process left that died while it made the nodes that it ``claimed``: its temporary
+        files, and what it wrote for nodes of which it wrote no record. Others that are alive make the nodes
+        in ``alive``."""
+        if not self.read_only:
+            self.refresh()
+            nodes = {key: self._opened().lines(key) for key in claimed - alive if HEX.match(key)}
+            remove_leftovers(self._directory, dead.process, nodes, before=dead.at + 2 * BEAT_S)
 
     def close(self) -> None:
         with self._lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import re
@@ -103,6 +104,8 @@ class Extents:
         """In words, the first file that is too short; "" when none is."""
         for name, end in NEED.findall(needs):
             size_bytes = self._size(name)
+            if size_bytes < int(end):
+                size_bytes = self._size_now(name)
             if size_bytes < 0:
                 return f"{self._where(name)} is missing"
             if size_bytes < int(end):
@@ -118,6 +121,15 @@ class Extents:
             self._knows_tensors = True
             self._look_at_tensors()
         return self._sizes.get(quoted, -1)
+
+    def _size_now(self, name: str) -> int:
+        """Another process may have written to it, and then its record, since the folder was looked at."""
+        if _FILE.match(name):
+            with contextlib.suppress(OSError):
+                status = os.stat(self._directory / name)
+                if stat.S_ISREG(status.st_mode):
+                    self._sizes[f'"{name}"'] = status.st_size
+        return self._sizes.get(f'"{name}"', -1)
 
     def _look_at_tensors(self) -> None:
         folder = self._directory / "tensors"
