@@ -212,6 +212,7 @@ def test_what_was_written_to_one_tensor_is_given_back_with_it_and_its_neighbours
     layers.pop(0)
     assert [bool((layer == layer[0]).all()) for layer in (kept, *layers)] == [True] * 3
     layers.clear()
+    del layer
     assert anonymous_bytes() - before < 4_000_000
     assert bool((kept == 3).all())
 
