@@ -129,6 +129,7 @@ class Run:
                 asked = [asking for asking in asked if (asking.promise.key, asking.name) not in called]
                 again = [self.tree.promises[key] for key in this.damaged if key in self.tree.promises]
                 plan = make_plan([*again, *self._waiting(plan)], store.keys(), asked, results_of(store))
+            store.write_index()
 
     def _is_ours(self, promise: ExperimentStatePromise) -> bool:
         """Whether this run made a node that is there by now; when it went to other processes, as far as it

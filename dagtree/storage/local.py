@@ -300,6 +300,12 @@ class LocalStore:
 
     # The life of a store
 
+    def publish(self) -> None:
+        """What was written here can be seen from other machines, which a network file system may put off."""
+        writer = self._writer
+        if writer is not None:
+            writer.publish()
+
     def bury(self, dead: Someone, claimed: Set[str], alive: Set[str]) -> None:
         """Removes what a process left that died while it made the nodes that it ``claimed``: its temporary
         files, and what it wrote for nodes of which it wrote no record. Others that are alive make the nodes
