@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..definition.promise import ExperimentStatePromise
 from ..definition.tree import Asked, Tree
 from ..errors import DefinitionError, RunError, RunInterrupted, StorageError
+from ..storage.local import LocalStore
 from ..storage.store import Store
 from .current import current
 from .kinds import check_workers, kind_of
@@ -85,6 +86,10 @@ class Run:
         try:
             if plan.units:
                 self._work(plan, asked)
+            elif isinstance(store, LocalStore) and not store.read_only and store.is_somebody_there():
+                from ..storage.claims import remove_the_dead
+
+                remove_the_dead(store)
         except KeyboardInterrupt:
             interrupted = True
             store.refresh()

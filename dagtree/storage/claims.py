@@ -25,7 +25,7 @@ from .notes import is_texts
 from .presence import FOLDER, Presence, Someone
 from .store import Store
 
-__all__ = ["Claims", "claims_of"]
+__all__ = ["Claims", "claims_of", "remove_the_dead"]
 
 _AHEAD_S = 0.05  # as many cheap nodes are claimed at once as are likely to be begun within this time
 _STALE_S = 0.2  # what was claimed ahead and is not begun by then is left to others
@@ -312,3 +312,14 @@ def claims_of(
     return Claims(
         store.location, store.refresh, publish=store.publish, bury=store.bury, waiting=waiting, lazy=lazy
     )
+
+
+def remove_the_dead(store: LocalStore) -> None:
+    """Removes what processes left that have died, as whoever computes something does in passing."""
+
+    def bury(dead: Someone, alive: Sequence[Someone]) -> None:
+        theirs = {key for other in alive for key in _claimed(other.said).all}
+        with contextlib.suppress(OSError):
+            store.bury(dead, _claimed(dead.said).all, theirs)
+
+    Presence(store.location, "run", bury=bury).others(at_once=True)

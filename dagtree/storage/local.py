@@ -28,7 +28,7 @@ from .leftovers import remove_leftovers
 from .lines import decode_line
 from .notes import HEX, Damage, Note
 from .payload import Payload
-from .presence import BEAT_S, Someone
+from .presence import BEAT_S, FOLDER, Someone
 from .record import Record
 from .sharing import Places
 from .store import Folder
@@ -299,6 +299,13 @@ class LocalStore:
         return self._directory / "files" / key / name
 
     # The life of a store
+
+    def is_somebody_there(self) -> bool:
+        """Whether somebody says that he is at work there; he may be dead."""
+        try:
+            return bool(os.listdir(self._directory / FOLDER))
+        except OSError:
+            return False
 
     def publish(self) -> None:
         """What was written here can be seen from other machines, which a network file system may put off."""
