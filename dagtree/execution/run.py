@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..definition.promise import ExperimentStatePromise
 from ..definition.tree import Asked, Tree
 from ..errors import DefinitionError, RunError, RunInterrupted, StorageError
+from ..storage.local import LocalStore
 from ..storage.store import Store
 from .again import spared_nodes
 from .current import current
@@ -94,6 +95,10 @@ class Run:
         try:
             if plan.units:
                 self._work(plan, asked)
+            elif isinstance(store, LocalStore) and not store.read_only and store.is_somebody_there():
+                from ..storage.claims import remove_the_dead
+
+                remove_the_dead(store)
         except KeyboardInterrupt:
             interrupted = True
             store.refresh()
@@ -139,6 +144,7 @@ class Run:
                 again = [self.tree.promises[key] for key in this.damaged if key in self.tree.promises]
                 waiting = [*again, *self._waiting(plan)]
                 plan = make_plan(waiting, store.keys(), asked, results_of(store), self.spared)
+            store.write_index()
 
     def _is_ours(self, promise: ExperimentStatePromise) -> bool:
         """Whether this run made a node that is there by now; when it went to other processes, as far as it

@@ -25,7 +25,7 @@ from .notes import is_texts
 from .presence import FOLDER, Presence, Someone
 from .store import Store
 
-__all__ = ["Claims", "claims_of"]
+__all__ = ["Claims", "claims_of", "remove_the_dead"]
 
 _AHEAD_S = 0.05  # as many cheap nodes are claimed at once as are likely to be begun within this time
 _STALE_S = 0.2  # what was claimed ahead and is not begun by then is left to others
@@ -38,10 +38,11 @@ class Claims:
     """What this process computes in an experiment, and what the others do. Threads may share it.
 
     ``begun`` has what was ever claimed and begun here. ``refresh`` reads what others have written; it is
-    called whenever somebody else was there. ``bury`` is called with each one that was found dead, what it
-    claimed, and what others who are alive claim; ``waiting`` with whoever frees space there, if that must be
-    waited for. With ``lazy``, nothing is written before the first `take`, and nothing is left some time after
-    the last `end`: for workers, which nobody tells when a run ends.
+    called whenever somebody else was there. ``publish`` lets other machines see what was written here; it is
+    called before a node is left that one of them may ask for. ``bury`` is called with each one that was found
+    dead, what it claimed, and what others who are alive claim; ``waiting`` with whoever frees space there, if
+    that must be waited for. With ``lazy``, nothing is written before the first `take`, and nothing is left
+    some time after the last `end`: for workers, which nobody tells when a run ends.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Claims:
         directory: str | os.PathLike[str],
         refresh: Callable[[], None],
         *,
+        publish: Callable[[], None] | None = None,
         bury: Callable[[Someone, Set[str], Set[str]], None] | None = None,
         waiting: Callable[[Someone], None] | None = None,
         lazy: bool = False,
@@ -56,6 +58,7 @@ class Claims:
         self._directory = directory
         self._folder = Path(directory) / FOLDER
         self._refresh = refresh
+        self._publish = publish
         self._bury = bury
         self._waiting = waiting
         self._lazy = lazy
@@ -69,6 +72,7 @@ class Claims:
         self._ahead: dict[str, float] = {}
         self._said: set[str] = set()
         self._is_settled = True
+        self._is_far_company = False
         self._claimed = self._ended = 0.0
         self._begun_before = 0
         self._size = 1
@@ -203,10 +207,13 @@ class Claims:
         # Keys need no escapes, and there may be a thousand.
         line = f'{{"holds":[{_quoted(holds)}],"wants":[{_quoted(wanted)}]}}'
         with contextlib.suppress(OSError):  # on a disk that is full, a node may be computed twice
+            if self._publish is not None and self._is_far_company:
+                self._publish()
             self._opened().say(line.encode())
 
     def _look(self) -> list[tuple[Someone, _Claimed]]:
         others = self._opened().others()
+        self._is_far_company = not all(other.is_near for other in others)
         if not others:
             self._known.clear()
             return []
@@ -302,4 +309,17 @@ def claims_of(
     """The claims on a store's nodes; None for a store of a kind that can't have any."""
     if not isinstance(store, LocalStore):
         return None
-    return Claims(store.location, store.refresh, bury=store.bury, waiting=waiting, lazy=lazy)
+    return Claims(
+        store.location, store.refresh, publish=store.publish, bury=store.bury, waiting=waiting, lazy=lazy
+    )
+
+
+def remove_the_dead(store: LocalStore) -> None:
+    """Removes what processes left that have died, as whoever computes something does in passing."""
+
+    def bury(dead: Someone, alive: Sequence[Someone]) -> None:
+        theirs = {key for other in alive for key in _claimed(other.said).all}
+        with contextlib.suppress(OSError):
+            store.bury(dead, _claimed(dead.said).all, theirs)
+
+    Presence(store.location, "run", bury=bury).others(at_once=True)

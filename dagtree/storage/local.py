@@ -25,7 +25,7 @@ from .leftovers import remove_leftovers
 from .mapping import Check, Checked
 from .notes import HEX, Damage, Note, Removal
 from .payload import Payload
-from .presence import BEAT_S, Someone
+from .presence import BEAT_S, FOLDER, Someone
 from .record import Record
 from .sharing import Places
 from .store import Folder
@@ -263,6 +263,19 @@ class LocalStore(Known):
                 return None
 
     # The life of a store
+
+    def is_somebody_there(self) -> bool:
+        """Whether somebody says that he is at work there; he may be dead."""
+        try:
+            return bool(os.listdir(self._directory / FOLDER))
+        except OSError:
+            return False
+
+    def publish(self) -> None:
+        """What was written here can be seen from other machines, which a network file system may put off."""
+        writer = self._writer
+        if writer is not None:
+            writer.publish()
 
     def bury(self, dead: Someone, claimed: Set[str], alive: Set[str]) -> None:
         """Removes what a process left that died while it made the nodes that it ``claimed``: its temporary

@@ -43,7 +43,7 @@ _SILENT_LEASES = 5
 class Someone(NamedTuple):
     """Another that is at work there: where, as which process, since when (seconds since 1970, by its own
     clock); ``said`` is the last line of its file, and ``at`` when that was last changed, by the clock of
-    where it lies."""
+    where it lies. ``is_near`` says that it is on this machine."""
 
     name: str
     host: str
@@ -52,6 +52,7 @@ class Someone(NamedTuple):
     since: float
     said: bytes = b""
     at: float = 0.0
+    is_near: bool = True
 
     @property
     def process(self) -> str:
@@ -282,18 +283,20 @@ class _Watched:
             state = None  # what can't be read doesn't grow either
         if state != self._state:
             self._state, self._changed = state, now
-        where = self._header or {}
-        ours = _here()
-        if not (ours["boot"] and all(where.get(name) == ours[name] for name in ("host", "boot", "space"))):
+        if not self._is_near():
             return now - self._changed < lease_s
         if self._process == process_name():
             return self._path.name in _PRESENT
         if at_once or now - self._looked >= _LOOK_S:
             self._looked = now
-            if _started(self._pid) != where.get("started"):
+            if _started(self._pid) != (self._header or {}).get("started"):
                 return False
         # One that lives and is silent was stopped, or could not remove its file when it left.
         return now - self._changed < _SILENT_LEASES * lease_s
+
+    def _is_near(self) -> bool:
+        where, ours = self._header or {}, _here()
+        return bool(ours["boot"]) and all(where.get(name) == ours[name] for name in ("host", "boot", "space"))
 
     def _read_new(self) -> tuple[int, int]:
         # Opened each time: that is when a network file system asks its server what there is.
@@ -327,6 +330,7 @@ class _Watched:
             float(since) if isinstance(since, int | float) else 0.0,
             self._said,
             self._at,
+            self._is_near(),
         )
 
 

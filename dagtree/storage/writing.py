@@ -225,6 +225,12 @@ class Writer(PayloadWriter):
     def flush_records(self) -> None:
         self._flush(self._records)
 
+    def publish(self) -> None:
+        """Others see what was appended: payloads first."""
+        if self._pack is not None:
+            self._pack.flush()
+        self._records.flush()
+
     def close(self) -> None:
         self._records.close()
         if self._pack is not None:

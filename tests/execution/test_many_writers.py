@@ -247,6 +247,27 @@ def test_a_run_that_finds_everything_says_nothing(tmp_path: Path, monkeypatch: p
     assert define().run().cached == 2
 
 
+def test_a_run_that_finds_everything_removes_what_the_dead_left(tmp_path: Path) -> None:
+    """One may be killed between its last node and its end."""
+
+    def define() -> dg.Experiment:
+        exp = dg.Experiment(tmp_path, state_class=Number)
+        Add()(exp.spawn_new_tree(start=1))
+        return exp
+
+    define().run()
+    who = {**presence._here(), "pid": 1, "started": -1, "since": 1.0}
+    dead = tmp_path / "claims" / "host-1-00000000.0.run.jsonl"
+    dead.write_text(json.dumps(who) + "\n")
+    alive = tmp_path / "claims" / "far-1-00000001.0.run.jsonl"
+    alive.write_text(json.dumps({**who, "boot": "b"}) + "\n")
+    left = tmp_path / ".index.json.host-1-00000000.7.tmp"
+    left.write_text("half")
+    assert define().run().cached == 2
+    assert [path.name for path in (tmp_path / "claims").iterdir()] == [alive.name]
+    assert not left.exists()
+
+
 def test_a_run_waits_while_somebody_frees_space(
     tmp_path: Path, warm: Warm, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -264,3 +264,23 @@ def test_what_the_dead_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
     there = {record.key for record in (kept, unknown, busy) if files[record.key].exists()}
     assert there == {kept.key, busy.key}
     assert kept.key in LocalStore(tmp_path).keys()  # noqa: SIM118
+
+
+def test_other_machines_see_what_was_written_before_they_see_that_it_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network file system may show the one long before the other. It isn't done where all are near."""
+    happened: list[str] = []
+    say = Presence.say
+    monkeypatch.setattr(Presence, "say", lambda self, line: (happened.append("said"), say(self, line)))
+    with Claims(tmp_path, nothing, publish=lambda: happened.append("published")) as ours, claims_in(tmp_path):
+        a, b, c = keys(3)
+        assert ours.take(a) is None
+        ours.end(a)
+        assert happened == ["said", "said"]
+        far_away(tmp_path, [])
+        assert ours.take(b) is None
+        ours.end(b)
+        happened.clear()
+        assert ours.take(c) is None
+        assert happened[:2] == ["published", "said"]
