@@ -19,7 +19,7 @@ PACKAGE = Path(dagtree.__file__).parent
 LAYOUT = """
 identity:   names dynamic advice canonical standard arrays frames ownership objects models
             outline differ library compiled blocks written syntax watch statics imports holds
-            classes imported content reach declared source key
+            classes imported content unordered reach declared source key
 definition: fields state recipe promise tree
 storage:    describe notes record sizes lines scripts buffer mapping sole rebuild pickling payload tensors
             store files presence tensorfile reading sharing writing index sameness indexfile ledger known

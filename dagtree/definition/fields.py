@@ -16,15 +16,16 @@ from types import MethodType
 from typing import Any, ClassVar, get_origin
 
 from ..errors import PropertyError, UnsupportedValueError
+from ..identity.canonical import canonical_properties
 from ..identity.declared import check_declared
 
 __all__ = [
     "Fields",
     "bind",
+    "body_of",
     "check_travels",
     "choices",
     "fields_of",
-    "hashed",
     "snapshot",
     "suggestion",
     "unbound",
@@ -97,11 +98,13 @@ def _cannot(value: object, name: str, what: str, why: str) -> UnsupportedValueEr
     )
 
 
-def hashed(declared: Fields, properties: dict[str, Any]) -> dict[str, Any]:
-    """The properties that are identity."""
-    if not declared.ignored:
-        return properties
-    return {name: value for name, value in properties.items() if name not in declared.ignored}
+def body_of(cls: type, state_class: type, properties: Mapping[str, Any]) -> bytes:
+    """The properties that are identity, as bytes. A function among them counts with what it calls, methods of
+    the recipe ``cls`` and of the state included."""
+    declared: Fields = cls._fields  # type: ignore[attr-defined]  # of recipes and states alike
+    if declared.ignored:
+        properties = {name: value for name, value in properties.items() if name not in declared.ignored}
+    return canonical_properties(properties, (cls,) if cls is state_class else (cls, state_class))
 
 
 def unbound(method: Any) -> Any:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from ..deprecation import alias
 from ..errors import DefinitionError
 from ..identity import key as keys
+from ..identity.canonical import holds_code
 from ..identity.source import Code
-from .fields import ATOMIC
+from .fields import ATOMIC, body_of
 from .recipe import Recipe, shape_of
 
 if TYPE_CHECKING:
@@ -76,6 +77,14 @@ class ExperimentStatePromise:
     def is_from_disk(self) -> bool:
         """Whether only its record is known, so that nobody here could make it."""
         return not self._body
+
+    def is_as_defined(self) -> bool:
+        """Whether the functions and classes among its properties, with what they call, are still what the key
+        covers."""
+        if not holds_code(self._body):
+            return True
+        cls = self.tree.state_class if self.recipe is None else self.recipe
+        return body_of(cls, self.tree.state_class, self.properties) == self._body
 
     @property
     def address(self) -> str:

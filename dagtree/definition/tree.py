@@ -12,7 +12,7 @@ from ..errors import DefinitionError, TreeError
 from ..identity import key as keys
 from ..identity.canonical import canonical_bytes, canonical_properties
 from ..identity.source import Code, function_code, recipe_code, root_code
-from .fields import ATOMIC, check_travels, choices, hashed, snapshot, unbound
+from .fields import ATOMIC, body_of, check_travels, choices, snapshot, unbound
 from .promise import ExperimentStatePromise, brief, promises_in
 from .recipe import Function, Recipe, properties_of, shape_of
 from .state import ExperimentState, root_properties
@@ -99,7 +99,7 @@ class Tree:
             for name, value in root_properties(cls, arguments).items()
         }
         code = root_code(cls)
-        body = canonical_properties(hashed(cls._fields, properties))
+        body = body_of(cls, cls, properties)
         _check_ignored(cls, properties)
         key = keys.node_key("root", cls.__name__, code.digest, body, ())
         if self.root is not None and self.root.key != key:
@@ -142,7 +142,7 @@ class Tree:
         ignored = cls._fields.ignored
         if ignored:
             _check_ignored(cls, properties)
-        body = canonical_properties(hashed(cls._fields, properties) if ignored else properties)
+        body = body_of(cls, self.state_class, properties)
         links = self._links(cls, properties)
         code = recipe_code(cls, self.state_class)
         name = cls.__name__

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any
 
-from ..definition.fields import hashed
+from ..definition.fields import body_of
 from ..definition.promise import ExperimentStatePromise
 from ..definition.recipe import Recipe
 from ..definition.tree import Asked, Tree
@@ -87,9 +87,8 @@ def _define(tree: Tree, records: Mapping[str, Record], promise: ExperimentStateP
     for name, value in properties.items():
         _check_whole(label, name, value)
     cls = None if record.kind == "root" else _recipe(record, label)
-    fields = tree.state_class._fields if cls is None else cls._fields
     code = root_code(tree.state_class) if cls is None else recipe_code(cls, tree.state_class)
-    body = canonical_properties(hashed(fields, properties))
+    body = body_of(cls or tree.state_class, tree.state_class, properties)
     above = record.parents[1:] if record.kind == "moment" else record.parents
     kind = "root" if cls is None else "recipe"
     key = keys.node_key(kind, record.recipe, code.digest, body, above)

@@ -72,7 +72,7 @@ def stale_nodes(
             now = codes.get(promise.recipe)
             if now is None:
                 now = codes[promise.recipe] = code_now(promise.recipe, tree.state_class)
-            if promise.code.digest != now:
+            if promise.code.digest != now or not promise.is_as_defined():
                 nodes[promise.key] = promise
     fresh = (
         {promise.address for key, promise in tree.promises.items() if key not in nodes} if nodes else set()
@@ -87,12 +87,14 @@ def code_of(recipe: type[Recipe] | None, state_class: type[ExperimentState], dat
 
 def _changed_code(stale: Stale) -> bool:
     """Whether it is code that changed, and not only data that it depends on."""
-    return any(
-        promise.recipe in stale.codes
-        and _only_code(promise.code.digest) != _only_code(stale.codes[promise.recipe])
+    codes = [
+        (promise.code.digest, stale.codes[promise.recipe])
         for promise in stale.nodes.values()
-        if promise.kind != "moment"
-    )
+        if promise.kind != "moment" and promise.recipe in stale.codes
+    ]
+    differing = [(then, now) for then, now in codes if then != now]
+    # Where none differs, a function among the properties does.
+    return not differing or any(_only_code(then) != _only_code(now) for then, now in differing)
 
 
 def _only_code(digest: str) -> str:

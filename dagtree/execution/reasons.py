@@ -407,7 +407,8 @@ def _hidden_changes(promise: ExperimentStatePromise, closest: Record) -> Iterabl
     for name in sorted(ignored):
         yield Change("property", name, note=f"{name} is in `ignores` and counts no more, or not as it did")
     if not ignored:
-        note = "the same values count in another way: `ignores`, or how a value is encoded, changed"
+        note = "the same values count in another way: `ignores`, how a value is encoded, or what is called"
+        note += " by a function among them, changed"
         yield Change("property", "", note=note)
 
 

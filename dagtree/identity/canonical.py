@@ -35,6 +35,7 @@ __all__ = [
     "encode_at",
     "encode_with",
     "enter",
+    "holds_code",
     "named",
     "nested",
     "pairs",
@@ -79,6 +80,8 @@ class _Coding(threading.local):
     it meets."""
 
     hook: Callable[[Any], bytes] | None = None
+    subjects: tuple[type, ...] = ()
+    """The recipe's and the state's class, whose methods a function among their properties may call."""
 
 
 CODING = _Coding()
@@ -124,8 +127,9 @@ def canonical_bytes(value: object, path: str = "value") -> bytes:
         raise _no_room(path) from error
 
 
-def canonical_properties(properties: Mapping[str, object]) -> bytes:
-    """The properties of a node as bytes, whatever their order."""
+def canonical_properties(properties: Mapping[str, object], subjects: tuple[type, ...] = ()) -> bytes:
+    """The properties of a node as bytes, whatever their order. ``subjects`` are the recipe's and the state's
+    class: of these, what a function among the properties mentions counts with it."""
     parts = [b"p" + len(properties).to_bytes(8, "little")]
     add = parts.append
     for name in sorted(properties):
@@ -138,12 +142,15 @@ def canonical_properties(properties: Mapping[str, object]) -> bytes:
         elif kind is int and value in _INTS:
             add(_INTS[value])
         else:
+            CODING.subjects = subjects
             try:
                 add(encode(value, []))
             except Refused as refused:
                 raise _unsupported(refused, name, value) from None
             except RecursionError as error:
                 raise _no_room(name) from error
+            finally:
+                CODING.subjects = ()
     return b"".join(parts)
 
 
@@ -217,10 +224,18 @@ def encode_with(value: object, hook: Callable[[Any], bytes]) -> bytes:
         CODING.hook = before
 
 
+def holds_code(encoded: bytes) -> bool:
+    """Whether there may be a function or a class of the user's among encoded values."""
+    return _CODE in encoded
+
+
 def named(name: str, inner: bytes) -> bytes:
     """``inner`` (a whole encoding, or several) tagged as the type ``name``."""
     text = name.encode("utf-8", "surrogatepass")
     return b"x%b%b%b%b" % (len(text).to_bytes(8, "little"), text, len(inner).to_bytes(8, "little"), inner)
+
+
+_CODE = named("code", b"")[:-8]
 
 
 def set_class_encoder(encoder: Callable[[type], bytes]) -> None:

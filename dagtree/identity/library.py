@@ -39,7 +39,7 @@ def is_looked_into(value: object) -> bool:
 def hidden_state(value: Any) -> object:
     """What an object of C holds, as plain values; None when nobody knows how to see it."""
     if is_a(value, random.Random):
-        return random.Random.getstate(value)
+        return None if _is_everybodys(value) else random.Random.getstate(value)
     if is_a(value, bytearray):
         return bytes(bytearray.__getitem__(value, slice(None)))
     if is_a(value, memoryview):
@@ -53,6 +53,21 @@ def hidden_state(value: Any) -> object:
     return None
 
 
+def _is_everybodys(value: object) -> bool:
+    """Whether a library keeps this generator for all: each step seeds it, and its state is no setting.
+
+    ``from random import shuffle`` gives a method of one.
+    """
+    for module, name in _SHARED:
+        held = getattr(sys.modules.get(module), "__dict__", {})
+        if held.get(name) is value:
+            return True
+    return False
+
+
+_SHARED = (("random", "_inst"), ("numpy.random.mtrand", "_rand"), ("torch", "default_generator"))
+
+
 def _nearest(kind: type) -> type | None:
     """The first of a library's classes: one below the class that is known (``pandas.Timestamp``) may hold
     more."""
@@ -63,8 +78,7 @@ _arguments: Callable[[BaseException], tuple[object, ...]] = BaseException.__dict
 
 
 def _generator(kind: Any, value: Any) -> object:
-    # torch's own generator is what every run draws from: its state is no setting.
-    if value is getattr(sys.modules["torch"], "default_generator", None):
+    if _is_everybodys(value):
         return None
     told: bytes = kind.get_state(value).numpy().tobytes()
     if len(told) != _LENGTH:
@@ -84,7 +98,11 @@ _HIDING: tuple[tuple[str, str, Callable[[Any, Any], object]], ...] = (
     ("datetime", "time", lambda kind, value: kind.__reduce__(value)[1]),
     ("datetime", "timedelta", lambda kind, value: kind.__reduce__(value)[1]),
     ("numpy.random", "Generator", lambda kind, value: value.bit_generator.state),
-    ("numpy.random", "RandomState", lambda kind, value: value.get_state(legacy=False)),
+    (
+        "numpy.random",
+        "RandomState",
+        lambda kind, value: None if _is_everybodys(value) else value.get_state(legacy=False),
+    ),
     ("numpy", "ndarray", lambda kind, value: None if type(value) is kind else kind.view(value, kind)),
     ("torch", "Generator", _generator),
 )

@@ -47,15 +47,14 @@ from .statics import (
     is_plain,
     is_users_code,
     join,
-    key_bytes,
     leads_to,
     library_name,
     matched_names,
-    name_of,
     names_of,
     plain_bytes,
 )
 from .syntax import code_bytes, definition_of, tree_bytes, written_in
+from .unordered import in_order
 from .watch import MISSING, Watch
 
 __all__ = ["Reach"]
@@ -83,6 +82,7 @@ class Reach:
         self.watch = Watch()
         self.parts: list[bytes] = []
         self.outline = Outline()
+        self.sorting: set[int] = set()
         self._labels: dict[int, int] = {}
         self._held: list[object] = []
         self._waiting: deque[tuple[Any, Any, int, str]] = deque()
@@ -221,10 +221,7 @@ class Reach:
         else:
             self.watch.elements(value)
             # The order of a set of functions or classes differs between processes.
-            members = sorted(
-                value,
-                key=lambda item: (qualname_of(type(item)), name_of(item), key_bytes(item)),
-            )
+            members = in_order(self, value)
             self.add(kind.__name__, *(self.describe(item) for item in members))
 
     def _function_reference(self, function: types.FunctionType) -> bytes:

@@ -6,6 +6,7 @@ notebook's cell that was run again, a method that was replaced, a constant that 
 
 from __future__ import annotations
 
+import operator
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -189,17 +190,18 @@ def _watch_version(reach: Reach) -> None:
                 reach.watch.names_of(reach.members(base))
 
 
-_values: dict[int, tuple[object, bytes, Watch]] = {}
+_values: dict[tuple[int, tuple[type, ...]], tuple[object, bytes, Watch]] = {}
 
 
 def _value_bytes(value: Any) -> bytes:
     """A function or class as a property's value: the user's by all that it reaches, a library's by name."""
     if CODING.hook is not None:
         return named("code", CODING.hook(value))
-    kept = _values.get(id(value))
+    subjects = CODING.subjects
+    kept = _values.get((id(value), subjects))
     if kept is not None and kept[0] is value and kept[2].unchanged():
         return kept[1]
-    reach = Reach((), (), ())
+    reach = _reach(subjects)
     reach.enter("value", value)
     digest = xxh3_128_hexdigest(
         b"".join(b"%d:%b" % (len(part), part) for part in [CODE_VERSION, *reach.parts])
@@ -207,7 +209,7 @@ def _value_bytes(value: Any) -> bytes:
     encoded = named("code", canonical_bytes(digest))
     if len(_values) >= _MAX_KEPT:
         _values.clear()
-    _values[id(value)] = (value, encoded, reach.watch)
+    _values[id(value), subjects] = (value, encoded, reach.watch)
     return encoded
 
 
@@ -226,5 +228,17 @@ def _class(cls: type) -> bytes:
     return named("class", canonical_bytes(qualname_of(cls)) + _value_bytes(cls))
 
 
+def _getter(encoder: Callable[[Any, list[object]], bytes]) -> Callable[[Any, list[object]], bytes]:
+    """``methodcaller("half")`` takes a method of the state, as a function does that names it."""
+
+    def encoded(value: Any, above: list[object]) -> bytes:
+        taken = b"" if CODING.hook is not None or not CODING.subjects else _value_bytes(value)
+        return encoder(value, above) + taken
+
+    return encoded
+
+
+for _kind in (operator.attrgetter, operator.methodcaller):
+    ENCODERS[_kind] = _getter(ENCODERS[_kind])
 ENCODERS[types.FunctionType] = _function
 set_class_encoder(_class)

@@ -7,7 +7,6 @@ import functools
 import sys
 import types
 from collections.abc import Mapping
-from enum import Enum
 from importlib.machinery import PathFinder
 from typing import Any
 
@@ -38,7 +37,6 @@ __all__ = [
     "is_plain",
     "is_users_code",
     "join",
-    "key_bytes",
     "leads_to",
     "library_name",
     "lookup",
@@ -165,20 +163,6 @@ def is_plain(value: Any, depth: int) -> bool:
     if kind in (list, tuple, set, frozenset):
         return all(is_plain(item, depth + 1) for item in value)
     return False
-
-
-def key_bytes(value: Any) -> bytes:
-    if is_plain(value, 0):
-        return encode(value, [])
-    name = qualname_of(type(value))
-    shown = (
-        value.__qualname__
-        if is_a(value, (type, types.FunctionType))
-        else value._name_
-        if is_a(value, Enum)
-        else ""
-    )
-    return f"{name} {shown}".encode()
 
 
 def static_dict(value: object) -> Mapping[str, Any]:
