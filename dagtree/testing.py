@@ -80,6 +80,7 @@ class StoreContract:
         store.write(record, Payload.dump({"x": 3, "text": "é"}))
         assert set(store.keys()) == {record.key}
         assert store.read(record.key).load() == {"x": 3, "text": "é"}
+        assert store.restore(record.key).load() == {"x": 3, "text": "é"}
 
     def test_what_was_written_is_there_for_others(self) -> None:
         store, record = self.make_store(), make_record()
@@ -109,9 +110,10 @@ class StoreContract:
         store, record = self.make_store(), make_record()
         content = {"large": _Large(bytes(range(256)) * 1000), "small": _Large(b"few")}
         store.write(record, Payload.dump(content))
-        back = self.reopen(store).read(record.key).load()
-        assert bytes(back["large"].memory) == bytes(content["large"].memory)
-        assert bytes(back["small"].memory) == b"few"
+        other = self.reopen(store)
+        for back in (other.read(record.key).load(), other.restore(record.key).load(copy=False)):
+            assert bytes(back["large"].memory) == bytes(content["large"].memory)
+            assert bytes(back["small"].memory) == b"few"
 
     def test_a_failed_node_has_a_record_and_is_not_there(self) -> None:
         store, record = (
