@@ -121,13 +121,13 @@ class FileMap:
         bytes_there._piece = _Piece(self, address, size_bytes)
         return memoryview(bytes_there).cast("B")[:size_bytes]
 
-    def let_go(self, address: int, size_bytes: int) -> None:
+    def let_go(self, address: int, size_bytes: int, advice: int = _DONT_NEED) -> None:
         """Give the system back what was written there."""
         if self._system.madvise is not None:
             page = self._system.page_bytes
             first, last = -(-address // page) * page, (address + size_bytes) // page * page
             if last > first:
-                self._system.madvise(first, last - first, _DONT_NEED)
+                self._system.madvise(first, last - first, advice)
 
     def __del__(self, forget: Any = _maps.discard) -> None:
         if self._size_bytes:

@@ -226,24 +226,26 @@ class _Reader:
         buffer = Buffer(
             entry["name"], entry["dtype"], tuple(entry["shape"]), size_bytes, "cpu", entry["kind"], content
         )
-        if self._check == "never" or (
-            is_mapped
-            and self._check == "first"
-            and self._checked is not None
-            and self._checked.knows(identity, offset, said)
-        ):
-            buffer.expect(said)
+        buffer.expect(said)
+        if self._check == "never":
             return buffer
-        directory, key, name, checked = self._directory, self._key, self._files[file], self._checked
+        if not is_mapped:
+            if buffer.digest_of(buffer.raw()) != said:
+                raise self.damaged(file, f"its buffer {buffer.name}")
+            return buffer
+        checked = self._checked
+        if self._check == "first" and checked is not None and checked.knows(identity, offset, said):
+            return buffer
+        directory, key, name = self._directory, self._key, self._files[file]
 
         def checking(buffer: Buffer) -> None:
             if buffer.digest_of(buffer.raw()) != said:
                 raise _damaged(directory, key, name, f"its buffer {buffer.name}")
-            if is_mapped and checked is not None:
+            if checked is not None:
                 checked.add(identity, offset, said)
 
         buffer.expect(said, checking)
-        if not is_mapped or self._check == "always":
+        if self._check == "always":
             buffer.check()
         return buffer
 

@@ -39,8 +39,8 @@ def _is_sole_storage(memory: Any) -> bool:
     count = getattr(getattr(torch, "_C", None), "_storage_Use_Count", None)
     if count is None or type(memory) is not torch.UntypedStorage or count(memory._cdata) != 1:
         return False
-    if memory.device.type != "cpu":
-        return memory.device.type == "cuda" and bool(memory.resizable())
+    if memory.device.type != "cpu":  # another process may have been given it, and copying is quick there
+        return False
     if torch.cuda.is_initialized() and memory.is_pinned():  # a copy from a GPU may still be on its way
         return False
     return not memory.is_shared() and bool(memory.resizable() or is_mapped(memory.data_ptr()))

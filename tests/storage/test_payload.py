@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import subprocess
@@ -445,3 +446,48 @@ def test_code_by_value_for_another_python_is_refused_and_not_run(monkeypatch: py
     monkeypatch.setattr(scripts, "PYTHON", b"Python 2.7\n")
     with pytest.raises(ImportError, match="Python 3"):
         payload.load()
+
+
+def test_tensors_that_are_more_than_their_storage_are_taken_apart_as_torch_does() -> None:
+    """Plain tensors go a shorter way; it must not lose what others have."""
+    noted = torch.ones(3)
+    noted.note = "mine"
+    negative = torch._neg_view(torch.ones(3))
+    weight = torch.nn.Parameter(torch.ones(2, 3), requires_grad=False)
+    plain = torch.ones(4, 6, requires_grad=True)
+    found = back({"noted": noted, "negative": negative, "weight": weight, "plain": plain, "again": plain})
+    assert found["noted"].note == "mine"
+    assert torch.equal(found["negative"], -torch.ones(3))
+    assert type(found["weight"]) is torch.nn.Parameter
+    assert not found["weight"].requires_grad
+    assert found["plain"].requires_grad
+    assert found["plain"].is_leaf
+    assert found["again"] is found["plain"]
+
+
+def test_tensors_that_an_earlier_skeleton_wrote_come_back() -> None:
+    """Skeletons on disk name the functions that rebuild them: these go by way of a typed storage."""
+    from dagtree.storage.buffer import Buffer
+    from dagtree.storage.rebuild import typed_storage
+
+    tensor = torch.arange(6.0).reshape(2, 3)
+    rebuilt, arguments, *_ = tensor.__reduce_ex__(5)
+    place = pickle.PickleBuffer(bytearray(1))
+
+    class Old(pickle.Pickler):
+        def reducer_override(self, value: Any) -> Any:
+            from dagtree.storage import rebuild
+
+            if isinstance(value, torch.TypedStorage):
+                return typed_storage, (value._untyped_storage, value.dtype)
+            if isinstance(value, torch.UntypedStorage):
+                return rebuild.storage, (place, "cpu")
+            return (rebuilt, arguments) if value is tensor else NotImplemented
+
+    file = io.BytesIO()
+    pickler = Old(file, protocol=5, buffer_callback=lambda given: False)
+    pickler.dump(("x",))
+    pickler.dump(tensor)
+    memory = bytearray(tensor.numpy().tobytes())
+    buffer = Buffer("x", "F32", (2, 3), 24, "cpu", "torch", memory)
+    assert torch.equal(Payload(file.getvalue(), (buffer,)).load()["x"], tensor)
