@@ -5,32 +5,16 @@ from __future__ import annotations
 import pickle
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .errors import DagtreeError, NotComputedError, StorageError
+from .fakes import Large, make_record, raises
 from .storage.payload import Payload
-from .storage.record import Record
 
 if TYPE_CHECKING:
     from .storage.store import Store
 
-__all__ = ["Large", "StoreContract", "make_record", "raises"]
-
-
-def make_record(number: int = 1, **facts: Any) -> Record:
-    """A record of node `number`, whose key is that number in hex; `facts` replaces what it says."""
-    hot: dict[str, Any] = {
-        "key": f"{number:032x}",
-        "address": f"{number:032x}",
-        "kind": "recipe",
-        "recipe": "Train",
-        "parents": (f"{number - 1:032x}",) if number else (),
-        "tags": ("lr:0.1",),
-        "position": number,
-        "ended": 1_700_000_000.0 + number,
-        "more": {"module": "study", "properties": {"lr": 0.1}, "seconds": 0.01},
-    }
-    return Record.make(**{**hot, **facts})
+__all__ = ["StoreContract"]
 
 
 class StoreContract:
@@ -307,6 +291,20 @@ class StoreContract:
         for ask in (store.restore, store.inspect):
             assert raises(NotComputedError, lambda ask=ask: ask("f" * 32))
 
+    def test_reading_many_gives_what_reading_each_gives(self) -> None:
+        store = self.make_store()
+        keys = [
+            store.write(make_record(n), Payload.dump({"x": n, "raw": Large(bytes([n]) * 70_000)})).key
+            for n in range(3)
+        ]
+        for each in (store, self.reopen(store)):
+            first, missing, last = each.read_many([keys[0], "f" * 32, keys[2]])
+            assert isinstance(first, Payload)
+            assert isinstance(last, Payload)
+            assert isinstance(missing, NotComputedError)
+            assert (first.load()["x"], last.load()["x"]) == (0, 2)
+        assert store.read_many([]) == []
+
     def test_buffers_of_parents_are_not_kept_twice(self) -> None:
         store, large = self.make_store(), b"1" * 100_000
         first = store.write(make_record(1, parents=()), Payload.dump({"large": Large(large), "x": 1}))
@@ -420,21 +418,3 @@ class StoreContract:
         for _ in range(10):
             store.refresh()
         assert time.perf_counter() - started < 0.5
-
-
-class Large:
-    """Something that pickles its memory out of band, as arrays do, and needs no numpy."""
-
-    def __init__(self, memory: bytes) -> None:
-        self.memory: Any = memory
-
-    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        return Large, (pickle.PickleBuffer(self.memory),)
-
-
-def raises(kind: type[Exception], do: Any) -> bool:
-    try:
-        do()
-    except kind as error:
-        return bool(str(error))  # a refusal says why
-    return False

@@ -11,10 +11,11 @@ import json
 import os
 import stat
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import DamagedError, StorageError
+from ..errors import DamagedError, NotComputedError, StorageError
 from . import reading, writing
 from .files import disk_errors, replace_file
 from .known import FORMAT, FORMAT_FILE, STORES, Known, check_format, name_of_file, name_of_once, reopen
@@ -171,6 +172,15 @@ class LocalStore(Known):
         return self._read(key, "always")
 
     inspect = read
+
+    def read_many(self, keys: Sequence[str]) -> list[Payload | StorageError | NotComputedError]:
+        found: list[Payload | StorageError | NotComputedError] = []
+        for key in keys:
+            try:
+                found.append(self.read(key))
+            except (DamagedError, NotComputedError) as error:
+                found.append(error)
+        return found
 
     def restore(self, key: str) -> Payload:
         return self._read(key, self.check)

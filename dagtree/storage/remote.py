@@ -14,10 +14,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from ..errors import NotComputedError, StorageError
+from ..errors import DamagedError, NotComputedError, StorageError
 from .bucket import Bucket, url_errors
 from .buffer import Buffer
-from .fetching import fetch_payload
+from .fetching import fetch_payloads
 from .known import FORMAT, FORMAT_FILE, STORES, Known, check_format, name_of_file, name_of_once, reopen
 from .mapping import Checked, Identity
 from .nearby import Nearby, nearby
@@ -28,6 +28,7 @@ from .record import Record
 from .remoteledger import RemoteLedger
 from .sharing import Place, Places
 from .store import Folder
+from .writing import SMALL_BYTES
 
 __all__ = ["RemoteStore"]
 
@@ -280,7 +281,23 @@ class RemoteStore(Known):
             raise NotComputedError(f"{self.location} has no state of node {key!r}: that is no key", str(key))
         record = self._record_to_read(key)
         with url_errors(f"read node {key}", self._bucket.url):
-            return fetch_payload(record, self.location, self._read_ranges, copies)
+            (payload,) = fetch_payloads([record], self.location, self._read_ranges, copies)
+        if isinstance(payload, DamagedError):
+            raise payload
+        return payload
+
+    def read_many(self, keys: Sequence[str]) -> list[Payload | StorageError | NotComputedError]:
+        found: dict[str, Payload | StorageError | NotComputedError] = {}
+        records: list[Record] = []
+        for key in keys:
+            try:
+                records.append(self._record_to_read(key))
+            except NotComputedError as error:
+                found[key] = error
+        with url_errors(f"read {len(records)} nodes", self._bucket.url):
+            read = fetch_payloads(records, self.location, self._read_ranges, self._copies(), SMALL_BYTES)
+        found.update((record.key, payload) for record, payload in zip(records, read, strict=True))
+        return [found[key] for key in keys]
 
     def _read_ranges(self, ranges: Sequence[tuple[str, int, int]]) -> Iterator[bytes | None]:
         """As the bucket's; what is held back here is read from memory."""

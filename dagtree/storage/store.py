@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
 
+from ..errors import NotComputedError, StorageError
 from .payload import Payload
 from .record import Record
 
@@ -121,6 +122,10 @@ class Store(Protocol):
         """A node's state for those who use it: as `read`, or sooner. Large buffers may be left unread until
         their bytes are asked for, DamagedError raised then, and what was checked before taken as it is.
         """
+        ...
+
+    def read_many(self, keys: Sequence[str]) -> list[Payload | StorageError | NotComputedError]:
+        """As `read` for each of them, in fewer requests; what `read` would raise stands in its place."""
         ...
 
     def inspect(self, key: str) -> Payload:
