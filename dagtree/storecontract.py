@@ -257,7 +257,7 @@ class StoreContract:
             assert make_record(1).key in set(store.keys())
             assert store.records()[make_record(1).key].more["payload"] == written.more["payload"]
             assert store.read(make_record(1).key).load()["x"] == 1
-        assert not store.is_holding
+        assert not store.holds(make_record(1).key)
 
     def test_a_batch_is_there_for_others_when_its_block_ends(self) -> None:
         store = self.make_store()

@@ -49,8 +49,7 @@ class Known:
     _ledger: Ledger
     _lock: threading.RLock
 
-    @property
-    def is_holding(self) -> bool:
+    def holds(self, key: str) -> bool:
         return False
 
     def batched(self) -> AbstractContextManager[None]:

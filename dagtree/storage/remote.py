@@ -54,6 +54,7 @@ class RemoteStore(Known):
 
     _ledger: RemoteLedger
     _sending: threading.Lock
+    _held: set[str]
 
     def __init__(self, url: str, read_only: bool = False) -> None:
         self._bucket = Bucket(url)
@@ -78,9 +79,8 @@ class RemoteStore(Known):
         """Whether an experiment was ever kept there. StorageError when nobody can tell."""
         return Bucket(url).read(FORMAT_FILE) is not None
 
-    @property
-    def is_holding(self) -> bool:
-        return self._holders > 0 and bool(self._batches)
+    def holds(self, key: str) -> bool:
+        return key in self._held
 
     def _copies(self) -> Nearby | None:
         return None if self.only_here else nearby()
@@ -116,6 +116,7 @@ class RemoteStore(Known):
             with self._lock:
                 lost = [said for batch in self._batches for said in batch.said]
                 self._batches.clear()
+                self._held.clear()
                 nodes = [said for said in lost if isinstance(said, Record) and said.status == "done"]
                 for node in nodes:
                     self._ledger.take(Damage(node.key, "it could not be sent", (node.check,)))
@@ -190,6 +191,7 @@ class RemoteStore(Known):
             batch.add(line, said)
             holds = self._holders > 0
             if holds:
+                self._held.add(said.key)
                 self._ledger.take(said)
                 self.revision += 1
         if holds and not is_urgent and batch.size_bytes < FULL_BYTES:
@@ -227,6 +229,7 @@ class RemoteStore(Known):
                     self.revision += 1
                     if self._batches and self._batches[0] is batch:
                         self._batches.pop(0)
+                    self._held = {said.key for batch in self._batches for said in batch.said}
 
     def _said_and_waiting(self) -> Iterator[Record | Note | Damage]:
         return iter([said for batch in self._batches for said in batch.said] if self._holders else [])
@@ -251,6 +254,8 @@ class RemoteStore(Known):
         if not self.read_only:
             with contextlib.suppress(StorageError):  # it only saves time
                 self._send()
+                if self._ledger.was_emptied:
+                    self._prepare()
                 self._ledger.write_index()
 
     def write_once(self, folder: Folder, name: str, content: bytes) -> None:
@@ -334,6 +339,7 @@ class RemoteStore(Known):
         # What is held back is the business of the process that wrote it; a forked one may read it.
         self._inherited: list[Batch] = list(getattr(self, "_batches", ()))
         self._batches: list[Batch] = []
+        self._held = set()
         self._holders = 0
         self._failed = False
         self._stop = threading.Event()

@@ -52,9 +52,9 @@ class Store(Protocol):
     only_here: bool
     """Whether no other process sees what is kept here."""
 
-    @property
-    def is_holding(self) -> bool:
-        """Whether something that was written is not there for others yet: never outside of `batched`."""
+    def holds(self, key: str) -> bool:
+        """Whether something that was written about the node is not there for others yet: never outside of
+        `batched`."""
         ...
 
     def batched(self) -> AbstractContextManager[None]:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +194,72 @@ def test_what_is_not_sent_yet_is_not_counted_as_done(
         report = exp.run(progress=False)
     assert sent[0] == 0
     assert len([line for line in caplog.messages if " done in " in line]) >= report.computed - 1
+
+
+class Wipe(dg.Recipe):
+    url: str
+
+    def run(self, state: Number) -> Number:
+        files: Any = fsspec.filesystem("memory")
+        files.rm(files._strip_protocol(self.url), recursive=True)
+        return state
+
+
+def test_a_place_that_somebody_emptied_meanwhile_holds_what_came_after(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dagtree.storage import remote
+
+    monkeypatch.setattr(remote, "HOLD_S", 1000.0)
+    exp = dg.Experiment(url, Number)
+    root = exp.spawn_new_tree(start=1)
+    exp.run()
+    Add(1)(Wipe(url)(Add(2)(root)))
+    assert exp.run().computed == 3
+    assert dg.Experiment.restore(url).graph.nodes[-1].restore().value == 4
+    again = dg.Experiment(url, Number)
+    again.spawn_new_tree(start=1)
+    assert again.run().computed == 1
+    assert again.verify() == ()
+    assert not [problem for problem in again._store.problems() if "missing" in problem]
+
+
+def test_a_place_that_somebody_emptied_after_nodes_were_sent_is_told(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dagtree.storage import remote
+
+    monkeypatch.setattr(remote, "FULL_BYTES", 0)
+    exp = dg.Experiment(url, Number)
+    Add(1)(Wipe(url)(Add(2)(exp.spawn_new_tree(start=1))))
+    with pytest.raises(StorageError, match=f"2 of 4 nodes that were computed are not in {url} any more"):
+        exp.run()
+    assert exp.run().cached >= 2
+
+
+def test_a_long_run_of_cheap_nodes_shows_how_far_it_is(
+    url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from dagtree.storage import remote
+
+    monkeypatch.setattr(remote, "HOLD_S", 0.01)
+    told = []
+
+    class Look(dg.Recipe):
+        number: int
+
+        def run(self, state: Number) -> Number:
+            time.sleep(0.004)
+            told.append(len([line for line in caplog.messages if " done in " in line]))
+            return state
+
+    exp = dg.Experiment(url, Number)
+    root = exp.spawn_new_tree(start=1)
+    for number in range(40):
+        Look(number=number)(root)
+    with caplog.at_level(logging.INFO):
+        exp.run(progress=False)
+    assert told[-1] > 10
 
 
 def test_threads_of_two_experiments_write_to_one_place(url: str) -> None:

@@ -122,12 +122,12 @@ def test_what_is_held_back_is_there_for_this_store_only(url: str, monkeypatch: p
     store, other, key = RemoteStore(url), RemoteStore(url), make_record().key
     with store.batched():
         store.write(make_record(), Payload.dump({"x": 3, "raw": np.arange(3)}))
-        assert store.is_holding
+        assert store.holds(key)
         assert key in set(store.keys())
         assert store.read(key).load()["x"] == 3
         other.refresh()
         assert set(other.keys()) == set()
-    assert not store.is_holding
+    assert not store.holds(key)
     other.refresh()
     assert set(other.keys()) == {key}
 
@@ -137,7 +137,7 @@ def test_what_is_held_back_is_sent_within_moments(url: str, monkeypatch: pytest.
     store, other = RemoteStore(url), RemoteStore(url)
     with store.batched():
         store.write(make_record(), Payload.dump({"x": 3}))
-        wait_for(lambda: not store.is_holding)
+        wait_for(lambda: not store.holds(make_record().key))
         other.refresh()
         assert set(other.keys()) == {make_record().key}
 
@@ -148,7 +148,7 @@ def test_a_node_that_took_long_is_sent_at_once(url: str, monkeypatch: pytest.Mon
     with store.batched():
         store.write(make_record(1), Payload.dump({"x": 1}))
         store.write(make_record(2, more={"seconds": 1001.0}), Payload.dump({"x": 2}))
-        assert not store.is_holding
+        assert not store.holds(make_record(1).key)
         assert len(RemoteStore(url).keys()) == 2
 
 
@@ -197,7 +197,7 @@ def test_while_a_place_refuses_no_more_is_written_in_vain(url: str, monkeypatch:
     with store.batched():
         store.write(make_record(2), Payload.dump({"x": 2}))
         monkeypatch.setattr(Bucket, "write", refuse)
-        wait_for(lambda: store._failed or not store.is_holding)
+        wait_for(lambda: store._failed or not store.holds(make_record(2).key))
         if store._failed:
             with pytest.raises(StorageError):
                 store.write(make_record(3), Payload.dump({"x": 3}))
