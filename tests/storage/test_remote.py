@@ -568,6 +568,19 @@ def test_a_secret_in_a_url_is_told_to_nobody(caplog: pytest.LogCaptureFixture) -
     assert "hidden" not in "".join(told)
 
 
+def test_what_a_service_says_is_told_without_the_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any, **options: Any) -> bytes:
+        raise RuntimeError("http://me:hid%20den@place/run?sig=token1 refused: 'hid den' is wrong, token1 too")
+
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "cat_file", refuse)
+    place = "memory://me:hid%20den@place/run?sig=token1"
+    with pytest.raises(StorageError) as caught:
+        RemoteStore(place)
+    said = "".join(traceback.format_exception(caught.value))
+    assert "could not read: memory://***@place/run?***/dagtree.json: RuntimeError: http://***@place" in said
+    assert not [secret for secret in ("hid%20den", "hid den", "token1") if secret in said]
+
+
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
