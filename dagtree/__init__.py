@@ -11,11 +11,13 @@ from .definition.promise import ExperimentStatePromise
 from .definition.recipe import Function, Recipe, function
 from .definition.state import ExperimentState
 from .errors import (
+    BusyError,
     CodeNotFoundError,
     DagtreeError,
     DamagedError,
     DefinitionError,
     FormatVersionError,
+    KeptError,
     NotAnExperimentError,
     NotComputedError,
     PropertyError,
@@ -36,6 +38,7 @@ from .version import VERSION as _VERSION
 __version__ = _VERSION
 
 __all__ = [
+    "BusyError",
     "CodeNotFoundError",
     "DagtreeError",
     "DamagedError",
@@ -45,6 +48,7 @@ __all__ = [
     "ExperimentStatePromise",
     "FormatVersionError",
     "Function",
+    "KeptError",
     "NotAnExperimentError",
     "NotComputedError",
     "PropertyError",

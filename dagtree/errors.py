@@ -14,9 +14,11 @@
      ├── StorageError (OSError)               the disk said no
      │    ├── NotAnExperimentError            nothing was ever kept there
      │    ├── FormatVersionError              written by another format of dagtree
+     │    ├── BusyError                       another process is at work there
      │    └── DamagedError                    bytes are there and are not what was written
      ├── UnsavableError (TypeError)           an attribute of a state can't be kept
      ├── NotComputedError (LookupError)       the node has no state yet, or no more
+     ├── KeptError (ValueError)               what is tagged "keep" was to be evicted or dropped
      ├── CodeNotFoundError (ImportError)      a state's classes can't be imported here
      └── SelectionError (LookupError)         no node, or more than one, answers to that name
 
@@ -33,11 +35,13 @@ if TYPE_CHECKING:
     from .execution.report import Failure, Report
 
 __all__ = [
+    "BusyError",
     "CodeNotFoundError",
     "DagtreeError",
     "DamagedError",
     "DefinitionError",
     "FormatVersionError",
+    "KeptError",
     "NotAnExperimentError",
     "NotComputedError",
     "PropertyError",
@@ -115,6 +119,11 @@ class FormatVersionError(StorageError):
     """The experiment was written in a format that this dagtree doesn't read."""
 
 
+class BusyError(StorageError):
+    """Another process is at work in the experiment, and what was asked for must be alone there. Nothing was
+    changed; the message names host and process."""
+
+
 class DamagedError(StorageError):
     """A node's bytes are there, but they are not what was written; they are never returned.
 
@@ -140,6 +149,14 @@ class NotComputedError(DagtreeError, LookupError):
     def __init__(self, message: str, key: str = "") -> None:
         super().__init__(message)
         self.key = key
+
+
+class KeptError(DagtreeError, ValueError):
+    """Nodes that are tagged "keep" were to be evicted or dropped; ``keys`` are theirs."""
+
+    def __init__(self, message: str, keys: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.keys = keys
 
 
 class CodeNotFoundError(DagtreeError, ImportError):

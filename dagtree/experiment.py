@@ -27,6 +27,7 @@ from .storage.opening import open_store
 from .storage.record import Record
 from .storage.tensors import Tensors
 from .travel import Travel
+from .upkeep import Upkeep
 
 if TYPE_CHECKING:
     from .analysis.graph import Graph
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Experiment"]
 
 
-class Experiment(Travel):
+class Experiment(Travel, Upkeep):
     """A tree of states in a directory, or at a URL: ``s3://bucket/run``, whatever fsspec reaches.
 
     Takes the directory or URL (made when the first node is kept, not before) and the class of its states.
@@ -245,6 +246,7 @@ class Experiment(Travel):
 
         Raises DefinitionError where `run` would: when code changed since the tree was defined.
         """
+        from .execution.again import spared_nodes
         from .execution.current import current
         from .execution.explain import Explanations, Forecast
         from .execution.plan import make_plan, results_of
@@ -252,8 +254,13 @@ class Experiment(Travel):
 
         self._store.refresh()
         there = self._store.keys()
-        targets = current(self._tree, list(self._tree.promises.values()), there)
-        plan = make_plan(targets, there, self._tree.asked(), results_of(self._store))
+        promises, asked, results = (
+            list(self._tree.promises.values()),
+            self._tree.asked(),
+            results_of(self._store),
+        )
+        spared, left = spared_nodes(self._tree, self._store, promises, asked, results)
+        plan = make_plan(current(self._tree, promises, left), there, asked, results, spared)
         problems = self._store.problems()
         reasons = Reasons(self._store, problems)
         cached = {promise.key for promise in plan.cached}
@@ -261,28 +268,11 @@ class Experiment(Travel):
             cached.update(node.key for node in self.graph.nodes if node.key in there)
         missing = sorted(plan.missing, key=lambda promise: promise.position)
         return Forecast(
-            missing=Explanations([reasons.explain(promise) for promise in missing]),
+            missing=Explanations([reasons.explain(promise, is_needed=True) for promise in missing]),
             cached=len(cached),
             functions=sum(len(unit.functions) for unit in plan.units.values()),
             code_news=code_news(missing, self._store, problems, reasons),
         )
-
-    def verify(self) -> tuple[str, ...]:
-        """Read every node and check every byte; the keys of those that are damaged, which the next run
-        computes again.
-        """
-        self._writable()
-        self._store.refresh()
-        damaged = []
-        for key in sorted(self._store.keys()):
-            try:
-                self._store.inspect(key)
-            except DamagedError as error:
-                self._store.mark_damaged(key, str(error))
-                damaged.append(key)
-        self._graph = None
-        Beside(self._store, self.location).verify()
-        return tuple(damaged)
 
     # What there is
 
@@ -302,6 +292,7 @@ class Experiment(Travel):
         from .analysis.graph import Graph
 
         statuses = {key: "damaged" for key in records.keys() - there if records[key].status == "done"}
+        statuses.update(dict.fromkeys(self._store.evicted(), "evicted"))
         statuses.update({key: status for key, status in self._statuses.items() if key not in there})
         shown = dict(records)
         if not self._tree.restored:
@@ -354,6 +345,8 @@ class Experiment(Travel):
         """The state of a node, read and unpickled."""
         record = self._store.records().get(key)
         there = self._store.keys()
+        if key in self._store.evicted():
+            return self.get(self._promise(key))
         if record is None or (record.status != "done" and key not in there):
             known = self._tree.promises.get(key)
             what = known.label if known is not None else record.recipe if record is not None else "the node"

@@ -47,10 +47,11 @@ class Beside:
         """The code that a node's key covers."""
         return list(json.loads(self._once("sources", name)))
 
-    def verify(self) -> None:
-        """Warn of what is damaged, each thing once."""
+    def verify(self) -> list[str]:
+        """Warn of what is damaged, each thing once; in words, what that is."""
         import logging
 
+        found: list[str] = []
         seen: set[tuple[object, object]] = set()
         for key, record in list(self._store.records().items()):
             more = record.more
@@ -66,6 +67,8 @@ class Beside:
                         read(name)
                     except (DamagedError, ValueError) as error:
                         logging.getLogger("dagtree").warning("damaged: %s", error)
+                        found.append(str(error))
+        return found
 
     def _once(self, folder: Literal["environments", "sources"], name: str) -> bytes:
         return self._checked(self._store.read_once(folder, name), name, f"{folder}/{name}.json")

@@ -21,11 +21,12 @@ identity:   names dynamic advice canonical standard arrays frames ownership obje
             outline differ library compiled blocks written syntax watch statics imports holds
             classes imported content reach declared source key
 definition: fields state recipe promise tree
-storage:    describe notes record lines scripts buffer mapping sole rebuild pickling payload tensors
-            store files tensorfile reading sharing writing index indexfile ledger known local bucket nearby
-            fetching outbox remoteledger remote opening copying exporting
+storage:    describe notes record sizes lines scripts buffer mapping sole rebuild pickling payload tensors
+            store files presence tensorfile reading sharing writing index sameness indexfile ledger known
+            local bucket nearby fetching outbox remoteledger remote opening copying exporting
+            space checking freed freeing choosing
 execution:  environment generators kinds output report explain kept nearest current reasons plan
-            handle task assemble progress step schedulers rounds run
+            again handle task assemble progress gauge step schedulers rounds run
 analysis:   order text facts recorded select html loader nodeset measure picture layout dot
             outline svg draw graph
 """
@@ -38,6 +39,7 @@ FACES = {
     "storecontract",
     "testing",
     "travel",
+    "upkeep",
     "__init__",
 }  # stand outside of the rooms and import all of them
 SHUT = {"analysis": {"definition", "execution"}}  # rooms above that are closed all the same

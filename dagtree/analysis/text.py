@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Mapping
 from datetime import datetime
 
+from ..storage.sizes import size_text
+
 __all__ = [
     "STATUSES",
     "call_text",
@@ -85,18 +87,6 @@ def number_text(value: object, limit: int = 24) -> str:
     if size >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}"
-
-
-def size_text(size_bytes: int) -> str:
-    """``1.2 MB``; powers of 1,000."""
-    if size_bytes < 1000:
-        return f"{size_bytes} B"
-    size = float(size_bytes)
-    for unit in ("kB", "MB", "GB"):
-        size /= 1000
-        if size < 999.5:
-            return f"{size:.3g} {unit}"
-    return f"{size / 1000:.3g} TB"
 
 
 def duration_text(seconds: float | None) -> str:

@@ -34,6 +34,11 @@ class Asked:
     name: str
     code: Code
 
+    def is_answered(self, results: Mapping[str, Any]) -> bool:
+        """Whether what the function said, with the code that it has now, is among a node's results."""
+        earlier = results.get(self.name)
+        return isinstance(earlier, Mapping) and earlier.get("code") == self.code.digest
+
 
 class Tree:
     """What a script has defined so far. Promises are in order of definition; a parent comes before its
@@ -182,6 +187,11 @@ class Tree:
     def adopt(self, make: Callable[[Tree], ExperimentStatePromise], key: str) -> ExperimentStatePromise:
         """A node that is known from disk only: the promise that ``make`` gives for it, once."""
         return self._add(lambda: make(self), key, from_disk=True)
+
+    def define(self, make: Callable[[], ExperimentStatePromise], key: str) -> ExperimentStatePromise:
+        """The promise of a node of which ``make`` knows how it is made; one that was known from disk only
+        learns it."""
+        return self._add(make, key)
 
     def ask(self, function: Function, promise: ExperimentStatePromise) -> None:
         """Ask for a function at a node. The same name again replaces it, as a notebook cell that is run again

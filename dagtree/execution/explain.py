@@ -59,10 +59,10 @@ class Change:
 class Explanation:
     """Why a node is there, or why it would be computed.
 
-    ``status`` is "cached", "planned", "failed" or "damaged"; ``reason`` says it in a few words. Of a node
-    that is not there, ``closest`` is the key of the kept node that differs least (empty when none of its
-    recipe is kept), ``changes`` what differs, and ``only_code`` whether that is nothing but code. Of a cached
-    one, ``computed_at`` (unix seconds), ``host`` and ``seconds`` say when, where and how long it was
+    ``status`` is "cached", "evicted", "planned", "failed" or "damaged"; ``reason`` says it in a few words. Of
+    a node that is not there, ``closest`` is the key of the kept node that differs least (empty when none of
+    its recipe is kept), ``changes`` what differs, and ``only_code`` whether that is nothing but code. Of a
+    cached one, ``computed_at`` (unix seconds), ``host`` and ``seconds`` say when, where and how long it was
     computed. ``covers`` are the parts of the code that its key covers, ``warnings`` what a key can't see.
     """
 
@@ -88,6 +88,8 @@ class Explanation:
         name = f"{self.label} [{self.key[:8]}]"
         if self.status == "cached":
             return f"{name} is cached: {self._computed()}"
+        if self.status == "evicted":
+            return f"{name} is evicted: {self.reason}"
         said = f"{name} would be computed: {self.reason}"
         if self.closest and not self.only_code:
             said += f"; the closest that is kept is {self.closest_label} [{self.closest[:8]}]"
@@ -142,12 +144,17 @@ class Explanations(Sequence[Explanation]):
     @property
     def missing(self) -> Explanations:
         """Those of the nodes that would be computed."""
-        return Explanations([one for one in self._all if one.status != "cached"])
+        return Explanations([one for one in self._all if one.status not in ("cached", "evicted")])
 
     @property
     def cached(self) -> Explanations:
         """Those of the nodes that are there."""
         return Explanations([one for one in self._all if one.status == "cached"])
+
+    @property
+    def evicted(self) -> Explanations:
+        """Those of the nodes whose bytes were evicted."""
+        return Explanations([one for one in self._all if one.status == "evicted"])
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -175,7 +182,7 @@ class Explanations(Sequence[Explanation]):
 
     def __str__(self) -> str:
         missing = self.missing
-        lines = [f"{len(self._all) - len(missing)} cached, {len(missing)} to compute"]
+        lines = [self._counts(missing)]
         for one in missing[:_SHOWN_NODES]:
             lines += str(Explanation(**{**vars(one), "warnings": ()})).splitlines()
         if len(missing) > _SHOWN_NODES:
@@ -184,7 +191,12 @@ class Explanations(Sequence[Explanation]):
         return "\n".join(lines)
 
     def __repr__(self) -> str:
-        return f"<Explanations: {len(self.cached)} cached, {len(self.missing)} to compute>"
+        return f"<Explanations: {self._counts(self.missing)}>"
+
+    def _counts(self, missing: Explanations) -> str:
+        evicted = len(self.evicted)
+        cached = f"{len(self._all) - len(missing) - evicted:,} cached"
+        return f"{cached}, {f'{evicted:,} evicted, ' if evicted else ''}{len(missing):,} to compute"
 
     def _repr_html_(self) -> str:
         missing = self.missing
@@ -199,8 +211,7 @@ class Explanations(Sequence[Explanation]):
         table = f"<table>{head}{rows}</table>" if rows else ""
         cut = f"<div>… and {more:,} more to compute</div>" if more > 0 else ""
         warnings = "".join(f"<div>warning: {escape(warning)}</div>" for warning in self.warnings)
-        counts = f"{len(self._all) - len(missing):,} cached, {len(missing):,} to compute"
-        return f"<div>{counts}</div>{table}{cut}{warnings}"
+        return f"<div>{self._counts(missing)}</div>{table}{cut}{warnings}"
 
 
 @dataclass(frozen=True)

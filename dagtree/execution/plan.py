@@ -41,6 +41,7 @@ class Plan(NamedTuple):
     units: dict[str, Unit]
     missing: tuple[ExperimentStatePromise, ...]
     cached: tuple[ExperimentStatePromise, ...]
+    evicted: tuple[ExperimentStatePromise, ...] = ()
 
 
 def make_plan(
@@ -48,16 +49,24 @@ def make_plan(
     there: Set[str],
     asked: Iterable[Asked] = (),
     results: Callable[[str], Mapping[str, Any]] = lambda key: {},
+    spared: Set[str] = frozenset(),
 ) -> Plan:
     """The plan for ``targets`` when the nodes in ``there`` are done.
 
     ``results`` gives what functions left at a node, by name, so that cached functions run once for each
-    version of their code. Raises NotComputedError when something missing is known from disk only, so that
-    nobody knows how to make it.
+    version of their code. Nodes in ``spared`` were evicted: they are computed only where a missing node, or a
+    function that has said nothing there with the code of now, needs their state. Raises NotComputedError when
+    something missing is known from disk only, so that nobody knows how to make it.
     """
     wanted = {promise.key: promise for promise in targets}
     missing: dict[str, ExperimentStatePromise] = {}
-    stack = [promise for key, promise in wanted.items() if key not in there]
+    stack = [promise for key, promise in wanted.items() if key not in there and key not in spared]
+    if spared:
+        asked = list(asked)
+        for asking in asked:
+            key = asking.promise.key
+            if key in spared and key not in there and not asking.is_answered(results(key)):
+                stack.append(asking.promise)
     while stack:
         promise = stack.pop()
         if promise.key in missing:
@@ -80,10 +89,8 @@ def make_plan(
         key = asking.promise.key
         if key not in missing and key not in there:
             continue
-        if key not in missing and asking.function.cached:
-            earlier = results(asking.promise.key).get(asking.name)
-            if isinstance(earlier, Mapping) and earlier.get("code") == asking.code.digest:
-                continue
+        if key not in missing and asking.function.cached and asking.is_answered(results(key)):
+            continue
         edge = asking.promise.edge
         units.setdefault(edge.key, Unit(edge)).functions.append(asking)
 
@@ -98,8 +105,13 @@ def make_plan(
                     units[parent.key].takers += 1
         unit.after.extend(link.edge.key for link in edge.links if link.key in missing)
     ordered = dict(sorted(units.items(), key=lambda item: item[1].promise.position))
-    cached = tuple(promise for key, promise in wanted.items() if key not in missing)
-    return Plan(ordered, tuple(missing.values()), cached)
+    known = [promise for key, promise in wanted.items() if key not in missing]
+    if not spared:
+        return Plan(ordered, tuple(missing.values()), tuple(known))
+    evicted = tuple(promise for promise in known if promise.key in spared and promise.key not in there)
+    apart = {promise.key for promise in evicted}
+    cached = tuple(promise for promise in known if promise.key not in apart)
+    return Plan(ordered, tuple(missing.values()), cached, evicted)
 
 
 def results_of(store: Store) -> Callable[[str], Mapping[str, Any]]:

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TextIO
 from .output import quiet_line
 from .report import duration
 
-__all__ = ["Progress", "announce", "log"]
+__all__ = ["Progress", "announce", "is_seen", "log"]
 
 
 class Labelled(Protocol):
@@ -39,7 +39,7 @@ class Progress:
         self.failed = 0
         self.now = ""
         self._stream = stream if stream is not None else sys.stderr
-        self._visible = _seen(self._stream) if visible is None else visible
+        self._visible = is_seen(self._stream) if visible is None else visible
         self._lock = threading.Lock()
         self._started = time.monotonic()
         self._drawn = 0.0
@@ -117,7 +117,7 @@ class Progress:
 
 def announce(text: str, visible: bool | None) -> None:
     """Say something before the work begins, where somebody can see it; else as a warning in the log."""
-    if _seen(sys.stderr) if visible is None else visible:
+    if is_seen(sys.stderr) if visible is None else visible:
         sys.stderr.write(text + "\n")
     else:
         log.warning("%s", text)
@@ -132,7 +132,7 @@ def metrics_text(metrics: Mapping[str, Any]) -> str:
     )
 
 
-def _seen(stream: TextIO) -> bool:
+def is_seen(stream: TextIO) -> bool:
     """Whether somebody looks at the stream: a terminal, or a notebook's output."""
     try:
         if stream.isatty():

@@ -48,6 +48,7 @@ class Reasons:
         self.store = store
         self.records = store.records()
         self.there = store.keys()
+        self.evicted = store.evicted()
         self.problems: dict[str, str] = {}
         for problem in problems:
             for key in _KEY.findall(problem):
@@ -64,8 +65,9 @@ class Reasons:
         self._near: dict[tuple[tuple[str, str, str], frozenset[str]], Nearest] = {}
         self._stale: dict[str, str] | None = None
 
-    def explain(self, promise: ExperimentStatePromise) -> Explanation:
-        """Why it is there, or why it would be computed."""
+    def explain(self, promise: ExperimentStatePromise, is_needed: bool = False) -> Explanation:
+        """Why it is there, or why it would be computed; ``is_needed`` says that a run would, also when it was
+        evicted."""
         record = self.records.get(promise.key)
         if promise.key in self.there and record is not None:
             return self._cached(promise, record)
@@ -75,6 +77,10 @@ class Reasons:
             error = mapping(record.more.get("error"))
             said = f"{error.get('type', 'an error')}: {error.get('message', '')}".strip(": ")
             status, reason = "failed", f"it failed when it was last run ({one_line(said, _LONGEST)})"
+        elif record is not None and promise.key in self.evicted:
+            reason = "it was evicted, and its state is needed"
+            if not is_needed:
+                status, reason = "evicted", "computed again only when something needs its state"
         elif record is not None:
             said = self.problems.get(promise.key, "")
             status, reason = "damaged", "it was computed, and its bytes are damaged or missing"
@@ -95,7 +101,7 @@ class Reasons:
             key=promise.key,
             label=promise.label,
             status=status,
-            reason=reason + self._refused(promise),
+            reason=reason if status == "evicted" else reason + self._refused(promise),
             closest="" if closest is None else closest.key,
             closest_label="" if closest is None else label_of_record(closest, self.records),
             changes=tuple(changes),
@@ -109,7 +115,7 @@ class Reasons:
         if promise.is_from_disk or promise.edge.is_from_disk:
             return "; only the script that defines it can compute it"
         if self._stale is None:
-            self._stale = _stale(promise, self.there)
+            self._stale = _stale(promise, self.there | self.evicted)
         said = self._stale.get(promise.key, "")
         return f"; {said}" if said else ""
 

@@ -52,8 +52,9 @@ class Report:
 
     ``computed``, ``cached``, ``failed`` and ``skipped`` count nodes; a skipped one hangs below one that
     failed, or was not reached. ``damaged`` names what was found damaged on the way and computed again.
-    ``seconds`` is wall time; ``code_news`` says what was computed again because code changed, None when
-    nothing was.
+    ``evicted`` counts the nodes that were left evicted; ``differing`` names those that were evicted, computed
+    again, and came out otherwise than before. ``seconds`` is wall time; ``code_news`` says what was computed
+    again because code changed, None when nothing was.
     """
 
     computed: int
@@ -68,6 +69,8 @@ class Report:
     skipped_keys: tuple[str, ...] = ()
     interrupted: bool = False
     code_news: CodeNews | None = None
+    evicted: int = 0
+    differing: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -92,6 +95,10 @@ class Report:
             parts.append(f"{self.skipped} skipped")
         if self.damaged:
             parts.append(f"{len(self.damaged)} damaged")
+        if self.evicted:
+            parts.append(f"{self.evicted} evicted")
+        if self.differing:
+            parts.append(f"{len(self.differing)} DIFFERENT than before")
         if self.interrupted:
             parts.append("interrupted")
         return f"{', '.join(parts)} in {duration(self.seconds)}"
@@ -113,6 +120,7 @@ class Report:
             for failure in self.failures[:SHOWN_FAILURES]
         )
         damaged = "".join(f"<div>damaged: {escape(text)}</div>" for text in self.damaged)
+        damaged += "".join(f"<div>differs: {escape(text)}</div>" for text in self.differing)
         return f"<table>{rows}</table>{failures}{damaged}"
 
     def explain_failures(self) -> str:

@@ -10,6 +10,7 @@ from ..definition.promise import ExperimentStatePromise
 from ..definition.tree import Asked, Tree
 from ..errors import DefinitionError, RunError, RunInterrupted, StorageError
 from ..storage.store import Store
+from .again import spared_nodes
 from .current import current
 from .kinds import check_reach, check_workers, kind_of
 from .output import is_recording
@@ -62,6 +63,8 @@ class Run:
         self.failures: dict[tuple[str, str | None], Failure] = {}
         self.called: list[tuple[str, str]] = []
         self.damaged: list[str] = []
+        self.spared: set[str] = set()
+        self.were_evicted: frozenset[str] = frozenset()
         self.named = named if named is not None else set()
         self.content: dict[str, object] | None = None
         self.code_news: CodeNews | None = None
@@ -74,10 +77,15 @@ class Run:
         store.refresh()
         self._name(store.problems())
         before = frozenset(store.keys())
-        self.targets = current(self.tree, self.targets, store.keys())
-        asked = list(self.asked)
-        plan = make_plan(self.targets, store.keys(), asked, results_of(store))
-        self._remember_definitions(plan.cached)
+        asked, left = list(self.asked), store.keys()
+        if store.evicted():
+            self.were_evicted = frozenset(store.evicted())
+            self.spared, left = spared_nodes(
+                self.tree, store, self.targets, asked, results_of(store), self.taken
+            )
+        self.targets = current(self.tree, self.targets, left)
+        plan = make_plan(self.targets, store.keys(), asked, results_of(store), self.spared)
+        self._remember_definitions((*plan.cached, *plan.evicted))
         if plan.missing and self.taken is None:
             self._announce(plan)
         try:
@@ -92,7 +100,8 @@ class Run:
                 called = set(self.called)
                 asked = [asking for asking in asked if (asking.promise.key, asking.name) not in called]
                 again = [self.tree.promises[key] for key in damaged if key in self.tree.promises]
-                plan = make_plan([*again, *self._waiting(plan)], store.keys(), asked, results_of(store))
+                waiting = [*again, *self._waiting(plan)]
+                plan = make_plan(waiting, store.keys(), asked, results_of(store), self.spared)
         except KeyboardInterrupt:
             interrupted = True
             store.refresh()
@@ -191,6 +200,7 @@ class Run:
     def found_damaged(self, key: str, reason: str) -> None:
         """A node's bytes are not what was written: say so, and forget them."""
         self._name([reason])
+        self.spared.discard(key)
         self.store.mark_damaged(key, reason)
         self.named.update(self.store.problems())
 
@@ -215,7 +225,9 @@ class Run:
         wanted = {promise.key for promise in self.targets}
         there = self.store.keys()
         if interrupted:
-            skipped = [key for key in wanted if key not in there and key not in failed]
+            skipped = [
+                key for key in wanted if key not in there and key not in failed and key not in self.spared
+            ]
         cached = [key for key in wanted if key in there and key not in statuses]
         failed_calls = sum(function is not None for _, function in self.failures)
         return Report(
@@ -231,4 +243,28 @@ class Run:
             skipped_keys=tuple(skipped),
             interrupted=interrupted,
             code_news=self.code_news,
+            evicted=len([key for key in wanted if key in self.spared and key not in there]),
+            differing=self._differing(computed),
         )
+
+    def _differing(self, computed: Iterable[str]) -> tuple[str, ...]:
+        """What was evicted and computed again, and isn't what it was, in words; each is said aloud."""
+        found = []
+        for key in computed:
+            if key not in self.were_evicted:
+                continue
+            record = self.store.records()[key]
+            differs = record.more.get("differs")
+            if differs:
+                names = ", ".join(map(str, differs[:5])) + (", …" if len(differs) > 5 else "")
+                found.append(
+                    f"{record.recipe} node {key} was evicted and computed again, and isn't what it was: "
+                    f"{names} differ{'s' * (len(differs) == 1)}. Was a seed, a library, a device or a file "
+                    f"another one?"
+                )
+        if found:
+            import logging
+
+            for one in found:
+                logging.getLogger("dagtree").warning("differs: %s", one)
+        return tuple(found)

@@ -130,6 +130,7 @@ def _unpack_context(name: str, content: bytes) -> Context:
             context = Context(**cloudpickle.loads(content))
             context._packed = (name, content)
             context.is_abroad = True
+            context.store.refresh()  # what was evicted since this process last worked there
             part_from_engine()
             offer(context.script_classes, (context.state_class, *context.recipes, *context.functions))
             while len(_contexts) >= _KEPT_CONTEXTS:

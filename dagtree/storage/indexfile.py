@@ -11,21 +11,21 @@ import math
 import sys
 from array import array
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from operator import lt
 from typing import Any, Literal, NamedTuple
 
 from xxhash import xxh3_128_hexdigest
 
-from .lines import decode_line
-from .notes import Damage, Note, check_at, encode_json, is_sealed, is_texts, seal
+from .lines import Said, decode_line
+from .notes import Damage, Note, Removal, check_at, encode_json, is_sealed, is_texts, seal
 from .reading import NEED
 from .record import KINDS, STATUSES, Record
 
 __all__ = ["INDEX_FILE", "Chapter", "read_index", "summarize", "write_index"]
 
 INDEX_FILE = "index.json"
-_VERSION = 1
+_VERSION = 2
 _KEY = 32  # hex digits
 
 
@@ -36,31 +36,46 @@ class Chapter(NamedTuple):
     size_bytes: int
     digest: str
     needs: str
-    """How long each file must be for all nodes to be there, as a record says it of one."""
+    """How long each file must be for all nodes to be there but the doubtful, as a record says it of one."""
     columns: dict[str, Any]
 
-    def tell(self, content: bytes) -> tuple[list[Record], list[Note | Damage]] | None:
-        """What the lines say, of the file's content; None when they are other lines than it was made of."""
+    def tell(self, content: bytes) -> tuple[list[Record], list[Record], list[Note | Damage | Removal]] | None:
+        """What the lines say, of the file's content: records, those whose bytes were not there, and the rest;
+        None when they are other lines than it was made of."""
         begin = memoryview(content)[: self.size_bytes]
         if len(begin) < self.size_bytes or xxh3_128_hexdigest(begin) != self.digest:
             return None
         try:
-            return _records(self.columns, content, self.size_bytes), _others(self.columns["others"])
+            records = _records(self.columns, content, self.size_bytes)
+            doubtful = self.columns["doubtful"]
+            others = _others(self.columns["others"])
+            if not doubtful:
+                return records, [], others
+            apart = [records[place] for place in doubtful]
+            gone = set(doubtful)
+            return [one for place, one in enumerate(records) if place not in gone], apart, others
         except (KeyError, TypeError, ValueError, IndexError, AttributeError):
             return None
 
 
-def summarize(name: str, content: bytes, known: Mapping[str, Record]) -> Chapter | None:
+def summarize(
+    name: str,
+    content: bytes,
+    known: Mapping[str, Record],
+    is_usable: Callable[[Record], bool] = lambda record: True,
+) -> Chapter | None:
     """The chapter about a file of records; None when a line of it is damaged.
 
     ``known`` has records that were read before, by their line's check, and saves reading these again.
+    Those that are not ``is_usable`` (their bytes were evicted, say) are set apart: what the others need can
+    still be looked up at once.
     """
     records, others = list[Record](), list[str]()
     starts, ends = array("q"), array("q")
     view, begin = memoryview(content), 0
     while (end := content.find(b"\n", begin)) >= 0:
         start, begin = begin, end + 1
-        said: Record | Note | Damage | None = known.get(check_at(content, start).decode("latin-1"))
+        said: Said | None = known.get(check_at(content, start).decode("latin-1"))
         if said is None or not is_sealed(content, view, start, end):
             said = decode_line(content[start:end])
         if isinstance(said, Record):
@@ -74,9 +89,13 @@ def summarize(name: str, content: bytes, known: Mapping[str, Record]) -> Chapter
     kinds: dict[tuple[Any, ...], int] = {}
     facts = array("q")
     longest: dict[str, int] = {}
-    for record in records:
+    doubtful = [place for place, record in enumerate(records) if not is_usable(record)]
+    apart = set(doubtful)
+    for place, record in enumerate(records):
         fact = (record.kind, record.status, record.recipe, record.moment, record.tags)
         facts.append(kinds.setdefault(fact, len(kinds)))
+        if place in apart:
+            continue
         for file, size_bytes in NEED.findall(record.needs):
             longest[file] = max(longest.get(file, 0), int(size_bytes))
     columns = {
@@ -90,6 +109,7 @@ def summarize(name: str, content: bytes, known: Mapping[str, Record]) -> Chapter
         "position": _pack(array("q", [record.position for record in records])),
         "starts": _pack(starts),
         "ends": _pack(ends),
+        "doubtful": doubtful,
         "others": others,
     }
     needs = ",".join(f'"{file}":{size_bytes}' for file, size_bytes in longest.items())
@@ -136,6 +156,7 @@ def _records(columns: dict[str, Any], content: bytes, size_bytes: int) -> list[R
         and 0 <= min(starts, default=0) <= max(ends, default=0) < max(size_bytes, 1)
         and all(map(lt, starts, ends))
         and min(facts, default=0) >= 0
+        and all(type(place) is int and place >= 0 for place in columns["doubtful"])
     ):
         raise ValueError("no chapter that dagtree writes")
     records = []
@@ -155,8 +176,8 @@ def _records(columns: dict[str, Any], content: bytes, size_bytes: int) -> list[R
     return records
 
 
-def _others(lines: list[str]) -> list[Note | Damage]:
-    others = []
+def _others(lines: list[str]) -> list[Note | Damage | Removal]:
+    others: list[Note | Damage | Removal] = []
     for line in lines:
         said = decode_line(line.encode("ascii"))
         if said is None or isinstance(said, Record):

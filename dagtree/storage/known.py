@@ -81,14 +81,20 @@ class Known:
     def records(self) -> Mapping[str, Record]:
         return MappingProxyType(self._opened().records)
 
+    def evicted(self) -> Set[str]:
+        return self._opened().evicted.keys()
+
     def problems(self) -> tuple[str, ...]:
         self._opened()
         return tuple(self._ledger.problems)
 
     def refresh(self) -> None:
         with self._lock:
+            removals = self._ledger.removals
             if self._ledger.refresh():
                 self.revision += 1
+            if self._ledger.removals != removals:
+                self._forget_places()
 
     def adopt(self, line: bytes) -> None:
         said = decode_line(line.rstrip(b"\n"))
@@ -160,6 +166,12 @@ class Known:
         if record is None or record.status != "done":
             raise NotComputedError(
                 f"{self.location} has no state of node {key}: it was not computed there, or failed",
+                key,
+            )
+        if key in self._ledger.index.evicted:
+            raise NotComputedError(
+                f"the state of node {key} in {self.location} was evicted: its record is kept and its bytes "
+                "are not; restore() of the node, or get() of its promise, computes it again",
                 key,
             )
         if key not in self._ledger.index.there:

@@ -11,8 +11,8 @@ from . import reading
 from .files import disk_errors, replace_file
 from .index import Index
 from .indexfile import INDEX_FILE, Chapter, read_index, summarize, write_index
-from .lines import decode_at
-from .notes import Damage, Note
+from .lines import Said, decode_at
+from .notes import Damage, Note, Removal
 from .record import Record
 
 __all__ = ["NO_NODE", "Ledger"]
@@ -32,6 +32,8 @@ class Ledger:
         self.index = Index()
         self.problems: dict[str, None] = {}
         self.is_open = False
+        self.removals = 0
+        """Grows when bytes turn out to have been given up."""
         self._directory = directory
         self._unnamed: list[str] = []
         self._consumed: dict[str, int] = {}
@@ -78,22 +80,33 @@ class Ledger:
             suspects: list[tuple[str, str, str]] = []
             for name in sorted(new):
                 self._read_lines(name, extents, suspects)
+            if any(not mark and self.index.is_lost(key) for key, _, mark in suspects):
+                self._catch_up(names, extents)
             for key, problem, mark in suspects:
                 if mark and not self.index.is_named(mark):
                     self._unnamed.append(mark)
                     self.report(problem)
-                elif not mark and key not in self.index.there:  # else it was written again since
+                elif not mark and self.index.is_lost(key):  # else it was written again, or given up, since
                     self.report(problem)
         self.is_open = True
         self._chapters = {}
         return bool(new)
 
-    def take(self, said: Record | Note | Damage) -> None:
+    def _catch_up(self, names: dict[str, int], extents: reading.Extents) -> None:
+        """Reads what was written while we looked: who frees space says so before the bytes are gone."""
+        now = reading.list_files(self._directory / "records", ".jsonl")
+        for name in sorted(name for name, size in now.items() if size > names.get(name, 0)):
+            self._read_lines(name, extents, [])
+
+    def take(self, said: Said) -> None:
         """Takes in what this process has written, or was told."""
         if isinstance(said, Record):
             self.index.add(said)
         elif isinstance(said, Note):
             self.index.note(said)
+        elif isinstance(said, Removal):
+            self.index.remove(said)
+            self.removals += 1
         else:
             self.index.damage(said)
 
@@ -119,12 +132,13 @@ class Ledger:
         view, begin, number = memoryview(content), 0, 0
         chapter = self._chapters.get(name) if not start else None
         if chapter is not None and (told := chapter.tell(content)) is not None:
-            records, others = told
+            records, doubtful, others = told
             if hold(chapter.needs):
                 self.index.extend(records)
             else:
-                for record in records:
-                    self._hear(record, extents, suspects)
+                doubtful += records
+            for record in doubtful:
+                self._hear(record, extents, suspects)
             for said in others:
                 self._hear(said, extents, suspects)
             begin = start = chapter.size_bytes
@@ -147,9 +161,7 @@ class Ledger:
                 suspects.append((key, problem, mark))
         self._consumed[name] = self._consumed.get(name, 0) + begin
 
-    def _hear(
-        self, said: Record | Note | Damage, extents: reading.Extents, suspects: list[tuple[str, str, str]]
-    ) -> None:
+    def _hear(self, said: Said, extents: reading.Extents, suspects: list[tuple[str, str, str]]) -> None:
         """Takes in what isn't the record of a node that is there."""
         if isinstance(said, Record):
             lacks = extents.lacks(said.needs)
@@ -162,15 +174,17 @@ class Ledger:
             if isinstance(said, Damage) and said.key != NO_NODE:
                 suspects.append((said.key, f"node {said.key} was found damaged: {said.reason}", ""))
 
-    def write_index(self) -> None:
-        """Writes the file that makes the next opening fast, when that is worth it."""
+    def write_index(self, anew: bool = False) -> None:
+        """Writes the file that makes the next opening fast, when that is worth it; with ``anew`` also when
+        little was written since, for what there is points to other places now."""
         read, indexed = sum(self._consumed.values()), sum(self._indexed.values())
-        if read - indexed < max(_WORTH_INDEXING, indexed // 4):
+        if read < _WORTH_INDEXING or (not anew and read - indexed < max(_WORTH_INDEXING, indexed // 4)):
             return
         known = {record.check: record for record in self.index.written()}
         chapters = []
         for name in self._consumed:
-            chapter = summarize(name, reading.read_from(self._directory / "records" / name, 0), known)
+            content = reading.read_from(self._directory / "records" / name, 0)
+            chapter = summarize(name, content, known, self.index.is_usable)
             if chapter is not None:
                 chapters.append(chapter)
         replace_file(self._directory / INDEX_FILE, [write_index(chapters)])

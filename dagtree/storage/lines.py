@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, TypeGuard, cast
+from typing import Any, TypeAlias, TypeGuard, cast
 
-from .notes import HEX, Damage, Note, is_number, is_sealed, is_texts
+from .notes import HEX, REMOVALS, Damage, Note, Removal, is_number, is_sealed, is_texts
 from .record import KINDS, MORE, STATUSES, Record
 
-__all__ = ["decode_at", "decode_line"]
+__all__ = ["Said", "decode_at", "decode_line"]
+
+Said: TypeAlias = Record | Note | Damage | Removal
 
 # A record's line with no escapes in its head, as nearly all are. Who makes a path of a key looks at it again.
 _PLAIN = re.compile(
@@ -19,12 +21,12 @@ _PLAIN = re.compile(
 )
 
 
-def decode_line(line: bytes) -> Record | Note | Damage | None:
+def decode_line(line: bytes) -> Said | None:
     """What a line (without its newline) says; None when it is damaged or says nothing that dagtree writes."""
     return decode_at(line, memoryview(line), 0, len(line))
 
 
-def decode_at(content: bytes, view: memoryview, start: int, end: int) -> Record | Note | Damage | None:
+def decode_at(content: bytes, view: memoryview, start: int, end: int) -> Said | None:
     """What the line says that lies there in a file's ``content``, of which it isn't copied."""
     if not is_sealed(content, view, start, end):
         return None
@@ -73,7 +75,7 @@ def _texts(texts: str) -> tuple[str, ...]:
     return tuple(json.loads(f"[{texts}]"))
 
 
-def _decode_any(line: bytes) -> Record | Note | Damage | None:
+def _decode_any(line: bytes) -> Said | None:
     try:
         content = json.loads(line)
     except (ValueError, RecursionError):
@@ -93,6 +95,10 @@ def _decode_any(line: bytes) -> Record | Note | Damage | None:
         reason, lines = content.get("reason"), cast(Any, content.get("lines"))
         if isinstance(reason, str) and is_texts(lines):
             return Damage(key, reason, tuple(lines))
+    elif kind in REMOVALS:
+        lines, state = cast(Any, content.get("lines")), content.get("state", "")
+        if isinstance(state, str) and is_texts(lines):
+            return Removal(key, kind, tuple(lines), state)
     elif kind in KINDS:
         return _record_of(content, line)
     return None

@@ -11,17 +11,18 @@ import json
 import os
 import stat
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import DamagedError, NotComputedError, StorageError
-from . import reading, writing
+from . import reading, sameness, writing
 from .files import disk_errors, replace_file
+from .index import Index
 from .known import FORMAT, FORMAT_FILE, STORES, Known, check_format, name_of_file, name_of_once, reopen
 from .ledger import Ledger
 from .mapping import Check, Checked
-from .notes import HEX, Damage, Note
+from .notes import HEX, Damage, Note, Removal
 from .payload import Payload
 from .record import Record
 from .sharing import Places
@@ -82,7 +83,10 @@ class LocalStore(Known):
                     self._learn_places(record)
                 table = writer.write_payload(record.key, payload, flush, self._recorded, self._places)
                 self._places.learn(table, is_ours=True)
-                record = record.with_payload(table, payload.size_bytes)
+                differs: list[str] = []
+                if record.key in self._ledger.index.evicted:
+                    differs = sameness.differences(self._ledger.index, record.key, table, payload.skeleton)
+                record = record.with_payload(table, payload.size_bytes, differs)
             self._append(writer, record.encode())
             if flush:
                 writer.flush_records()
@@ -165,6 +169,46 @@ class LocalStore(Known):
                     )
                 self._writer = writing.Writer(self._directory)
             return self._writer
+
+    # For those who free space and are alone in the directory
+
+    def index(self) -> Index:
+        """What the lines say; who holds it changes nothing of it."""
+        return self._opened()
+
+    def writer(self) -> writing.Writer:
+        """This process's files here."""
+        return self._writer_here()
+
+    def part_from_files(self) -> None:
+        """Nothing of this process writes on to the files that it wrote so far: the next write makes new."""
+        for store in list(STORES):
+            if isinstance(store, LocalStore) and store.location == self.location:
+                store.close()
+
+    def append(self, said: Iterable[Record | Removal]) -> None:
+        """Writes lines and flushes them before they count."""
+        said = list(said)
+        if not said:
+            return
+        writer = self._writer_here()
+        for one in said:
+            self._append(writer, one.encode())
+        writer.flush_records()
+        with self._lock:
+            for one in said:
+                self._ledger.take(one)
+            self.revision += 1
+
+    def forget_places(self) -> None:
+        """What any store of this process has learned of where bytes lie holds no more."""
+        for store in list(STORES):
+            if store.location == self.location:
+                store._forget_places()
+        self.revision += 1
+        if not self.read_only:
+            with self._lock, contextlib.suppress(OSError):  # it only saves time
+                self._ledger.write_index(anew=True)
 
     # Reading
 

@@ -1,18 +1,21 @@
-"""What is written about a node besides its record: notes, and that it was found damaged."""
+"""What is written about a node besides its record: notes, that it was found damaged, that it was removed."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, Literal, NamedTuple, TypeGuard
 
 from xxhash import xxh3_64_hexdigest
 
 __all__ = [
     "HEX",
+    "REMOVALS",
     "Damage",
     "Note",
+    "Removal",
+    "Removed",
     "check_at",
     "encode_json",
     "is_number",
@@ -25,6 +28,8 @@ __all__ = [
 
 _CHECKED_FROM = 27  # the length of {"check":"0123456789abcdef"
 HEX = re.compile(r"[0-9a-f]{32}\Z")
+Removed = Literal["evicted", "dropped", "moved"]
+REMOVALS: tuple[Removed, ...] = ("evicted", "dropped", "moved")
 quoted = json.encoder.encode_basestring_ascii
 
 
@@ -67,6 +72,11 @@ class Note(NamedTuple):
     defined: float
     at: float
 
+    @property
+    def check(self) -> str:
+        """What tells its line from every other."""
+        return check_at(self.encode(), 0).decode()
+
     def encode(self) -> bytes:
         content: dict[str, Any] = {"at": self.at}
         if self.tags:
@@ -91,6 +101,27 @@ class Damage(NamedTuple):
     def encode(self) -> bytes:
         content = {"reason": self.reason, "lines": list(self.lines)}
         return seal(f',"key":"{self.key}","kind":"damaged",{encode_json(content)[1:]}') + b"\n"
+
+
+class Removal(NamedTuple):
+    """The lines of a node (by their checks) whose bytes were given up on purpose.
+
+    "evicted": the bytes are gone, the record stays, and ``state`` is what `sameness.essence_of` says of them.
+    "dropped": the lines, those of notes too, are as if they had never been written. "moved": another line of
+    the node says where its bytes lie now. Naming lines, not times, needs no agreement between clocks: what is
+    written again is another line.
+    """
+
+    key: str
+    what: Removed
+    lines: tuple[str, ...]
+    state: str = ""
+
+    def encode(self) -> bytes:
+        content: dict[str, Any] = {"lines": list(self.lines)}
+        if self.state:
+            content["state"] = self.state
+        return seal(f',"key":"{self.key}","kind":"{self.what}",{encode_json(content)[1:]}') + b"\n"
 
 
 def merge_results(older: Any, newer: Any) -> dict[str, Any]:

@@ -135,8 +135,10 @@ class Record:
 
     @property
     def check(self) -> str:
-        """What tells this record's line from every other, also of the same node."""
-        return check_at(self._sealed(), 0).decode()
+        """What tells this record's line from every other, also of its node. Of a record with
+        notes, of the line that it was read from."""
+        held = self._held
+        return check_at(held, self._start).decode() if held else check_at(self._sealed(), 0).decode()
 
     @property
     def more(self) -> dict[str, Any]:
@@ -148,9 +150,15 @@ class Record:
             self._more = more
         return self._more
 
-    def with_payload(self, payload: dict[str, Any] | None, size_bytes: int) -> Record:
-        """The same facts, and where the node's bytes lie."""
-        return self._changed({**self.more, "payload": payload, "bytes": size_bytes}, self.tags)
+    def with_payload(
+        self, payload: dict[str, Any] | None, size_bytes: int, differs: Iterable[str] = ()
+    ) -> Record:
+        """The same facts, and where the node's bytes lie; ``differs`` names what of them isn't what it was
+        when the node was computed before."""
+        more = {**self.more, "payload": payload, "bytes": size_bytes}
+        if differs:
+            more["differs"] = list(differs)
+        return self._changed(more, self.tags)
 
     def noted(self, notes: Iterable[Note]) -> Record:
         """The same facts and what was noted later: tags are added, newer results of a function win."""

@@ -74,7 +74,7 @@ class RemoteLedger(Ledger):
         for said in self._waiting():
             self.take(said)
 
-    def write_index(self) -> None:
+    def write_index(self, anew: bool = False) -> None:
         names = self._sizes()
         apart = [name for name, size in names.items() if self._together.get(name) != size]
         if len(apart) < max(_MANY, len(self._together) // 4):

@@ -41,6 +41,12 @@ class Store(Protocol):
         bytes are damaged or missing (these are not among `keys`). A live view."""
         ...
 
+    def evicted(self) -> Set[str]:
+        """The nodes whose bytes were given up on purpose and whose records stay; none of them is in `keys`.
+        One that is written again is evicted no more, and its record names in ``more["differs"]`` what isn't
+        what it was. A live view."""
+        ...
+
     def problems(self) -> tuple[str, ...]:
         """What was found damaged or missing, in words that name file and (where readable) node; each once."""
         ...

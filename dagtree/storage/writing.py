@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from ..identity.key import digest
 from .buffer import Buffer
@@ -28,6 +28,18 @@ __all__ = ["SMALL_BYTES", "PayloadWriter", "Writer"]
 
 SMALL_BYTES = 64 * 1024
 """Smaller buffers share a file with those of other nodes: making a file costs more than appending to one."""
+
+
+class Part(Protocol):
+    """Some bytes of a file."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def size_bytes(self) -> int: ...
+
+
+P = TypeVar("P", bound=Part)
 
 
 class PayloadWriter:
@@ -153,8 +165,17 @@ class Writer(PayloadWriter):
         return path
 
     def is_there(self) -> bool:
-        """Whether the experiment is; who removed just its pack finds damage named when it is read."""
-        return self._records.is_there()
+        """Whether the experiment is, and what was written: what is appended to a removed file is lost."""
+        return self._records.is_there() and (self._pack is None or self._pack.is_there())
+
+    def append_parts(self, parts: Iterable[P], content: memoryview) -> dict[P, tuple[str, int]]:
+        """Appends parts of ``content`` to the pack and flushes it; the file and offset of each now."""
+        pack, lies = self._pack or self._open_pack(), {}
+        for part in parts:
+            with content[part.offset : part.offset + part.size_bytes] as chunk:
+                lies[part] = self._pack_name, pack.append(chunk)
+        self._flush(pack)
+        return lies
 
     def append_line(self, line: bytes) -> int:
         return self._records.append(line)
