@@ -182,6 +182,19 @@ class StoreContract:
         for each in (store, self.reopen(store)):
             assert each.read(record.key).load() == {"x": 3}
 
+    def test_an_evicted_nodes_record_can_be_kept_until_it_is_written_again(self) -> None:
+        store, record = self.make_store(), make_record()
+        store.write_evicted(record, "a" * 32)
+        for each in (store, self.reopen(store)):
+            assert (set(each.keys()), set(each.evicted())) == (set(), {record.key})
+            assert each.records()[record.key].more["properties"] == {"lr": 0.1}
+            assert each.state_of_evicted(record.key) == "a" * 32
+            assert each.problems() == ()
+            assert raises(NotComputedError, lambda each=each: each.read(record.key))
+        store.write(make_record(ended=record.ended + 1), Payload.dump({"x": 3}))
+        for each in (store, self.reopen(store)):
+            assert (set(each.keys()), set(each.evicted())) == ({record.key}, set())
+
     def test_bytes_kept_once_are_read_back(self) -> None:
         store = self.make_store()
         assert store.read_once("sources", "a" * 32) is None

@@ -47,7 +47,7 @@ def copy_nodes(
     What is there already is not sent again: a copy that was interrupted goes on where it stopped. Each byte
     is compared with its digest when it is read, and only what no ancestor has there is written. Also sent are
     tags and results that were noted later, failures, logs and other files, and the code and environments that
-    records name. ``told`` hears of each node, and whether it was sent.
+    records name; of evicted nodes, their records. ``told`` hears of each node, and whether it was sent.
 
     Raises
     ------
@@ -118,12 +118,20 @@ class _Copy:
 
     def read(self, records: list[Record]) -> list[Payload | Exception | None]:
         """The bytes of those that are to be sent, what is wrong with them, or None."""
-        wanted = [record.key for record in records if record.status == "done" and not self._is_there(record)]
+        evicted = self.source.evicted()
+        wanted = [
+            record.key
+            for record in records
+            if record.status == "done" and record.key not in evicted and not self._is_there(record)
+        ]
         found = dict(zip(wanted, self.source.read_many(wanted), strict=True))
         return [found.get(record.key) for record in records]
 
     def _is_there(self, record: Record) -> bool:
+        """Whether nothing of the node is missing there."""
         there: Any = self.target.keys() if record.status == "done" else self.target.records()
+        if record.key in self.source.evicted():
+            return record.key in self.target.keys() | self.target.evicted()
         return record.key in there
 
     def send(self, record: Record, payload: Payload | Exception | None) -> bool | None:
@@ -139,6 +147,10 @@ class _Copy:
             return None
         self._send_beside(record)
         self._send_files(key, only_missing=False)
+        if key in self.source.evicted():
+            self.target.write_evicted(record.noted(()), self.source.state_of_evicted(key))
+            self._note(record)
+            return True
         written = self.target.write(record.noted(()), payload)
         self._note(record)
         self._count(written, is_ours=True)

@@ -21,8 +21,9 @@ from .files import disk_errors, replace_file
 from .index import Index
 from .known import FORMAT, FORMAT_FILE, STORES, Known, check_format, name_of_file, name_of_once, reopen
 from .ledger import Ledger
+from .lines import Said
 from .mapping import Check, Checked
-from .notes import HEX, Damage, Note, Removal
+from .notes import HEX, Removal
 from .payload import Payload
 from .record import Record
 from .sharing import Places
@@ -110,7 +111,7 @@ class LocalStore(Known):
     def writable(self) -> LocalStore:
         return LocalStore(self.location, check=self.check)
 
-    def _say(self, said: Note | Damage) -> None:
+    def _say(self, said: Said) -> None:
         self._append(self._writer_here(), said.encode())
         with self._lock:
             self._ledger.take(said)

@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DamagedError, NotComputedError, StorageError
+from . import sameness
 from .bucket import Bucket, url_errors
 from .buffer import Buffer
 from .fetching import fetch_payloads
 from .known import FORMAT, FORMAT_FILE, STORES, Known, check_format, name_of_file, name_of_once, reopen
+from .lines import Said
 from .mapping import Checked, Identity
 from .nearby import Nearby, nearby
-from .notes import HEX, Damage, Note
+from .notes import HEX, Damage
 from .outbox import Batch, Names, Sender
 from .payload import Payload
 from .record import Record
@@ -153,9 +155,12 @@ class RemoteStore(Known):
         def join(batch: Batch) -> tuple[bytes, Record]:
             nonlocal made
             batch.place(table, bytes(sender.small.content))
-            made = record.with_payload(table, payload.size_bytes)
+            made = record.with_payload(table, payload.size_bytes, differs)
             return made.encode(), made
 
+        differs: list[str] = []
+        if record.key in self._ledger.index.evicted:
+            differs = sameness.differences(self._ledger.index, record.key, table, payload.skeleton)
         self._post_later(join, is_urgent=_seconds(record) > HOLD_S)
         self._places.learn(table, is_ours=True)
         return made
@@ -170,12 +175,12 @@ class RemoteStore(Known):
     def writable(self) -> RemoteStore:
         return RemoteStore(self._bucket.url)
 
-    def _say(self, said: Note | Damage) -> None:
+    def _say(self, said: Said) -> None:
         self._prepare()
         # That something is damaged must be seen by those who compute it again.
         self._post(said.encode(), said, is_urgent=isinstance(said, Damage))
 
-    def _post(self, line: bytes, said: Record | Note | Damage, is_urgent: bool = False) -> None:
+    def _post(self, line: bytes, said: Said, is_urgent: bool = False) -> None:
         self._post_later(lambda batch: (line, said), is_urgent)
 
     def _post_later(self, join: Any, is_urgent: bool) -> None:
@@ -231,7 +236,7 @@ class RemoteStore(Known):
                         self._batches.pop(0)
                     self._held = {said.key for batch in self._batches for said in batch.said}
 
-    def _said_and_waiting(self) -> Iterator[Record | Note | Damage]:
+    def _said_and_waiting(self) -> Iterator[Said]:
         return iter([said for batch in self._batches for said in batch.said] if self._holders else [])
 
     def _prepare(self) -> None:

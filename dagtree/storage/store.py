@@ -138,6 +138,15 @@ class Store(Protocol):
         """As `read`, of the bytes where they are kept, and of no copy that is nearer."""
         ...
 
+    def write_evicted(self, record: Record, state: str) -> None:
+        """Keeps the record of a node that was evicted in another store, where `state_of_evicted` gave the
+        ``state``: it is among `evicted` here, too."""
+        ...
+
+    def state_of_evicted(self, key: str) -> str:
+        """What is known of an evicted node's state besides its record; empty when nothing is."""
+        ...
+
     def write_once(self, folder: Folder, name: str, content: bytes) -> None:
         """Keeps content under a name that stands for it; does nothing when the name is there already."""
         ...
