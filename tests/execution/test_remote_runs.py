@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -260,6 +261,65 @@ def test_a_long_run_of_cheap_nodes_shows_how_far_it_is(
     with caplog.at_level(logging.INFO):
         exp.run(progress=False)
     assert told[-1] > 10
+
+
+SCRIPT = """
+import logging, sys, time
+import dagtree as dg
+from study import Add, Number
+
+class Nap(dg.Recipe):
+    number: int
+    pause_s: float
+
+    def run(self, state):
+        time.sleep(self.pause_s)
+        state.value = self.number
+        return state
+
+logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.INFO)
+logging.getLogger("dagtree").setLevel(logging.INFO)
+exp = dg.Experiment(sys.argv[1], Number)
+root = exp.spawn_new_tree(start=1)
+for number in range(int(sys.argv[2])):
+    Add(1)(Nap(number=number, pause_s=float(sys.argv[3]))(root))
+exp.run(progress=False)
+print("the end", flush=True)
+"""
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    paths = os.pathsep.join([str(Path(__file__).parents[1]), str(Path(__file__).parents[2])])
+    return subprocess.Popen(
+        [sys.executable, "-u", "-c", SCRIPT, *arguments],
+        stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": paths},
+    )  # fmt: skip
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL here")
+def test_a_run_that_is_killed_loses_nothing_that_it_called_done(on_s3: str) -> None:
+    with start(on_s3, "1000", "0.01") as process:
+        assert process.stdout is not None
+        done = 0
+        while done < 20:
+            done += " done in " in process.stdout.readline()
+        process.send_signal(signal.SIGKILL)
+        done += process.stdout.read().count(" done in ")
+    exp = dg.Experiment(on_s3, Number)
+    assert len(exp._store.keys()) >= done
+    assert exp.verify() == ()
+
+
+def test_several_processes_may_run_one_tree_in_one_bucket(on_s3: str) -> None:
+    processes = [start(on_s3, "15", "0.001") for _ in range(3)]
+    for process in processes:
+        said, _ = process.communicate()
+        assert said.endswith("the end\n")
+        assert process.returncode == 0
+    exp = dg.Experiment(on_s3, Number)
+    assert len(exp._store.keys()) == 31
+    assert exp.verify() == ()
+    assert exp._store.problems() == ()
 
 
 def test_threads_of_two_experiments_write_to_one_place(url: str) -> None:

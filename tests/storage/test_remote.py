@@ -247,6 +247,39 @@ def test_nodes_are_whole_after_a_kill_at_any_instant(on_s3: str) -> None:
             np.testing.assert_array_equal(content.get("large", content["x"]), content["x"])
 
 
+@pytest.mark.parametrize("kind", ["memory", "s3"])
+def test_what_is_large_is_sent_in_parts(kind: str, s3: str, url: str, on_s3: str) -> None:
+    place = on_s3 if kind == "s3" else url
+    content = {"large": np.arange(5_000_000.0), "small": np.arange(9_000.0)}  # 40 MB
+    RemoteStore(place).write(make_record(), Payload.dump(content))
+    store = RemoteStore(place)
+    np.testing.assert_equal(store.inspect(make_record().key).load(), content)
+
+
+def test_parts_of_an_object_that_was_not_ended_are_thrown_away(
+    on_s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import s3fs
+
+    store, real = RemoteStore(on_s3), s3fs.core.S3File.write
+    calls = itertools.count()
+
+    def write(file: Any, content: Any) -> Any:
+        if next(calls) == 2:
+            raise ConnectionResetError("the line is dead")
+        return real(file, content)
+
+    monkeypatch.setattr(s3fs.core.S3File, "write", write)
+    with pytest.raises(StorageError, match="no connection"):
+        store.write(make_record(), Payload.dump({"large": np.arange(5_000_000.0)}))
+    monkeypatch.setattr(s3fs.core.S3File, "write", real)
+    assert store._bucket.sizes("tensors") == {}
+    assert set(RemoteStore(on_s3).keys()) == set()
+    files = s3fs.S3FileSystem(skip_instance_cache=True)
+    uploads = files.call_s3("list_multipart_uploads", Bucket="tests")
+    assert not uploads.get("Uploads")
+
+
 # Few requests
 
 
