@@ -190,11 +190,16 @@ class Bucket:
         fs = self._connect()
         with url_errors("read", self.url, name):
             try:
-                content: bytes = fs.cat_file(f"{self._root}/{name}")
+                # From 0 on: without a start, the size would be asked for first.
+                content: bytes = fs.cat_file(f"{self._root}/{name}", start=0)
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
                 if _has_no_bucket(error):
                     raise
                 return None
+            except Exception as error:
+                if not _is_past_end(error):
+                    raise
+                return b""
         return content
 
     def read_ranges(self, ranges: Sequence[tuple[str, int, int]]) -> Iterator[bytes | None]:

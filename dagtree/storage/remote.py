@@ -57,6 +57,8 @@ class RemoteStore(Known):
     _ledger: RemoteLedger
     _sending: threading.Lock
     _held: set[str]
+    was_there: bool
+    """Whether an experiment was kept there before."""
 
     def __init__(self, url: str, read_only: bool = False) -> None:
         self._bucket = Bucket(url)
@@ -69,17 +71,13 @@ class RemoteStore(Known):
         self._places = _TrustedPlaces()
         self._kept: set[str] = set()
         content = self._bucket.read(FORMAT_FILE)
+        self.was_there = content is not None
         self._has_format = content is not None and check_format(content, self.location)
         if content is not None and not self._has_format:
             self._ledger.report(
                 f"{self.location}/{FORMAT_FILE} is damaged; taking the experiment to be of format {FORMAT}"
             )
         STORES.add(self)
-
-    @staticmethod
-    def is_experiment(url: str) -> bool:
-        """Whether an experiment was ever kept there. StorageError when nobody can tell."""
-        return Bucket(url).read(FORMAT_FILE) is not None
 
     def holds(self, key: str) -> bool:
         return key in self._held

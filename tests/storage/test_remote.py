@@ -499,6 +499,11 @@ def test_hostile_records_lead_nowhere(url: str) -> None:
             store.read(record.key)
 
 
+def test_an_empty_object_is_read_as_empty(on_s3: str) -> None:
+    RemoteStore(on_s3).write_file("a" * 32, "log.txt", b"")
+    assert RemoteStore(on_s3).read_file("a" * 32, "log.txt") == b""
+
+
 # One layout
 
 
