@@ -31,7 +31,7 @@ analysis:   order text facts recorded select html loader nodeset measure picture
             outline svg draw graph
 """
 ROOMS = {room: files.split() for room, files in re.findall(r"(\w+):([\w\s]+?)(?=\w+:|$)", LAYOUT)}
-FOR_ALL = {"errors", "deprecation", "version"}  # import nothing of the house
+FOR_ALL = {"errors", "deprecation", "garbage", "version"}  # import nothing of the house
 FACES = {
     "experiment",
     "fakes",

@@ -280,6 +280,9 @@ class _Work:
         }
         if threads is not None:
             facts["torch_threads"] = threads
+        cls = step.context.state_class if step.recipe is None else step.context.recipes[step.recipe]
+        if cls._fields.ignored:
+            facts["ignored"] = sorted(cls._fields.ignored)
         if self.history:
             facts["history"] = list(self.history)
         return facts

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from xxhash import xxh3_64_hexdigest
 
+from ..garbage import uncollected
 from . import reading
 from .files import disk_errors, replace_file
 from .index import Index
@@ -52,7 +53,7 @@ class Ledger:
         """What a file of records holds from there on."""
         path = self._directory / "records" / name
         with disk_errors("read the records", path):
-            return reading.read_from(path, start)
+            return reading.read_large(path, start)
 
     def _where(self, name: str) -> str:
         """A file of records as a reader would find it."""
@@ -66,6 +67,10 @@ class Ledger:
 
     def refresh(self) -> bool:
         """Reads what was written since; whether anything was."""
+        with uncollected():
+            return self._refresh()
+
+    def _refresh(self) -> bool:
         names, sizes = self._sizes(), self._consumed
         if any(names.get(name, -1) < end for name, end in sizes.items()):
             self._forget()  # files that were read are gone or shorter: what they said no longer holds
@@ -183,7 +188,7 @@ class Ledger:
         known = {record.check: record for record in self.index.written()}
         chapters = []
         for name in self._consumed:
-            content = reading.read_from(self._directory / "records" / name, 0)
+            content = reading.read_large(self._directory / "records" / name, 0)
             chapter = summarize(name, content, known, self.index.is_usable)
             if chapter is not None:
                 chapters.append(chapter)

@@ -59,12 +59,20 @@ class Checked:
 
     def __init__(self) -> None:
         self._known: set[tuple[Identity, int, str]] = set()
+        self._seen: set[tuple[int, int, int, str]] = set()
 
     def knows(self, file: Identity, offset: int, digest: str) -> bool:
         return (file, offset, digest) in self._known
 
+    def saw(self, file: Identity, offset: int, digest: str) -> bool:
+        """Whether they were compared at some time, whatever became of the file since."""
+        return (file.device, file.inode, offset, digest) in self._seen
+
     def add(self, file: Identity, offset: int, digest: str) -> None:
         """Remembers it, unless the file is so new that another change would leave its times as they are."""
+        if len(self._seen) >= _MOST_CHECKED:
+            self._seen.clear()
+        self._seen.add((file.device, file.inode, offset, digest))
         if time.time_ns() - max(file.mtime_ns, file.changed_ns) < _FRESH_NS:
             return
         if len(self._known) >= _MOST_CHECKED:

@@ -23,6 +23,7 @@ from .scripts import PYTHON, class_code, copy_of, is_of_script
 __all__ = ["CODE_MARK", "take_apart"]
 
 CODE_MARK = b"code for "
+_PARAMETRIZE = "torch.nn.utils.parametrize"
 
 _TORCH_DTYPES = {
     "float64": "F64",
@@ -100,6 +101,10 @@ class _Taking:
         self.numpy: Any = sys.modules.get("numpy")
         if not hasattr(self.torch, "UntypedStorage"):
             self.torch = None
+        else:
+            self._plain_dtypes = frozenset(
+                found for name in _TORCH_DTYPES if (found := getattr(self.torch, name, None)) is not None
+            )
         if not hasattr(self.numpy, "ndarray"):
             self.numpy = None
         for attribute, value in content.items():
@@ -200,6 +205,15 @@ class _Taking:
         if storage is None:
             return NotImplemented
         self._see(tensor, storage)
+        if type(tensor) is self.torch.Tensor and self._is_plain(tensor):
+            return rebuild.tensor, (
+                self._stored_once(storage),
+                tensor.dtype,
+                tensor.storage_offset(),
+                tuple(tensor.shape),
+                tensor.stride(),
+                tensor.requires_grad,
+            )
         if type(tensor) is not self.torch.Tensor or str(tensor.dtype) in _TYPED:
             return NotImplemented
         rebuilt, arguments, *rest = tensor.__reduce_ex__(5)
@@ -208,6 +222,15 @@ class _Taking:
             typed = self.torch.TypedStorage(wrap_storage=arguments[0], dtype=self.torch.uint8, _internal=True)
             arguments = (typed, *arguments[1:])
         return (rebuilt, arguments, *rest)
+
+    def _is_plain(self, tensor: Any) -> bool:
+        """Whether nothing but its storage, shape and type makes the tensor."""
+        return (
+            tensor.dtype in self._plain_dtypes
+            and tensor.layout is self.torch.strided
+            and tensor.device.type in ("cpu", "cuda")
+            and not (tensor._backward_hooks or tensor.is_conj() or tensor.is_neg() or tensor.__dict__)
+        )
 
     def reduce_typed_storage(self, typed: Any) -> tuple[Any, ...]:
         return rebuild.typed_storage, (self._stored_once(typed._untyped_storage), typed.dtype)
@@ -234,6 +257,12 @@ class _Taking:
         name = self._new_name(self._names.get(storage._cdata))
         buffer = Buffer(name, dtype, shape, size_bytes, device, "torch", storage)
         return rebuild.storage, (self.place(buffer), device)
+
+    def reduce_parametrized(self, module: Any) -> tuple[Any, ...]:
+        """A module whose class torch made for its parametrizations, which torch itself refuses to pickle."""
+        original: Any = type(module).__bases__[0]
+        names = tuple(module.parametrizations)
+        return rebuild.parametrized, (original, names), original.__getstate__(module)
 
     def reduce_array(self, array: Any) -> Any:
         """An array that holds no objects, over a buffer; other arrays as numpy pickles them."""
@@ -290,6 +319,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not
             code = class_code(value)
             if code:
                 return rebuild.script_class, (value.__qualname__, code, copy_of(value, code))
+        if kind.__module__ == _PARAMETRIZE and kind.__name__.startswith("Parametrized"):
+            return self._taking.reduce_parametrized(value)
         if kind is _StoredOnce:
             return self._taking.reduce_stored(value)
         if kind is self._array:

@@ -16,7 +16,18 @@ if TYPE_CHECKING:
     import numpy
     import torch
 
-__all__ = ["Lent", "array", "flatten", "same", "script_class", "storage", "typed_storage", "view"]
+__all__ = [
+    "Lent",
+    "array",
+    "flatten",
+    "parametrized",
+    "same",
+    "script_class",
+    "storage",
+    "tensor",
+    "typed_storage",
+    "view",
+]
 
 
 class Lent:
@@ -65,12 +76,42 @@ def storage(lent: Lent, device: str) -> torch.UntypedStorage:
     return rebuilt
 
 
+def tensor(
+    storage: torch.UntypedStorage,
+    dtype: torch.dtype,
+    offset: int,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...],
+    requires_grad: bool,
+) -> torch.Tensor:
+    """A plain tensor over a storage; torch's own way makes and unmakes a typed storage for each."""
+    import torch
+
+    rebuilt = torch.empty(0, dtype=dtype, device=storage.device)
+    rebuilt.set_(storage, offset, shape, strides)
+    if requires_grad:
+        rebuilt.requires_grad_()
+    return rebuilt
+
+
 def typed_storage(untyped: torch.UntypedStorage, dtype: torch.dtype) -> torch.TypedStorage:
     import torch
 
     make: Any = torch.TypedStorage
     typed: torch.TypedStorage = make(wrap_storage=untyped, dtype=dtype, _internal=True)
     return typed
+
+
+def parametrized(cls: type[torch.nn.Module], names: tuple[str, ...]) -> Any:
+    """A module of a class that torch makes for the parametrizations of these tensors; its state follows."""
+    from torch.nn.utils import parametrize
+
+    make: Any = parametrize
+    module = cls.__new__(cls)
+    make._inject_new_class(module)  # what `register_parametrization` does before it has a state to change
+    for name in names:
+        make._inject_property(module, name)
+    return module
 
 
 def array(lent: Lent, dtype: numpy.dtype[Any], shape: tuple[int, ...], order: str, writable: bool) -> Any:

@@ -63,6 +63,11 @@ class Places:
                 self._learned[key] = check
             waiting.extend(record.parents)
 
+    def learn_ours(self, record: Record) -> None:
+        """Learn from a record that this process has just written."""
+        self.learn(record.more.get("payload"), is_ours=True)
+        self._learned[record.key] = record.check
+
     def learn(self, table: Any, is_ours: bool = False) -> None:
         """Learn from what a record says of its payload; from one that says nothing sensible, nothing."""
         try:
@@ -113,7 +118,7 @@ class Places:
         identity, size_bytes = files[place.file], buffer.size_bytes
         if identity is None or place.offset + size_bytes > identity.size_bytes:
             return False
-        if (digest, place) in self._trusted or self._checked.knows(identity, place.offset, digest):
+        if (digest, place) in self._trusted or self._checked.saw(identity, place.offset, digest):
             return True
         try:
             with open_regular(Path(path)) as file:

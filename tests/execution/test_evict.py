@@ -316,7 +316,7 @@ def test_time_decides_which_node_goes(tmp_path: Path) -> None:
     records = dict(store.records())
     for key, seconds in zip(keys, (0.1, 9.0, 1.0, 5.0, 0.2), strict=True):
         records[key].more["seconds"] = seconds
-        records[key]._held = b""  # so that what this test says isn't forgotten
+        records[key]._is_noted = True  # so that what this test says isn't forgotten
     order = [choose(records, Uses(store), wanted, set())[0] for wanted in (1, 100_500, 10**9)]
     assert order == [[keys[4]], [keys[4], keys[2]], [keys[4], keys[2], keys[1], keys[3]]]
     assert choose(records, Uses(store), 10**9, {keys[2]})[0] == [keys[4], keys[1], keys[3]]

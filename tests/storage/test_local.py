@@ -8,7 +8,6 @@ import pickle
 import shutil
 import signal
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -567,22 +566,6 @@ def test_permission_denied_names_node_and_path(tmp_path: Path, monkeypatch: pyte
         store.write(make_record(), SMALL)
     assert make_record().key in str(caught.value)
     assert caught.value.errno == 13
-
-
-def test_opening_ten_thousand_records_is_fast(tmp_path: Path) -> None:
-    """A tenth of a second on a machine that does other things too; benchmarks/ measures it well."""
-    (tmp_path / "records").mkdir()
-    (tmp_path / "packs").mkdir()
-    (tmp_path / "packs" / "a.pack").write_bytes(b"x" * 100)
-    table = {"files": ["packs/a.pack"], "skeleton": [0, 0, 100, "0" * 32], "buffers": []}
-    lines = [make_record(number, more={"payload": table}).encode() for number in range(10_000)]
-    (tmp_path / "records" / "a.jsonl").write_bytes(b"".join(lines))
-    best = 10.0
-    for _ in range(3):
-        started = time.perf_counter()
-        assert len(LocalStore(tmp_path).keys()) == 10_000
-        best = min(best, time.perf_counter() - started)
-    assert best < 0.2
 
 
 def test_decoding_a_record_of_another_store_is_possible_without_it(tmp_path: Path) -> None:
