@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from ..identity.key import digest
 from .payload import Payload
 from .record import Record
+from .sizes import size_text
 from .store import Folder, Store
 
 __all__ = ["Copied", "copy_nodes", "with_ancestors"]
@@ -31,7 +32,7 @@ class Copied(NamedTuple):
 
     def __str__(self) -> str:
         nodes = "1 node" if self.sent == 1 else f"{self.sent:,} nodes"
-        text = f"sent {nodes} ({_bytes(self.size_bytes)}) to {self.place} in {self.seconds:.1f} s"
+        text = f"sent {nodes} ({size_text(self.size_bytes)}) to {self.place} in {self.seconds:.1f} s"
         if self.there:
             text += f"; {self.there:,} {'was' if self.there == 1 else 'were'} there already"
         if self.problems:
@@ -207,11 +208,3 @@ class _Copy:
             if place not in self._places:
                 self._places.add(place)
                 self.size_bytes += size_bytes if is_ours else 0
-
-
-def _bytes(size_bytes: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if size_bytes < 1000:
-            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
-        size_bytes /= 1000
-    return f"{size_bytes:.1f} TB"

@@ -13,15 +13,16 @@ import sys
 import threading
 from pathlib import Path
 
+from ..errors import StorageError
 from .files import Bytes, replace_file
 from .notes import HEX
+from .sizes import parse_size
 
 __all__ = ["Nearby", "nearby"]
 
 DEFAULT_BYTES = 20 * 10**9
 _MADE_ROOM = 0.9  # of the bound is left when the oldest were removed
 _LOOK_AFTER = 0.05  # of the bound was added since it was last measured
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 class Nearby:
@@ -104,7 +105,8 @@ _known: dict[tuple[str, int], Nearby] = {}
 
 def nearby() -> Nearby | None:
     """This process's copies: in ``$DAGTREE_CACHE``, else where the platform keeps such; at most
-    ``$DAGTREE_CACHE_SIZE`` (``20 GB`` when not set). None when either says ``0`` or ``off``.
+    ``$DAGTREE_CACHE_SIZE`` (``20 GB`` when not set). None when either says ``0`` or ``off``. StorageError for
+    a size that is none.
     """
     said = os.environ.get("DAGTREE_CACHE", "")
     bound_bytes = _size(os.environ.get("DAGTREE_CACHE_SIZE", ""))
@@ -127,13 +129,11 @@ def _platform_directory() -> Path:
 
 
 def _size(text: str) -> int:
-    """``20 GB`` → 20·10⁹; the default for nothing, or for what is no size."""
-    words = text.strip().upper()
-    if words == "OFF":
-        return 0
-    number = words.rstrip("BKMGT ")
-    unit = words[len(number) :].strip()
-    try:
-        return int(float(number) * _UNITS[unit]) if words else DEFAULT_BYTES
-    except (ValueError, KeyError, OverflowError):
+    if not text.strip():
         return DEFAULT_BYTES
+    if text.strip().lower() == "off":
+        return 0
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise StorageError(f"DAGTREE_CACHE_SIZE: {error}; or off") from None

@@ -395,7 +395,7 @@ def test_where_copies_go_and_how_much_of_them_can_be_said(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("DAGTREE_CACHE", str(tmp_path))
-    for said, bound in (("1.5 GB", 1_500_000_000), ("2000", 2000), ("no size", 20 * 10**9), ("", 20 * 10**9)):
+    for said, bound in (("1.5 GB", 1_500_000_000), ("2000", 2000), ("", 20 * 10**9)):
         monkeypatch.setenv("DAGTREE_CACHE_SIZE", said)
         found = nearby()
         assert found is not None
@@ -404,6 +404,9 @@ def test_where_copies_go_and_how_much_of_them_can_be_said(
         monkeypatch.setenv(name, said)
         assert nearby() is None
     monkeypatch.delenv("DAGTREE_CACHE")
+    monkeypatch.setenv("DAGTREE_CACHE_SIZE", "much")
+    with pytest.raises(StorageError, match="DAGTREE_CACHE_SIZE: 'much' is no size: give a number of bytes"):
+        nearby()
     monkeypatch.delenv("DAGTREE_CACHE_SIZE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     if sys.platform == "linux":
