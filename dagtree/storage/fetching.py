@@ -117,7 +117,7 @@ class _Part:
         self.offset = offset
         self.size_bytes = size_bytes
         self.digest = said
-        self.content = bytearray()
+        self.content: bytearray | memoryview = bytearray()
         self.buffer: Buffer | None = None
         self.is_read = False
 
@@ -125,7 +125,7 @@ class _Part:
     def what(self) -> str:
         return "its skeleton" if self.entry is None else f"its buffer {self.entry['name']}"
 
-    def take(self, content: bytearray) -> bool:
+    def take(self, content: bytearray | memoryview) -> bool:
         """Whether this is what was written."""
         if self.entry is None:
             self.is_read = digest(bytes(content)) == self.digest

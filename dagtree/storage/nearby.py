@@ -14,7 +14,8 @@ import threading
 from pathlib import Path
 
 from ..errors import StorageError
-from .files import Bytes, replace_file
+from .files import Bytes, read_exactly, replace_file
+from .mapping import can_map, map_piece
 from .notes import HEX
 from .sizes import parse_size
 
@@ -34,8 +35,9 @@ class Nearby:
         self._added_bytes: float = bound_bytes  # so that the first addition measures
         self._lock = threading.Lock()
 
-    def find(self, digest: str, size_bytes: int) -> bytearray | None:
-        """What was kept under the digest, in memory of its own; whoever takes it compares the digest."""
+    def find(self, digest: str, size_bytes: int) -> bytearray | memoryview | None:
+        """What was kept under the digest, in memory of its own (mapped, where that is sooner); whoever takes
+        it compares the digest."""
         path = self._path(digest)
         if path is None:
             return None
@@ -43,14 +45,15 @@ class Nearby:
             with open(path, "rb", buffering=0) as file:
                 if os.fstat(file.fileno()).st_size != size_bytes:
                     return None
-                content = bytearray(size_bytes)
-                view, done = memoryview(content), 0
-                while done < size_bytes and (read := file.readinto(view[done:])):
-                    done += read
+                content: bytearray | memoryview | None = None
+                if can_map(str(self.directory)):
+                    content = map_piece(file.fileno(), 0, size_bytes)
+                if content is None:
+                    content = read_exactly(file.fileno(), 0, size_bytes)
             os.utime(path)  # it was just used
         except OSError:
             return None
-        return content if done == size_bytes else None
+        return content
 
     def keep(self, digest: str, content: Bytes) -> None:
         """Keeps a copy where that can be done; nobody waits for it, and nobody hears when it can't."""

@@ -374,6 +374,24 @@ def test_a_copy_that_is_damaged_is_noticed_and_fetched_again(
     np.testing.assert_equal(store.read(make_record().key).load(), content)
 
 
+def test_writing_to_what_was_read_reaches_no_copy(
+    on_s3: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DAGTREE_CACHE", str(tmp_path))
+    content = {"large": np.arange(30_000.0), "small": np.arange(5.0)}
+    store = RemoteStore(on_s3)
+    store.write(make_record(), Payload.dump(content))
+    for _ in range(3):
+        found = store.restore(make_record().key).load(copy=False)
+        np.testing.assert_equal(found, content)
+        for array in found.values():
+            array += 1
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            path.unlink()
+    np.testing.assert_equal(found["large"], content["large"] + 1)
+
+
 def test_copies_are_bounded_and_those_used_longest_ago_go_first(tmp_path: Path) -> None:
     copies = Nearby(tmp_path / "copies", 10_000)
     for number in range(30):
