@@ -124,9 +124,10 @@ class RemoteStore(Known):
                 self.revision += 1
             named = ", ".join(f"{node.recipe or node.kind} [{node.key[:8]}]" for node in nodes[:3])
             more = f" and {len(nodes) - 3} more" if len(nodes) > 3 else ""
+            count = "1 computed node is" if len(nodes) == 1 else f"{len(nodes):,} computed nodes are"
             raise StorageError(
-                f"{len(nodes)} computed nodes are not kept ({named}{more}): {error}. Run again when that is "
-                "mended: everything sent before is there"
+                f"{count} not kept ({named}{more}): {error}. Run again when that is mended: everything sent "
+                "before is there"
             ) from error
 
     def write(self, record: Record, payload: Payload | None) -> Record:

@@ -174,7 +174,7 @@ def test_a_place_that_refuses_costs_what_it_was_not_sent_and_names_it(
         store.write(make_record(2), Payload.dump({"x": 2}))
         monkeypatch.setattr(Bucket, "write", refuse)
         assert len(store.keys()) == 2
-    assert str(caught.value).startswith("1 computed nodes are not kept (Train [00000000]): could not write")
+    assert str(caught.value).startswith("1 computed node is not kept (Train [00000000]): could not write")
     with pytest.raises(StorageError):
         store.write(make_record(3), Payload.dump({"x": 3}))
     with pytest.raises(StorageError):
