@@ -13,6 +13,7 @@ restore       read one number of what was kept last: `first_s`; then, in the sam
 restore-never the same with check="never"; dagtree only
 tensors       read one number by a tensor's name, without unpickling: `first_s`, `again_s`; dagtree only
 touch         load what was kept last and add up every tensor: `touch_s`
+touch-never   the same with check="never"; dagtree only
 verify        read and check everything: `verify_s`; and xxh3-128 over as many bytes in memory: `hash_s`;
               dagtree only
 

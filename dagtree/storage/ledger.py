@@ -20,6 +20,7 @@ __all__ = ["NO_NODE", "Ledger"]
 
 NO_NODE = "0" * 32
 """The key under which damage is written down that belongs to no node."""
+_LONG_AGO_S = 3600.0
 _WORTH_INDEXING = 1 << 20  # bytes of lines that are read one by one: some 1,200 records, 7 ms
 
 
@@ -192,7 +193,12 @@ class Ledger:
             chapter = summarize(name, content, known, self.index.is_usable)
             if chapter is not None:
                 chapters.append(chapter)
-        replace_file(self._directory / INDEX_FILE, [write_index(chapters)])
+        path = self._directory / INDEX_FILE
+        replace_file(path, [write_index(chapters)])
+        for left in self._directory.glob(f".{INDEX_FILE}.*.tmp"):  # by one that was killed at this
+            with contextlib.suppress(OSError):
+                if left.stat().st_mtime < path.stat().st_mtime - _LONG_AGO_S:
+                    left.unlink()
         self._indexed = dict(self._consumed)
 
     def _forget(self) -> None:

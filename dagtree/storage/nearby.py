@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..errors import StorageError
 from .files import Bytes, read_exactly, replace_file
-from .mapping import can_map, map_piece
+from .mapping import FileMap, can_map, is_worth_mapping
 from .notes import HEX
 from .sizes import parse_size
 
@@ -46,8 +46,9 @@ class Nearby:
                 if os.fstat(file.fileno()).st_size != size_bytes:
                     return None
                 content: bytearray | memoryview | None = None
-                if can_map(str(self.directory)):
-                    content = map_piece(file.fileno(), 0, size_bytes)
+                if is_worth_mapping(0, size_bytes) and can_map(str(self.directory)):
+                    with contextlib.suppress(OSError):
+                        content = FileMap(file.fileno(), 0, size_bytes).piece(0, size_bytes)
                 if content is None:
                     content = read_exactly(file.fileno(), 0, size_bytes)
             os.utime(path)  # it was just used

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import re
@@ -14,7 +15,7 @@ from ..errors import DamagedError, StorageError
 from ..identity.key import digest
 from .buffer import Buffer
 from .files import open_regular, read_exactly, storage_error
-from .mapping import Check, Checked, Identity, can_map, map_piece
+from .mapping import Check, Checked, FileMap, Identity, can_map, is_worth_mapping
 from .payload import Payload
 from .record import Record
 
@@ -103,6 +104,8 @@ class Extents:
         """In words, the first file that is too short; "" when none is."""
         for name, end in NEED.findall(needs):
             size_bytes = self._size(name)
+            if size_bytes < int(end):
+                size_bytes = self._size_now(name)
             if size_bytes < 0:
                 return f"{self._where(name)} is missing"
             if size_bytes < int(end):
@@ -118,6 +121,15 @@ class Extents:
             self._knows_tensors = True
             self._look_at_tensors()
         return self._sizes.get(quoted, -1)
+
+    def _size_now(self, name: str) -> int:
+        """Another process may have written to it, and then its record, since the folder was looked at."""
+        if _FILE.match(name):
+            with contextlib.suppress(OSError):
+                status = os.stat(self._directory / name)
+                if stat.S_ISREG(status.st_mode):
+                    self._sizes[f'"{name}"'] = status.st_size
+        return self._sizes.get(f'"{name}"', -1)
 
     def _look_at_tensors(self) -> None:
         folder = self._directory / "tensors"
@@ -166,6 +178,7 @@ def read_payload(
         skeleton = bytes(reader.read(*skeleton_place[:3]))
         if digest(skeleton) != skeleton_place[3]:
             raise reader.damaged(skeleton_place[0], "its skeleton")
+        reader.expect(buffers)
         found: dict[int, Buffer] = {}
         for index in sorted(range(len(buffers)), key=lambda index: reader.place(buffers[index])):
             found[index] = reader.buffer(buffers[index])
@@ -188,6 +201,16 @@ class _Reader:
         self._checked = checked
         self._can_map = any(name.startswith("tensors/") for name in files) and can_map(str(directory))
         self._opened: tuple[int, int, Identity] | None = None
+        self._ends: dict[int, int] = {}
+        self._map: tuple[int, FileMap, int] | None = None  # with its file, and where the next piece may begin
+
+    def expect(self, entries: list[dict[str, Any]]) -> None:
+        """Look how far into each file it will be worth mapping."""
+        if self._can_map:
+            for entry in entries:
+                if is_worth_mapping(entry["offset"], entry["size"]):
+                    end = entry["offset"] + entry["size"]
+                    self._ends[entry["file"]] = max(end, self._ends.get(entry["file"], 0))
 
     @staticmethod
     def place(entry: Mapping[str, Any]) -> tuple[int, int]:
@@ -195,10 +218,8 @@ class _Reader:
 
     def buffer(self, entry: Mapping[str, Any]) -> Buffer:
         file, offset, size_bytes, said = entry["file"], entry["offset"], entry["size"], entry["digest"]
-        fd, identity = self._open(file)
-        content: bytearray | memoryview | None = None
-        if self._can_map and offset + size_bytes <= identity.size_bytes:
-            content = map_piece(fd, offset, size_bytes)
+        identity = self._open(file)[1]
+        content: bytearray | memoryview | None = self._mapped(file, offset, size_bytes)
         is_mapped = content is not None
         if content is None:
             content = self.read(file, offset, size_bytes)
@@ -225,6 +246,22 @@ class _Reader:
         if not is_mapped or self._check == "always":
             buffer.check()
         return buffer
+
+    def _mapped(self, file: int, offset: int, size_bytes: int) -> memoryview | None:
+        """These bytes of a map of all that is wanted of the file from there on; what lies there once and is
+        wanted twice is mapped twice."""
+        fd, identity = self._open(file)
+        end = offset + size_bytes
+        if not (self._can_map and is_worth_mapping(offset, size_bytes)) or end > identity.size_bytes:
+            return None
+        try:
+            if self._map is None or self._map[0] != file or offset < self._map[2]:
+                self._map = file, FileMap(fd, offset, min(self._ends[file], identity.size_bytes)), offset
+        except OSError:
+            self._can_map = False
+            return None
+        self._map = file, self._map[1], end
+        return self._map[1].piece(offset, size_bytes)
 
     def read(self, file: int, offset: int, size_bytes: int) -> bytearray:
         content = read_exactly(self._open(file)[0], offset, size_bytes)

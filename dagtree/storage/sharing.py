@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections import deque
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 
 from .buffer import Buffer
 from .files import open_regular, read_exactly
-from .mapping import Checked, Identity, can_map, map_piece
+from .mapping import Checked, FileMap, Identity, can_map
 from .reading import understand_table
 from .record import Record
 
@@ -124,8 +125,10 @@ class Places:
             with open_regular(Path(path)) as file:
                 fd = file.fileno()
                 content: memoryview | bytearray | None = None
-                if can_map(self._location) and place.offset + size_bytes <= os.fstat(fd).st_size:
-                    content = map_piece(fd, place.offset, size_bytes)
+                end = place.offset + size_bytes
+                if size_bytes and can_map(self._location) and end <= os.fstat(fd).st_size:
+                    with contextlib.suppress(OSError):
+                        content = FileMap(fd, place.offset, end).piece(place.offset, size_bytes)
                 if content is None:
                     content = read_exactly(fd, place.offset, size_bytes)
         except OSError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -248,3 +249,18 @@ def test_a_run_leaves_an_index_behind(tmp_path: Path) -> None:
     Add(amount=1)(exp.spawn_new_tree(start=0))
     exp.run()
     assert (tmp_path / INDEX_FILE).exists()
+
+
+def test_what_a_killed_process_left_of_an_index_is_removed_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dagtree.storage.ledger._WORTH_INDEXING", 0)
+    old, new = tmp_path / ".index.json.far-1-00000000.0.tmp", tmp_path / ".index.json.far-2-00000000.0.tmp"
+    for path in (old, new):
+        path.write_text("half")
+    os.utime(old, (1, 1))
+    store = LocalStore(tmp_path)
+    store.write(make_record(1), Payload.dump({"x": 1}))
+    store.write_index()
+    assert not old.exists()
+    assert new.exists(), "it may be written just now"

@@ -17,6 +17,7 @@ import torch
 from safetensors import safe_open
 
 from dagtree.errors import DagtreeError, DamagedError, FormatVersionError, NotComputedError, StorageError
+from dagtree.storage import reading
 from dagtree.storage.lines import decode_line
 from dagtree.storage.local import LocalStore
 from dagtree.storage.notes import seal
@@ -574,3 +575,19 @@ def test_decoding_a_record_of_another_store_is_possible_without_it(tmp_path: Pat
     assert decode_line(line) is not None
     with pytest.raises(DagtreeError):
         LocalStore(tmp_path).read("../../x")
+
+
+def test_a_node_that_is_written_while_a_store_looks_is_no_damage(tmp_path: Path) -> None:
+    """Its bytes are there before its record is, however far the looking was when they came."""
+    theirs, ours = LocalStore(tmp_path), LocalStore(tmp_path)
+    theirs.write(make_record(1), Payload.dump({"x": 1}))
+    ours.refresh()
+    theirs.write(make_record(2), Payload.dump({"x": 2}))
+    listed = reading.Extents(tmp_path)
+    theirs.write(make_record(3), Payload.dump({"x": 3}))
+    theirs.write(make_record(4), Payload.dump({"x": np.arange(20_000)}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "Extents", lambda directory: listed)
+        ours.refresh()
+    assert ours.keys() == {make_record(number).key for number in (1, 2, 3, 4)}
+    assert ours.problems() == ()
