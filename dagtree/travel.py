@@ -11,6 +11,7 @@ from .errors import StorageError
 from .storage.bucket import shown
 from .storage.opening import open_store, place_of
 from .storage.record import Record
+from .storage.sizes import label_of_line
 
 if TYPE_CHECKING:
     from .storage.copying import Copied
@@ -111,4 +112,4 @@ class _Sent:
         self._record = record
 
     def label(self) -> str:
-        return f"{self._record.recipe or self._record.kind} [{self._record.key[:8]}]"
+        return label_of_line(self._record)

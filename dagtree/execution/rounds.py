@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -133,7 +133,7 @@ class Round:
         self.is_cut = False
         self.elsewhere: dict[str, tuple[str, Sequence[str]]] = {}
         self._noted_elsewhere = False
-        self._ends: list[tuple[Step, int, int, float, dict[str, Any]]] = []
+        self._ends: deque[tuple[str, tuple[Step, int, int, float, dict[str, Any]]]] = deque()
 
     def __call__(self) -> None:
         """Do it. Ctrl-C goes on as KeyboardInterrupt when what was under way has ended."""
@@ -162,10 +162,9 @@ class Round:
                     self._tell()
 
     def _tell(self) -> None:
-        """Count what has ended and is kept."""
-        ends, self._ends = self._ends, []
-        for end in ends:
-            self.progress.end(*end)
+        """Count what has ended and is kept: what is not sent yet isn't done."""
+        while self._ends and not self.store.holds(self._ends[0][0]):
+            self.progress.end(*self._ends.popleft()[1])
 
     def _ended(self, outcome: Outcome) -> None:
         for failure in outcome.failures:
@@ -183,8 +182,8 @@ class Round:
         done, failed = ended.count("done"), ended.count("failed")
         if done or failed:
             step = self.graph[outcome.unit][0]
-            self._ends.append((step, done, failed, outcome.seconds, outcome.metrics))
-            if not self.store.is_holding:  # what is not sent yet isn't done
-                self._tell()
+            end = step, done, failed, outcome.seconds, outcome.metrics
+            self._ends.append((next(reversed(outcome.statuses)), end))
+            self._tell()
         if self.taken is not None and self.taken.key in outcome.handles:
             self.content = outcome.handles[self.taken.key].take()

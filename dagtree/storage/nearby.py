@@ -13,15 +13,17 @@ import sys
 import threading
 from pathlib import Path
 
-from .files import Bytes, replace_file
+from ..errors import StorageError
+from .files import Bytes, read_exactly, replace_file
+from .mapping import FileMap, can_map, is_worth_mapping
 from .notes import HEX
+from .sizes import parse_size
 
 __all__ = ["Nearby", "nearby"]
 
 DEFAULT_BYTES = 20 * 10**9
 _MADE_ROOM = 0.9  # of the bound is left when the oldest were removed
 _LOOK_AFTER = 0.05  # of the bound was added since it was last measured
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 class Nearby:
@@ -33,8 +35,9 @@ class Nearby:
         self._added_bytes: float = bound_bytes  # so that the first addition measures
         self._lock = threading.Lock()
 
-    def find(self, digest: str, size_bytes: int) -> bytearray | None:
-        """What was kept under the digest, in memory of its own; whoever takes it compares the digest."""
+    def find(self, digest: str, size_bytes: int) -> bytearray | memoryview | None:
+        """What was kept under the digest, in memory of its own (mapped, where that is sooner); whoever takes
+        it compares the digest."""
         path = self._path(digest)
         if path is None:
             return None
@@ -42,14 +45,16 @@ class Nearby:
             with open(path, "rb", buffering=0) as file:
                 if os.fstat(file.fileno()).st_size != size_bytes:
                     return None
-                content = bytearray(size_bytes)
-                view, done = memoryview(content), 0
-                while done < size_bytes and (read := file.readinto(view[done:])):
-                    done += read
+                content: bytearray | memoryview | None = None
+                if is_worth_mapping(0, size_bytes) and can_map(str(self.directory)):
+                    with contextlib.suppress(OSError):
+                        content = FileMap(file.fileno(), 0, size_bytes).piece(0, size_bytes)
+                if content is None:
+                    content = read_exactly(file.fileno(), 0, size_bytes)
             os.utime(path)  # it was just used
         except OSError:
             return None
-        return content if done == size_bytes else None
+        return content
 
     def keep(self, digest: str, content: Bytes) -> None:
         """Keeps a copy where that can be done; nobody waits for it, and nobody hears when it can't."""
@@ -104,7 +109,8 @@ _known: dict[tuple[str, int], Nearby] = {}
 
 def nearby() -> Nearby | None:
     """This process's copies: in ``$DAGTREE_CACHE``, else where the platform keeps such; at most
-    ``$DAGTREE_CACHE_SIZE`` (``20 GB`` when not set). None when either says ``0`` or ``off``.
+    ``$DAGTREE_CACHE_SIZE`` (``20 GB`` when not set). None when either says ``0`` or ``off``. StorageError for
+    a size that is none.
     """
     said = os.environ.get("DAGTREE_CACHE", "")
     bound_bytes = _size(os.environ.get("DAGTREE_CACHE_SIZE", ""))
@@ -127,13 +133,11 @@ def _platform_directory() -> Path:
 
 
 def _size(text: str) -> int:
-    """``20 GB`` → 20·10⁹; the default for nothing, or for what is no size."""
-    words = text.strip().upper()
-    if words == "OFF":
-        return 0
-    number = words.rstrip("BKMGT ")
-    unit = words[len(number) :].strip()
-    try:
-        return int(float(number) * _UNITS[unit]) if words else DEFAULT_BYTES
-    except (ValueError, KeyError, OverflowError):
+    if not text.strip():
         return DEFAULT_BYTES
+    if text.strip().lower() == "off":
+        return 0
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise StorageError(f"DAGTREE_CACHE_SIZE: {error}; or off") from None

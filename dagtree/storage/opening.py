@@ -62,8 +62,9 @@ def open_store(
         return LocalStore(place, read_only, check)
     from .remote import RemoteStore  # most experiments never need it
 
-    if must_exist and not RemoteStore.is_experiment(place):
+    store = RemoteStore(place, read_only)
+    if must_exist and not store.was_there:
         raise NotAnExperimentError(
             f"{shown(place)} is no experiment: it holds no dagtree.json. Nothing was made. Is the URL right?"
         )
-    return RemoteStore(place, read_only)
+    return store
