@@ -21,8 +21,6 @@ from .errors import (
     TreeError,
 )
 from .reopening import Beside, kept_state_class, missing_code, planned
-from .storage.copying import Copied
-from .storage.exporting import export_tensors
 from .storage.mapping import Check
 from .storage.notes import Note
 from .storage.opening import open_store
@@ -35,6 +33,7 @@ if TYPE_CHECKING:
     from .analysis.graph import Graph
     from .execution.explain import Explanation, Explanations, Forecast
     from .execution.report import Report
+    from .storage.copying import Copied
 
 __all__ = ["Experiment"]
 
@@ -396,6 +395,8 @@ class _Loader(Beside):
         return Tensors(self._experiment._store.restore(key).buffers)
 
     def export(self, key: str, path: str | os.PathLike[str], overwrite: bool) -> Path:
+        from .storage.exporting import export_tensors
+
         return export_tensors(self._experiment._store.restore(key), key, path, overwrite)
 
     def copy_to(self, keys: Iterable[str], place: str | os.PathLike[str], progress: bool | None) -> Copied:

@@ -5,32 +5,16 @@ from __future__ import annotations
 import pickle
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .errors import DagtreeError, NotComputedError, StorageError
+from .fakes import Large, make_record, raises
 from .storage.payload import Payload
-from .storage.record import Record
 
 if TYPE_CHECKING:
     from .storage.store import Store
 
-__all__ = ["Large", "StoreContract", "make_record", "raises"]
-
-
-def make_record(number: int = 1, **facts: Any) -> Record:
-    """A record of node `number`, whose key is that number in hex; `facts` replaces what it says."""
-    hot: dict[str, Any] = {
-        "key": f"{number:032x}",
-        "address": f"{number:032x}",
-        "kind": "recipe",
-        "recipe": "Train",
-        "parents": (f"{number - 1:032x}",) if number else (),
-        "tags": ("lr:0.1",),
-        "position": number,
-        "ended": 1_700_000_000.0 + number,
-        "more": {"module": "study", "properties": {"lr": 0.1}, "seconds": 0.01},
-    }
-    return Record.make(**{**hot, **facts})
+__all__ = ["StoreContract"]
 
 
 class StoreContract:
@@ -198,6 +182,19 @@ class StoreContract:
         for each in (store, self.reopen(store)):
             assert each.read(record.key).load() == {"x": 3}
 
+    def test_an_evicted_nodes_record_can_be_kept_until_it_is_written_again(self) -> None:
+        store, record = self.make_store(), make_record()
+        store.write_evicted(record, "a" * 32)
+        for each in (store, self.reopen(store)):
+            assert (set(each.keys()), set(each.evicted())) == (set(), {record.key})
+            assert each.records()[record.key].more["properties"] == {"lr": 0.1}
+            assert each.state_of_evicted(record.key) == "a" * 32
+            assert each.problems() == ()
+            assert raises(NotComputedError, lambda each=each: each.read(record.key))
+        store.write(make_record(ended=record.ended + 1), Payload.dump({"x": 3}))
+        for each in (store, self.reopen(store)):
+            assert (set(each.keys()), set(each.evicted())) == ({record.key}, set())
+
     def test_bytes_kept_once_are_read_back(self) -> None:
         store = self.make_store()
         assert store.read_once("sources", "a" * 32) is None
@@ -273,7 +270,7 @@ class StoreContract:
             assert make_record(1).key in set(store.keys())
             assert store.records()[make_record(1).key].more["payload"] == written.more["payload"]
             assert store.read(make_record(1).key).load()["x"] == 1
-        assert not store.is_holding
+        assert not store.holds(make_record(1).key)
 
     def test_a_batch_is_there_for_others_when_its_block_ends(self) -> None:
         store = self.make_store()
@@ -306,6 +303,20 @@ class StoreContract:
                 assert (content["x"], bytes(content["large"].memory)) == (3, b"1" * 100_000)
         for ask in (store.restore, store.inspect):
             assert raises(NotComputedError, lambda ask=ask: ask("f" * 32))
+
+    def test_reading_many_gives_what_reading_each_gives(self) -> None:
+        store = self.make_store()
+        keys = [
+            store.write(make_record(n), Payload.dump({"x": n, "raw": Large(bytes([n]) * 70_000)})).key
+            for n in range(3)
+        ]
+        for each in (store, self.reopen(store)):
+            first, missing, last = each.read_many([keys[0], "f" * 32, keys[2]])
+            assert isinstance(first, Payload)
+            assert isinstance(last, Payload)
+            assert isinstance(missing, NotComputedError)
+            assert (first.load()["x"], last.load()["x"]) == (0, 2)
+        assert store.read_many([]) == []
 
     def test_buffers_of_parents_are_not_kept_twice(self) -> None:
         store, large = self.make_store(), b"1" * 100_000
@@ -420,21 +431,3 @@ class StoreContract:
         for _ in range(10):
             store.refresh()
         assert time.perf_counter() - started < 0.5
-
-
-class Large:
-    """Something that pickles its memory out of band, as arrays do, and needs no numpy."""
-
-    def __init__(self, memory: bytes) -> None:
-        self.memory: Any = memory
-
-    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        return Large, (pickle.PickleBuffer(self.memory),)
-
-
-def raises(kind: type[Exception], do: Any) -> bool:
-    try:
-        do()
-    except kind as error:
-        return bool(str(error))  # a refusal says why
-    return False

@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 
 from .errors import DefinitionError
+from .fakes import make_record, raises
 from .identity.canonical import canonical_bytes, register_encoding, registered_as
-from .storecontract import StoreContract, make_record, raises
+from .storecontract import StoreContract
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

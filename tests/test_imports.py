@@ -34,6 +34,7 @@ ROOMS = {room: files.split() for room, files in re.findall(r"(\w+):([\w\s]+?)(?=
 FOR_ALL = {"errors", "deprecation", "version"}  # import nothing of the house
 FACES = {
     "experiment",
+    "fakes",
     "reopening",
     "storecontract",
     "testing",

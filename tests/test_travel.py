@@ -180,6 +180,25 @@ def test_a_copy_that_was_interrupted_goes_on_where_it_stopped(
     assert len(dg.Experiment.restore(url).graph.nodes) == 6
 
 
+def test_evicted_nodes_are_sent_as_what_is_left_of_them(tmp_path: Path, url: str) -> None:
+    exp = chain(tmp_path / "run", 3)
+    exp.run()
+    middle = exp.graph.nodes[1:3]
+    exp.evict(middle)
+    report = exp.graph.nodes[3:].copy_to(url)
+    assert (report.sent, report.problems) == (4, ())
+    assert exp.copy_to(url).there == 4
+    dg.Experiment.copy_from(url, tmp_path / "back")
+    for place in (url, tmp_path / "back"):
+        graph = dg.Experiment.restore(place).graph
+        assert [node.status for node in graph.nodes] == ["done", "evicted", "evicted", "done"]
+        assert graph.nodes[-1].path == "Change/Change/Change"
+        again = chain(place, 3)
+        assert again.run().computed == 0
+        np.testing.assert_array_equal(again.get(again.leaves[0].parents[0]).first[:2], [1, 0])
+        assert again.verify() == ()
+
+
 def test_damaged_bytes_are_named_and_not_sent(tmp_path: Path, url: str) -> None:
     exp = chain(tmp_path / "run", 3)
     exp.run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import deque
 from typing import Any
 
 from ..definition.promise import ExperimentStatePromise
@@ -61,7 +62,7 @@ class Round:
         self.content: dict[str, object] | None = None
         self.is_cut = False
         self._noted_elsewhere = False
-        self._ends: list[tuple[Step, int, int, float, dict[str, Any]]] = []
+        self._ends: deque[tuple[str, tuple[Step, int, int, float, dict[str, Any]]]] = deque()
 
     def __call__(self) -> None:
         """Do it. Ctrl-C goes on as KeyboardInterrupt when what was under way has ended."""
@@ -85,10 +86,9 @@ class Round:
                     self._tell()
 
     def _tell(self) -> None:
-        """Count what has ended and is kept."""
-        ends, self._ends = self._ends, []
-        for end in ends:
-            self.progress.end(*end)
+        """Count what has ended and is kept: what is not sent yet isn't done."""
+        while self._ends and not self.store.holds(self._ends[0][0]):
+            self.progress.end(*self._ends.popleft()[1])
 
     def _ended(self, outcome: Outcome) -> None:
         for failure in outcome.failures:
@@ -103,8 +103,8 @@ class Round:
         done, failed = ended.count("done"), ended.count("failed")
         if done or failed:
             step = self.graph[outcome.unit][0]
-            self._ends.append((step, done, failed, outcome.seconds, outcome.metrics))
-            if not self.store.is_holding:  # what is not sent yet isn't done
-                self._tell()
+            end = step, done, failed, outcome.seconds, outcome.metrics
+            self._ends.append((next(reversed(outcome.statuses)), end))
+            self._tell()
         if self.taken is not None and self.taken.key in outcome.handles:
             self.content = outcome.handles[self.taken.key].take()

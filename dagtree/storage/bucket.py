@@ -74,14 +74,15 @@ def shown(url: str) -> str:
 
 
 @contextlib.contextmanager
-def url_errors(doing: str, url: str) -> Iterator[None]:
-    """Says what it was about when a service refuses, without what may be a secret in the URL."""
+def url_errors(doing: str, url: str, name: str = "") -> Iterator[None]:
+    """Says what it was about (the object of that name under the URL) when a service refuses, without what may
+    be a secret in the URL."""
     try:
         yield
     except StorageError:
         raise
     except Exception as error:
-        where = shown(url)
+        where = f"{shown(url)}/{name}" if name else shown(url)
         causes = [error]
         while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and len(causes) < 9:
             if not isinstance(cause, Exception):
@@ -89,23 +90,22 @@ def url_errors(doing: str, url: str) -> Iterator[None]:
             causes.append(cause)
         kinds = " ".join(f"{type(cause).__name__}: {cause}" for cause in causes)
         text = f"{type(error).__name__}: {error}"
+        secrets = _secrets(url)
+        for secret in secrets:  # what the service says may hold the URL as it was given
+            text = text.replace(secret, "***")
         hint = next((hint for pattern, hint in _HINTS if pattern.search(kinds)), text)
         said = StorageError(f"could not {doing}: {where}: {hint}")
         said.errno = getattr(error, "errno", None)
-        if _secrets(url):
-            # What the service said may hold the URL as it was given, and ends in logs and records.
-            for secret in _secrets(url):
-                said.args = (str(said).replace(secret, "***"),)
-            raise said from None
-        raise said from error
+        # Errors end in logs and records, with all that led to them.
+        raise said from (None if secrets else error)
 
 
 def _secrets(url: str) -> list[str]:
+    """What must not be told: a password or token before an ``@``, and all that stands behind a ``?``."""
     found = _URL.match(url)
     rest, _, query = (found[2] if found is not None else "").partition("?")
-    host = rest.partition("/")[0]
-    user = host.rpartition("@")[0]
-    parts = [user, *user.split(":", 1), query]
+    user = rest.partition("/")[0].rpartition("@")[0]
+    parts = [user, user.partition(":")[2], query, *(part.partition("=")[2] for part in query.split("&"))]
     return sorted({part for part in (*parts, *map(unquote, parts)) if part}, key=len, reverse=True)
 
 
@@ -171,7 +171,7 @@ class Bucket:
     def sizes(self, folder: str) -> dict[str, int]:
         """The sizes of the objects in a folder and below, by name; a folder that isn't there has none."""
         fs, start = self._connect(), f"{self._root}/{folder}"
-        with url_errors("list the objects", f"{self.url}/{folder}"):
+        with url_errors("list the objects", self.url, folder):
             try:
                 found = fs.find(start, detail=True)
             except FileNotFoundError as error:
@@ -188,7 +188,7 @@ class Bucket:
     def read(self, name: str) -> bytes | None:
         """What an object holds; None when it isn't there."""
         fs = self._connect()
-        with url_errors("read", f"{self.url}/{name}"):
+        with url_errors("read", self.url, name):
             try:
                 content: bytes = fs.cat_file(f"{self._root}/{name}")
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
@@ -238,7 +238,7 @@ class Bucket:
         for name, start, end, _ in pieces:
             part = next(read) if end > start else b""
             if isinstance(part, Exception):
-                with url_errors("read", f"{self.url}/{name}"):
+                with url_errors("read", self.url, name):
                     if not isinstance(part, FileNotFoundError) and not _is_past_end(part):
                         raise part
                 part = None
@@ -248,7 +248,7 @@ class Bucket:
     def write(self, name: str, chunks: Sequence[Bytes]) -> None:
         """The object is there with exactly these bytes, once this returns."""
         fs, path = self._connect(), f"{self._root}/{name}"
-        with url_errors("write", f"{self.url}/{name}"):
+        with url_errors("write", self.url, name):
             if self.protocol not in _OBJECT_STORES:
                 folder = path.rpartition("/")[0]
                 if folder not in self._folders:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from ..errors import DamagedError, NotComputedError
 from ..identity.key import digest
+from .payload import Payload
 from .record import Record
 from .store import Folder, Store
 
 __all__ = ["Copied", "copy_nodes", "with_ancestors"]
+
+
+_TOGETHER = 1_000
+_TOGETHER_BYTES = 256 << 20
 
 
 class Copied(NamedTuple):
@@ -43,7 +47,7 @@ def copy_nodes(
     What is there already is not sent again: a copy that was interrupted goes on where it stopped. Each byte
     is compared with its digest when it is read, and only what no ancestor has there is written. Also sent are
     tags and results that were noted later, failures, logs and other files, and the code and environments that
-    records name. ``told`` hears of each node, and whether it was sent.
+    records name; of evicted nodes, their records. ``told`` hears of each node, and whether it was sent.
 
     Raises
     ------
@@ -54,14 +58,12 @@ def copy_nodes(
     copy = _Copy(source, target)
     sent = there = 0
     with target.batched():
-        for key in keys:
-            record = source.records().get(key)
-            if record is None:
-                continue
-            is_new = copy.send(record)
-            sent += is_new is True
-            there += is_new is False
-            told(record, is_new is True)
+        for group in copy.groups([record for key in keys if (record := source.records().get(key))]):
+            for record, payload in zip(group, copy.read(group), strict=True):
+                is_new = copy.send(record, payload)
+                sent += is_new is True
+                there += is_new is False
+                told(record, is_new is True)
     target.write_index()
     seconds = time.perf_counter() - started
     return Copied(
@@ -99,25 +101,56 @@ class _Copy:
         self._once: set[tuple[str, str]] = set()
         self._places: set[tuple[str, int]] = set()
 
-    def send(self, record: Record) -> bool | None:
+    def groups(self, records: Iterable[Record]) -> Iterator[list[Record]]:
+        """The records in groups whose bytes are read together: requests are shared, memory is bounded."""
+        group: list[Record] = []
+        size_bytes = 0
+        for record in records:
+            bytes_here = record.more.get("bytes")
+            size_bytes += bytes_here if isinstance(bytes_here, int) else 0
+            if group and (size_bytes > _TOGETHER_BYTES or len(group) >= _TOGETHER):
+                yield group
+                group, size_bytes = [], bytes_here if isinstance(bytes_here, int) else 0
+            group.append(record)
+            record.forget_more()
+        if group:
+            yield group
+
+    def read(self, records: list[Record]) -> list[Payload | Exception | None]:
+        """The bytes of those that are to be sent, what is wrong with them, or None."""
+        evicted = self.source.evicted()
+        wanted = [
+            record.key
+            for record in records
+            if record.status == "done" and record.key not in evicted and not self._is_there(record)
+        ]
+        found = dict(zip(wanted, self.source.read_many(wanted), strict=True))
+        return [found.get(record.key) for record in records]
+
+    def _is_there(self, record: Record) -> bool:
+        """Whether nothing of the node is missing there."""
+        there: Any = self.target.keys() if record.status == "done" else self.target.records()
+        if record.key in self.source.evicted():
+            return record.key in self.target.keys() | self.target.evicted()
+        return record.key in there
+
+    def send(self, record: Record, payload: Payload | Exception | None) -> bool | None:
         """Whether the node was sent: False when it was there already, None when it can't be."""
-        key, is_done = record.key, record.status == "done"
-        known, there = self.target.records().get(key), self.target.keys()
-        is_there = key in there if is_done else known is not None
-        if is_there:
+        key = record.key
+        if self._is_there(record):
             self._note(record)
             self._send_files(key, only_missing=True)
-            self._count(known)
+            self._count(self.target.records().get(key))
             return False
-        payload = None
-        if is_done:
-            try:
-                payload = self.source.read(key)
-            except (DamagedError, NotComputedError) as error:
-                self.problems.append(str(error))
-                return None
+        if isinstance(payload, Exception):
+            self.problems.append(str(payload))
+            return None
         self._send_beside(record)
         self._send_files(key, only_missing=False)
+        if key in self.source.evicted():
+            self.target.write_evicted(record.noted(()), self.source.state_of_evicted(key))
+            self._note(record)
+            return True
         written = self.target.write(record.noted(()), payload)
         self._note(record)
         self._count(written, is_ours=True)

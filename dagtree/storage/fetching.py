@@ -1,4 +1,4 @@
-"""A node's bytes from afar: each from a copy on this machine where there is one, and checked by digest
+"""Nodes' bytes from afar: each from a copy on this machine where there is one, and checked by digest
 wherever it came from."""
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .payload import Payload
 from .reading import understand_table
 from .record import Record
 
-__all__ = ["Ranges", "fetch_payload"]
+__all__ = ["Ranges", "fetch_payloads"]
 
 _NEAR = 256 << 10  # bytes between two parts that are read rather than skipped
 _LARGEST_GROUP = 64 << 20  # bytes: what waits in memory to be cut up
@@ -23,44 +23,61 @@ Ranges = Callable[[Sequence[tuple[str, int, int]]], Iterator["bytes | None"]]
 """Gives the bytes of files from one offset to another, None for those that are gone."""
 
 
-def fetch_payload(record: Record, location: str, read_ranges: Ranges, copies: Nearby | None) -> Payload:
-    """A node's skeleton and buffers.
+def fetch_payloads(
+    records: Sequence[Record],
+    location: str,
+    read_ranges: Ranges,
+    copies: Nearby | None,
+    smallest_copy_bytes: int = 0,
+) -> list[Payload | DamagedError]:
+    """The skeleton and buffers of each node, or what is wrong: an error that names the object that is gone,
+    or isn't what was written.
 
-    Raises
-    ------
-    DamagedError
-        naming the object that is gone, or isn't what was written.
+    What is read is kept nearby, when it is as large as ``smallest_copy_bytes``.
     """
-    key = record.key
-    try:
-        files, place, entries = understand_table(record.more.get("payload"))
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise DamagedError(
-            f"node {key}: its record in {location}/records doesn't say where its state lies ({error!r})", key
-        ) from error
-    parts: list[_Part] = [_Part(None, files[place[0]], place[1], place[2], place[3])]
-    parts += [_Part(e, files[e["file"]], e["offset"], e["size"], e["digest"]) for e in entries]
+    nodes = [_Node(record, location) for record in records]
+    parts = [part for node in nodes for part in node.parts]
     if copies is not None:
         for part in parts:
             found = copies.find(part.digest, part.size_bytes)
             if found is not None and not part.take(found):
                 copies.drop(part.digest)
     for part, content in _read(parts, read_ranges):
+        where = f"{part.what} in {location}/{part.file}"
         if content is None:
-            raise DamagedError(
-                f"node {key}: {part.what} in {location}/{part.file} is gone, or cut off; run again to "
-                "compute it",
-                key,
-            )
-        if not part.take(content):
-            raise DamagedError(
-                f"node {key} is damaged: {part.what} in {location}/{part.file} is not what was written; "
-                "run again to compute it",
-                key,
-            )
-        if copies is not None:
+            part.node.fail(f"{part.node.key}: {where} is gone, or cut off")
+        elif not part.take(content):
+            part.node.fail(f"{part.node.key} is damaged: {where} is not what was written")
+        elif copies is not None and part.size_bytes >= smallest_copy_bytes:
             copies.keep(part.digest, content)
-    return Payload(bytes(parts[0].content), tuple(part.buffer for part in parts[1:] if part.buffer))
+    return [node.payload() for node in nodes]
+
+
+class _Node:
+    """A node while its parts are fetched."""
+
+    def __init__(self, record: Record, location: str) -> None:
+        self.key = record.key
+        self.error: DamagedError | None = None
+        self.parts: list[_Part] = []
+        try:
+            files, place, entries = understand_table(record.more.get("payload"))
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            self.fail(
+                f"{self.key}: its record in {location}/records doesn't say where its state lies ({error!r})"
+            )
+            return
+        self.parts.append(_Part(self, None, files[place[0]], *place[1:]))
+        self.parts += [_Part(self, e, files[e["file"]], e["offset"], e["size"], e["digest"]) for e in entries]
+
+    def fail(self, what: str) -> None:
+        self.error = self.error or DamagedError(f"node {what}; run again to compute it", self.key)
+
+    def payload(self) -> Payload | DamagedError:
+        if self.error is not None:
+            return self.error
+        skeleton, *buffers = self.parts
+        return Payload(bytes(skeleton.content), tuple(part.buffer for part in buffers if part.buffer))
 
 
 def _read(parts: list[_Part], read_ranges: Ranges) -> Iterator[tuple[_Part, bytearray | None]]:
@@ -92,8 +109,9 @@ class _Part:
     skeleton."""
 
     def __init__(
-        self, entry: dict[str, Any] | None, file: str, offset: int, size_bytes: int, said: str
+        self, node: _Node, entry: dict[str, Any] | None, file: str, offset: int, size_bytes: int, said: str
     ) -> None:
+        self.node = node
         self.entry = entry
         self.file = file
         self.offset = offset

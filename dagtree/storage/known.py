@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 from ..errors import FormatVersionError, NotComputedError, StorageError
 from .index import Index
 from .ledger import NO_NODE, Ledger
-from .lines import decode_line
-from .notes import HEX, Damage, Note
+from .lines import Said, decode_line
+from .notes import HEX, Damage, Note, Removal
 from .record import Record
 from .store import Folder
 
@@ -49,14 +49,13 @@ class Known:
     _ledger: Ledger
     _lock: threading.RLock
 
-    @property
-    def is_holding(self) -> bool:
+    def holds(self, key: str) -> bool:
         return False
 
     def batched(self) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def _say(self, said: Note | Damage) -> None:
+    def _say(self, said: Said) -> None:
         """Keeps what is said, and takes it in."""
         raise NotImplementedError
 
@@ -157,6 +156,17 @@ class Known:
             damage = Damage(NO_NODE, "lines that can't be read; they were named once", marks)
             with self._errors("write down what was found damaged"):
                 self._say(damage)
+
+    def write_evicted(self, record: Record, state: str) -> None:
+        check_key(record.key)
+        with self._errors(f"keep the record of node {record.key}"):
+            self._say(Removal(record.key, "evicted", (record.check,), state))
+            self._say(record)
+
+    def state_of_evicted(self, key: str) -> str:
+        index = self._opened()
+        removals = [index.removal(line) for line in index.lines(key)]
+        return next((one.state for one in removals if one is not None and one.what == "evicted"), "")
 
     def _record_to_read(self, key: str) -> Record:
         """The record of a node whose state is there. Raises NotComputedError when it isn't."""

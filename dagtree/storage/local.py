@@ -11,18 +11,19 @@ import json
 import os
 import stat
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import DamagedError, StorageError
+from ..errors import DamagedError, NotComputedError, StorageError
 from . import reading, sameness, writing
 from .files import disk_errors, replace_file
 from .index import Index
 from .known import FORMAT, FORMAT_FILE, STORES, Known, check_format, name_of_file, name_of_once, reopen
 from .ledger import Ledger
+from .lines import Said
 from .mapping import Check, Checked
-from .notes import HEX, Damage, Note, Removal
+from .notes import HEX, Removal
 from .payload import Payload
 from .record import Record
 from .sharing import Places
@@ -110,7 +111,7 @@ class LocalStore(Known):
     def writable(self) -> LocalStore:
         return LocalStore(self.location, check=self.check)
 
-    def _say(self, said: Note | Damage) -> None:
+    def _say(self, said: Said) -> None:
         self._append(self._writer_here(), said.encode())
         with self._lock:
             self._ledger.take(said)
@@ -216,6 +217,15 @@ class LocalStore(Known):
         return self._read(key, "always")
 
     inspect = read
+
+    def read_many(self, keys: Sequence[str]) -> list[Payload | StorageError | NotComputedError]:
+        found: list[Payload | StorageError | NotComputedError] = []
+        for key in keys:
+            try:
+                found.append(self.read(key))
+            except (DamagedError, NotComputedError) as error:
+                found.append(error)
+        return found
 
     def restore(self, key: str) -> Payload:
         return self._read(key, self.check)

@@ -11,11 +11,10 @@ from typing import Any
 from ..errors import StorageError
 from .bucket import Bucket
 from .files import Appender, Bytes, writer_name
+from .lines import Said
 from .nearby import Nearby
-from .notes import Damage, Note
 from .payload import Payload
 from .reading import contents_of
-from .record import Record
 from .tensorfile import file_order, lay_out
 from .writing import PayloadWriter
 
@@ -44,7 +43,7 @@ class Batch:
         self.records_name = f"{name}.jsonl"
         self.pack = bytearray()
         self.lines: list[bytes] = []
-        self.said: list[Record | Note | Damage] = []
+        self.said: list[Said] = []
         self.is_sealed = False
         self.is_sent = False
         self.error: StorageError | None = None
@@ -63,7 +62,7 @@ class Batch:
             if buffer["file"] == 0:
                 buffer["offset"] += start
 
-    def add(self, line: bytes, said: Record | Note | Damage) -> None:
+    def add(self, line: bytes, said: Said) -> None:
         self.lines.append(line)
         self.said.append(said)
 

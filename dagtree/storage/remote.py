@@ -14,20 +14,23 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from ..errors import NotComputedError, StorageError
+from ..errors import DamagedError, NotComputedError, StorageError
+from . import sameness
 from .bucket import Bucket, url_errors
 from .buffer import Buffer
-from .fetching import fetch_payload
+from .fetching import fetch_payloads
 from .known import FORMAT, FORMAT_FILE, STORES, Known, check_format, name_of_file, name_of_once, reopen
+from .lines import Said
 from .mapping import Checked, Identity
 from .nearby import Nearby, nearby
-from .notes import HEX, Damage, Note
+from .notes import HEX, Damage
 from .outbox import Batch, Names, Sender
 from .payload import Payload
 from .record import Record
 from .remoteledger import RemoteLedger
 from .sharing import Place, Places
 from .store import Folder
+from .writing import SMALL_BYTES
 
 __all__ = ["RemoteStore"]
 
@@ -53,6 +56,7 @@ class RemoteStore(Known):
 
     _ledger: RemoteLedger
     _sending: threading.Lock
+    _held: set[str]
 
     def __init__(self, url: str, read_only: bool = False) -> None:
         self._bucket = Bucket(url)
@@ -77,9 +81,8 @@ class RemoteStore(Known):
         """Whether an experiment was ever kept there. StorageError when nobody can tell."""
         return Bucket(url).read(FORMAT_FILE) is not None
 
-    @property
-    def is_holding(self) -> bool:
-        return self._holders > 0 and bool(self._batches)
+    def holds(self, key: str) -> bool:
+        return key in self._held
 
     def _copies(self) -> Nearby | None:
         return None if self.only_here else nearby()
@@ -115,6 +118,7 @@ class RemoteStore(Known):
             with self._lock:
                 lost = [said for batch in self._batches for said in batch.said]
                 self._batches.clear()
+                self._held.clear()
                 nodes = [said for said in lost if isinstance(said, Record) and said.status == "done"]
                 for node in nodes:
                     self._ledger.take(Damage(node.key, "it could not be sent", (node.check,)))
@@ -151,9 +155,12 @@ class RemoteStore(Known):
         def join(batch: Batch) -> tuple[bytes, Record]:
             nonlocal made
             batch.place(table, bytes(sender.small.content))
-            made = record.with_payload(table, payload.size_bytes)
+            made = record.with_payload(table, payload.size_bytes, differs)
             return made.encode(), made
 
+        differs: list[str] = []
+        if record.key in self._ledger.index.evicted:
+            differs = sameness.differences(self._ledger.index, record.key, table, payload.skeleton)
         self._post_later(join, is_urgent=_seconds(record) > HOLD_S)
         self._places.learn(table, is_ours=True)
         return made
@@ -168,12 +175,12 @@ class RemoteStore(Known):
     def writable(self) -> RemoteStore:
         return RemoteStore(self._bucket.url)
 
-    def _say(self, said: Note | Damage) -> None:
+    def _say(self, said: Said) -> None:
         self._prepare()
         # That something is damaged must be seen by those who compute it again.
         self._post(said.encode(), said, is_urgent=isinstance(said, Damage))
 
-    def _post(self, line: bytes, said: Record | Note | Damage, is_urgent: bool = False) -> None:
+    def _post(self, line: bytes, said: Said, is_urgent: bool = False) -> None:
         self._post_later(lambda batch: (line, said), is_urgent)
 
     def _post_later(self, join: Any, is_urgent: bool) -> None:
@@ -189,6 +196,7 @@ class RemoteStore(Known):
             batch.add(line, said)
             holds = self._holders > 0
             if holds:
+                self._held.add(said.key)
                 self._ledger.take(said)
                 self.revision += 1
         if holds and not is_urgent and batch.size_bytes < FULL_BYTES:
@@ -226,8 +234,9 @@ class RemoteStore(Known):
                     self.revision += 1
                     if self._batches and self._batches[0] is batch:
                         self._batches.pop(0)
+                    self._held = {said.key for batch in self._batches for said in batch.said}
 
-    def _said_and_waiting(self) -> Iterator[Record | Note | Damage]:
+    def _said_and_waiting(self) -> Iterator[Said]:
         return iter([said for batch in self._batches for said in batch.said] if self._holders else [])
 
     def _prepare(self) -> None:
@@ -250,6 +259,8 @@ class RemoteStore(Known):
         if not self.read_only:
             with contextlib.suppress(StorageError):  # it only saves time
                 self._send()
+                if self._ledger.was_emptied:
+                    self._prepare()
                 self._ledger.write_index()
 
     def write_once(self, folder: Folder, name: str, content: bytes) -> None:
@@ -280,7 +291,23 @@ class RemoteStore(Known):
             raise NotComputedError(f"{self.location} has no state of node {key!r}: that is no key", str(key))
         record = self._record_to_read(key)
         with url_errors(f"read node {key}", self._bucket.url):
-            return fetch_payload(record, self.location, self._read_ranges, copies)
+            (payload,) = fetch_payloads([record], self.location, self._read_ranges, copies)
+        if isinstance(payload, DamagedError):
+            raise payload
+        return payload
+
+    def read_many(self, keys: Sequence[str]) -> list[Payload | StorageError | NotComputedError]:
+        found: dict[str, Payload | StorageError | NotComputedError] = {}
+        records: list[Record] = []
+        for key in keys:
+            try:
+                records.append(self._record_to_read(key))
+            except NotComputedError as error:
+                found[key] = error
+        with url_errors(f"read {len(records)} nodes", self._bucket.url):
+            read = fetch_payloads(records, self.location, self._read_ranges, self._copies(), SMALL_BYTES)
+        found.update((record.key, payload) for record, payload in zip(records, read, strict=True))
+        return [found[key] for key in keys]
 
     def _read_ranges(self, ranges: Sequence[tuple[str, int, int]]) -> Iterator[bytes | None]:
         """As the bucket's; what is held back here is read from memory."""
@@ -317,6 +344,7 @@ class RemoteStore(Known):
         # What is held back is the business of the process that wrote it; a forked one may read it.
         self._inherited: list[Batch] = list(getattr(self, "_batches", ()))
         self._batches: list[Batch] = []
+        self._held = set()
         self._holders = 0
         self._failed = False
         self._stop = threading.Event()

@@ -12,17 +12,15 @@ from xxhash import xxh3_128_hexdigest
 from ..errors import StorageError
 from .bucket import Bucket
 from .ledger import Ledger
-from .notes import Damage, Note, encode_json, is_sealed, seal
+from .lines import Said
+from .notes import encode_json, is_sealed, seal
 from .reading import Extents
-from .record import Record
 
 __all__ = ["RemoteLedger"]
 
 _TOGETHER = "index.records"
 _VERSION = 1
 _MANY = 16  # objects of records that are worth putting together
-
-Said = Record | Note | Damage
 
 
 class RemoteLedger(Ledger):

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
 
+from ..errors import NotComputedError, StorageError
 from .payload import Payload
 from .record import Record
 
@@ -57,9 +58,9 @@ class Store(Protocol):
     only_here: bool
     """Whether no other process sees what is kept here."""
 
-    @property
-    def is_holding(self) -> bool:
-        """Whether something that was written is not there for others yet: never outside of `batched`."""
+    def holds(self, key: str) -> bool:
+        """Whether something that was written about the node is not there for others yet: never outside of
+        `batched`."""
         ...
 
     def batched(self) -> AbstractContextManager[None]:
@@ -129,8 +130,21 @@ class Store(Protocol):
         """
         ...
 
+    def read_many(self, keys: Sequence[str]) -> list[Payload | StorageError | NotComputedError]:
+        """As `read` for each of them, in fewer requests; what `read` would raise stands in its place."""
+        ...
+
     def inspect(self, key: str) -> Payload:
         """As `read`, of the bytes where they are kept, and of no copy that is nearer."""
+        ...
+
+    def write_evicted(self, record: Record, state: str) -> None:
+        """Keeps the record of a node that was evicted in another store, where `state_of_evicted` gave the
+        ``state``: it is among `evicted` here, too."""
+        ...
+
+    def state_of_evicted(self, key: str) -> str:
+        """What is known of an evicted node's state besides its record; empty when nothing is."""
         ...
 
     def write_once(self, folder: Folder, name: str, content: bytes) -> None:

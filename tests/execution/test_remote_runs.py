@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +195,131 @@ def test_what_is_not_sent_yet_is_not_counted_as_done(
         report = exp.run(progress=False)
     assert sent[0] == 0
     assert len([line for line in caplog.messages if " done in " in line]) >= report.computed - 1
+
+
+class Wipe(dg.Recipe):
+    url: str
+
+    def run(self, state: Number) -> Number:
+        files: Any = fsspec.filesystem("memory")
+        files.rm(files._strip_protocol(self.url), recursive=True)
+        return state
+
+
+def test_a_place_that_somebody_emptied_meanwhile_holds_what_came_after(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dagtree.storage import remote
+
+    monkeypatch.setattr(remote, "HOLD_S", 1000.0)
+    exp = dg.Experiment(url, Number)
+    root = exp.spawn_new_tree(start=1)
+    exp.run()
+    Add(1)(Wipe(url)(Add(2)(root)))
+    assert exp.run().computed == 3
+    assert dg.Experiment.restore(url).graph.nodes[-1].restore().value == 4
+    again = dg.Experiment(url, Number)
+    again.spawn_new_tree(start=1)
+    assert again.run().computed == 1
+    assert again.verify() == ()
+    assert not [problem for problem in again._store.problems() if "missing" in problem]
+
+
+def test_a_place_that_somebody_emptied_after_nodes_were_sent_is_told(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dagtree.storage import remote
+
+    monkeypatch.setattr(remote, "FULL_BYTES", 0)
+    exp = dg.Experiment(url, Number)
+    Add(1)(Wipe(url)(Add(2)(exp.spawn_new_tree(start=1))))
+    with pytest.raises(StorageError, match=f"2 of 4 nodes that were computed are not in {url} any more"):
+        exp.run()
+    assert exp.run().cached >= 2
+
+
+def test_a_long_run_of_cheap_nodes_shows_how_far_it_is(
+    url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from dagtree.storage import remote
+
+    monkeypatch.setattr(remote, "HOLD_S", 0.01)
+    told = []
+
+    class Look(dg.Recipe):
+        number: int
+
+        def run(self, state: Number) -> Number:
+            time.sleep(0.004)
+            told.append(len([line for line in caplog.messages if " done in " in line]))
+            return state
+
+    exp = dg.Experiment(url, Number)
+    root = exp.spawn_new_tree(start=1)
+    for number in range(40):
+        Look(number=number)(root)
+    with caplog.at_level(logging.INFO):
+        exp.run(progress=False)
+    assert told[-1] > 10
+
+
+SCRIPT = """
+import logging, sys, time
+import dagtree as dg
+from study import Add, Number
+
+class Nap(dg.Recipe):
+    number: int
+    pause_s: float
+
+    def run(self, state):
+        time.sleep(self.pause_s)
+        state.value = self.number
+        return state
+
+logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.INFO)
+logging.getLogger("dagtree").setLevel(logging.INFO)
+exp = dg.Experiment(sys.argv[1], Number)
+root = exp.spawn_new_tree(start=1)
+for number in range(int(sys.argv[2])):
+    Add(1)(Nap(number=number, pause_s=float(sys.argv[3]))(root))
+exp.run(progress=False)
+print("the end", flush=True)
+"""
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    paths = os.pathsep.join([str(Path(__file__).parents[1]), str(Path(__file__).parents[2])])
+    return subprocess.Popen(
+        [sys.executable, "-u", "-c", SCRIPT, *arguments],
+        stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": paths},
+    )  # fmt: skip
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL here")
+def test_a_run_that_is_killed_loses_nothing_that_it_called_done(on_s3: str) -> None:
+    with start(on_s3, "1000", "0.01") as process:
+        assert process.stdout is not None
+        done = 0
+        while done < 20:
+            done += " done in " in process.stdout.readline()
+        process.send_signal(signal.SIGKILL)
+        done += process.stdout.read().count(" done in ")
+    exp = dg.Experiment(on_s3, Number)
+    assert len(exp._store.keys()) >= done
+    assert exp.verify() == ()
+
+
+def test_several_processes_may_run_one_tree_in_one_bucket(on_s3: str) -> None:
+    processes = [start(on_s3, "15", "0.001") for _ in range(3)]
+    for process in processes:
+        said, _ = process.communicate()
+        assert said.endswith("the end\n")
+        assert process.returncode == 0
+    exp = dg.Experiment(on_s3, Number)
+    assert len(exp._store.keys()) == 31
+    assert exp.verify() == ()
+    assert exp._store.problems() == ()
 
 
 def test_threads_of_two_experiments_write_to_one_place(url: str) -> None:

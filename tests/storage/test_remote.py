@@ -122,12 +122,12 @@ def test_what_is_held_back_is_there_for_this_store_only(url: str, monkeypatch: p
     store, other, key = RemoteStore(url), RemoteStore(url), make_record().key
     with store.batched():
         store.write(make_record(), Payload.dump({"x": 3, "raw": np.arange(3)}))
-        assert store.is_holding
+        assert store.holds(key)
         assert key in set(store.keys())
         assert store.read(key).load()["x"] == 3
         other.refresh()
         assert set(other.keys()) == set()
-    assert not store.is_holding
+    assert not store.holds(key)
     other.refresh()
     assert set(other.keys()) == {key}
 
@@ -137,7 +137,7 @@ def test_what_is_held_back_is_sent_within_moments(url: str, monkeypatch: pytest.
     store, other = RemoteStore(url), RemoteStore(url)
     with store.batched():
         store.write(make_record(), Payload.dump({"x": 3}))
-        wait_for(lambda: not store.is_holding)
+        wait_for(lambda: not store.holds(make_record().key))
         other.refresh()
         assert set(other.keys()) == {make_record().key}
 
@@ -148,7 +148,7 @@ def test_a_node_that_took_long_is_sent_at_once(url: str, monkeypatch: pytest.Mon
     with store.batched():
         store.write(make_record(1), Payload.dump({"x": 1}))
         store.write(make_record(2, more={"seconds": 1001.0}), Payload.dump({"x": 2}))
-        assert not store.is_holding
+        assert not store.holds(make_record(1).key)
         assert len(RemoteStore(url).keys()) == 2
 
 
@@ -197,7 +197,7 @@ def test_while_a_place_refuses_no_more_is_written_in_vain(url: str, monkeypatch:
     with store.batched():
         store.write(make_record(2), Payload.dump({"x": 2}))
         monkeypatch.setattr(Bucket, "write", refuse)
-        wait_for(lambda: store._failed or not store.is_holding)
+        wait_for(lambda: store._failed or not store.holds(make_record(2).key))
         if store._failed:
             with pytest.raises(StorageError):
                 store.write(make_record(3), Payload.dump({"x": 3}))
@@ -245,6 +245,39 @@ def test_nodes_are_whole_after_a_kill_at_any_instant(on_s3: str) -> None:
             content = store.inspect(key).load()
             assert content["x"] == int(key, 16)
             np.testing.assert_array_equal(content.get("large", content["x"]), content["x"])
+
+
+@pytest.mark.parametrize("kind", ["memory", "s3"])
+def test_what_is_large_is_sent_in_parts(kind: str, s3: str, url: str, on_s3: str) -> None:
+    place = on_s3 if kind == "s3" else url
+    content = {"large": np.arange(5_000_000.0), "small": np.arange(9_000.0)}  # 40 MB
+    RemoteStore(place).write(make_record(), Payload.dump(content))
+    store = RemoteStore(place)
+    np.testing.assert_equal(store.inspect(make_record().key).load(), content)
+
+
+def test_parts_of_an_object_that_was_not_ended_are_thrown_away(
+    on_s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import s3fs
+
+    store, real = RemoteStore(on_s3), s3fs.core.S3File.write
+    calls = itertools.count()
+
+    def write(file: Any, content: Any) -> Any:
+        if next(calls) == 2:
+            raise ConnectionResetError("the line is dead")
+        return real(file, content)
+
+    monkeypatch.setattr(s3fs.core.S3File, "write", write)
+    with pytest.raises(StorageError, match="no connection"):
+        store.write(make_record(), Payload.dump({"large": np.arange(5_000_000.0)}))
+    monkeypatch.setattr(s3fs.core.S3File, "write", real)
+    assert store._bucket.sizes("tensors") == {}
+    assert set(RemoteStore(on_s3).keys()) == set()
+    files = s3fs.S3FileSystem(skip_instance_cache=True)
+    uploads = files.call_s3("list_multipart_uploads", Bucket="tests")
+    assert not uploads.get("Uploads")
 
 
 # Few requests
@@ -566,6 +599,19 @@ def test_a_secret_in_a_url_is_told_to_nobody(caplog: pytest.LogCaptureFixture) -
     told += [files.cat_file(path).decode("latin-1") for path in files.find(files._strip_protocol(place))]
     assert "memory://***@place/" in store.location
     assert "hidden" not in "".join(told)
+
+
+def test_what_a_service_says_is_told_without_the_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any, **options: Any) -> bytes:
+        raise RuntimeError("http://me:hid%20den@place/run?sig=token1 refused: 'hid den' is wrong, token1 too")
+
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "cat_file", refuse)
+    place = "memory://me:hid%20den@place/run?sig=token1"
+    with pytest.raises(StorageError) as caught:
+        RemoteStore(place)
+    said = "".join(traceback.format_exception(caught.value))
+    assert "could not read: memory://***@place/run?***/dagtree.json: RuntimeError: http://***@place" in said
+    assert not [secret for secret in ("hid%20den", "hid den", "token1") if secret in said]
 
 
 @pytest.mark.parametrize(

@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from dagtree.errors import NotComputedError
+from dagtree.fakes import Large, make_record
 from dagtree.storage import files, writing
 from dagtree.storage.bucket import Bucket
 from dagtree.storage.local import LocalStore
 from dagtree.storage.payload import Payload
 from dagtree.storage.remote import RemoteStore
 from dagtree.storage.store import Store
-from dagtree.storecontract import Large, make_record
 
 NODES = st.integers(0, 4)
 LARGE = {name: bytes([number]) * 70_000 for number, name in enumerate("abc")}
