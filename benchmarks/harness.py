@@ -130,6 +130,7 @@ class Options:
     quick: bool = False
     repeats: int | None = None
     json_file: Path | None = None
+    dagger: Path | None = None
 
     def times(self, full: int) -> int:
         """How many repeats: as asked, else one when quick, else `full`."""
@@ -249,11 +250,14 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     made.add_argument("--quick", action="store_true", help="tiny sizes: shows that all works, not how fast")
     made.add_argument("--repeats", type=int, metavar="N", help="repeats of every measurement")
     made.add_argument("--json", type=Path, metavar="FILE", help="also write every number to FILE")
+    made.add_argument(
+        "--dagger", type=Path, metavar="PATH", help="where dagger's package and dill lie, to be measured too"
+    )
     return made
 
 
 def to_options(parsed: argparse.Namespace) -> Options:
-    return Options(quick=parsed.quick, repeats=parsed.repeats, json_file=parsed.json)
+    return Options(parsed.quick, parsed.repeats, parsed.json, parsed.dagger)
 
 
 def write_json(file: Path, about: str, reports: Sequence[Report]) -> None:

@@ -90,6 +90,20 @@ def test_nodes_are_measured_cold_warm_and_reopened_beside_both_peers(tmp_path: P
     assert all(word in promises for word in ("cold", "warm", "reopen", "filter by tag"))
 
 
+def test_states_are_kept_and_restored_beside_every_peer_that_is_there(tmp_path: Path) -> None:
+    printed, found = quick("benchmarks.bench_states", tmp_path)
+    check_form(printed, found)
+    names = set(series_of(found))
+    for place in places.places()[0][:1]:
+        for phase in ("one", "all"):
+            tools = ("dagtree", "floor", "torch", "safetensors")
+            assert {f"{place.name}/{tool}/{phase}/chain_s" for tool in tools} <= names
+        assert {f"{place.name}/dagtree/{name}" for name in ("restore/first_s", "touch/touch_s")} <= names
+    promises = " ".join(target["promise"] for target in found["reports"][0]["targets"])
+    assert all(word in promises for word in ("1 % changed", "all changed", "restoring", "peak", "verify"))
+    assert "dagger: not measured" in printed
+
+
 def test_edits_are_counted_as_hits_and_misses_of_each_group(tmp_path: Path) -> None:
     file = tmp_path / "found.json"
     done = subprocess.run(

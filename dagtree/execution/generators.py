@@ -38,7 +38,11 @@ def seed_all(seed: int) -> None:
         numpy_random.seed(seed & 0xFFFFFFFF)
     torch = sys.modules.get("torch")
     if torch is not None and hasattr(torch, "manual_seed"):
-        torch.manual_seed(seed)
+        accelerator = getattr(torch, "accelerator", None)
+        if accelerator is not None and not accelerator.is_available():
+            torch.default_generator.manual_seed(seed)  # the other notes the stack for devices that may come
+        else:
+            torch.manual_seed(seed)
     _late.seed = seed
     _late.install()
 

@@ -83,12 +83,13 @@ class LocalStore(Known):
                 if payload.buffers:
                     self._learn_places(record)
                 table = writer.write_payload(record.key, payload, flush, self._recorded, self._places)
-                self._places.learn(table, is_ours=True)
                 differs: list[str] = []
                 if record.key in self._ledger.index.evicted:
                     differs = sameness.differences(self._ledger.index, record.key, table, payload.skeleton)
                 record = record.with_payload(table, payload.size_bytes, differs)
             self._append(writer, record.encode())
+            if payload is not None and payload.buffers:
+                self._places.learn_ours(record)
             if flush:
                 writer.flush_records()
         record.pack()

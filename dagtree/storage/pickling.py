@@ -100,6 +100,10 @@ class _Taking:
         self.numpy: Any = sys.modules.get("numpy")
         if not hasattr(self.torch, "UntypedStorage"):
             self.torch = None
+        else:
+            self._plain_dtypes = frozenset(
+                found for name in _TORCH_DTYPES if (found := getattr(self.torch, name, None)) is not None
+            )
         if not hasattr(self.numpy, "ndarray"):
             self.numpy = None
         for attribute, value in content.items():
@@ -200,6 +204,15 @@ class _Taking:
         if storage is None:
             return NotImplemented
         self._see(tensor, storage)
+        if type(tensor) is self.torch.Tensor and self._is_plain(tensor):
+            return rebuild.tensor, (
+                self._stored_once(storage),
+                tensor.dtype,
+                tensor.storage_offset(),
+                tuple(tensor.shape),
+                tensor.stride(),
+                tensor.requires_grad,
+            )
         if type(tensor) is not self.torch.Tensor or str(tensor.dtype) in _TYPED:
             return NotImplemented
         rebuilt, arguments, *rest = tensor.__reduce_ex__(5)
@@ -208,6 +221,15 @@ class _Taking:
             typed = self.torch.TypedStorage(wrap_storage=arguments[0], dtype=self.torch.uint8, _internal=True)
             arguments = (typed, *arguments[1:])
         return (rebuilt, arguments, *rest)
+
+    def _is_plain(self, tensor: Any) -> bool:
+        """Whether nothing but its storage, shape and type makes the tensor."""
+        return (
+            tensor.dtype in self._plain_dtypes
+            and tensor.layout is self.torch.strided
+            and tensor.device.type in ("cpu", "cuda")
+            and not (tensor._backward_hooks or tensor.is_conj() or tensor.is_neg() or tensor.__dict__)
+        )
 
     def reduce_typed_storage(self, typed: Any) -> tuple[Any, ...]:
         return rebuild.typed_storage, (self._stored_once(typed._untyped_storage), typed.dtype)

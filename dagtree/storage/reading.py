@@ -13,7 +13,7 @@ from ..errors import DamagedError, StorageError
 from ..identity.key import digest
 from .buffer import Buffer
 from .files import open_regular, read_exactly, storage_error
-from .mapping import Check, Checked, Identity, can_map, map_piece
+from .mapping import Check, Checked, FileMap, Identity, can_map, is_worth_mapping
 from .payload import Payload
 from .record import Record
 
@@ -147,6 +147,7 @@ def read_payload(
         skeleton = bytes(reader.read(*skeleton_place[:3]))
         if digest(skeleton) != skeleton_place[3]:
             raise reader.damaged(skeleton_place[0], "its skeleton")
+        reader.expect(buffers)
         found: dict[int, Buffer] = {}
         for index in sorted(range(len(buffers)), key=lambda index: reader.place(buffers[index])):
             found[index] = reader.buffer(buffers[index])
@@ -169,6 +170,16 @@ class _Reader:
         self._checked = checked
         self._can_map = any(name.startswith("tensors/") for name in files) and can_map(str(directory))
         self._opened: tuple[int, int, Identity] | None = None
+        self._ends: dict[int, int] = {}
+        self._map: tuple[int, FileMap, int] | None = None  # with its file, and where the next piece may begin
+
+    def expect(self, entries: list[dict[str, Any]]) -> None:
+        """Look how far into each file it will be worth mapping."""
+        if self._can_map:
+            for entry in entries:
+                if is_worth_mapping(entry["offset"], entry["size"]):
+                    end = entry["offset"] + entry["size"]
+                    self._ends[entry["file"]] = max(end, self._ends.get(entry["file"], 0))
 
     @staticmethod
     def place(entry: Mapping[str, Any]) -> tuple[int, int]:
@@ -176,10 +187,8 @@ class _Reader:
 
     def buffer(self, entry: Mapping[str, Any]) -> Buffer:
         file, offset, size_bytes, said = entry["file"], entry["offset"], entry["size"], entry["digest"]
-        fd, identity = self._open(file)
-        content: bytearray | memoryview | None = None
-        if self._can_map and offset + size_bytes <= identity.size_bytes:
-            content = map_piece(fd, offset, size_bytes)
+        identity = self._open(file)[1]
+        content: bytearray | memoryview | None = self._mapped(file, offset, size_bytes)
         is_mapped = content is not None
         if content is None:
             content = self.read(file, offset, size_bytes)
@@ -206,6 +215,22 @@ class _Reader:
         if not is_mapped or self._check == "always":
             buffer.check()
         return buffer
+
+    def _mapped(self, file: int, offset: int, size_bytes: int) -> memoryview | None:
+        """These bytes of a map of all that is wanted of the file from there on; what lies there once and is
+        wanted twice is mapped twice."""
+        fd, identity = self._open(file)
+        end = offset + size_bytes
+        if not (self._can_map and is_worth_mapping(offset, size_bytes)) or end > identity.size_bytes:
+            return None
+        try:
+            if self._map is None or self._map[0] != file or offset < self._map[2]:
+                self._map = file, FileMap(fd, offset, min(self._ends[file], identity.size_bytes)), offset
+        except OSError:
+            self._can_map = False
+            return None
+        self._map = file, self._map[1], end
+        return self._map[1].piece(offset, size_bytes)
 
     def read(self, file: int, offset: int, size_bytes: int) -> bytearray:
         content = read_exactly(self._open(file)[0], offset, size_bytes)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy
     import torch
 
-__all__ = ["Lent", "array", "flatten", "same", "script_class", "storage", "typed_storage", "view"]
+__all__ = ["Lent", "array", "flatten", "same", "script_class", "storage", "tensor", "typed_storage", "view"]
 
 
 class Lent:
@@ -62,6 +62,24 @@ def storage(lent: Lent, device: str) -> torch.UntypedStorage:
         with contextlib.suppress(RuntimeError, AssertionError, AttributeError, NotImplementedError):
             opened = opened.to(device=torch.device(device))
     rebuilt: torch.UntypedStorage = opened
+    return rebuilt
+
+
+def tensor(
+    storage: torch.UntypedStorage,
+    dtype: torch.dtype,
+    offset: int,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...],
+    requires_grad: bool,
+) -> torch.Tensor:
+    """A plain tensor over a storage; torch's own way makes and unmakes a typed storage for each."""
+    import torch
+
+    rebuilt = torch.empty(0, dtype=dtype, device=storage.device)
+    rebuilt.set_(storage, offset, shape, strides)
+    if requires_grad:
+        rebuilt.requires_grad_()
     return rebuilt
 
 

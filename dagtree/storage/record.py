@@ -135,10 +135,10 @@ class Record:
 
     @property
     def check(self) -> str:
-        """What tells this record's line from every other, also of its node. Of a record with
-        notes, of the line that it was read from."""
-        held = self._held
-        return check_at(held, self._start).decode() if held else check_at(self._sealed(), 0).decode()
+        """What tells this record's line from every other, also of its node."""
+        if self._held and self._late_results is None:  # as it was read; the line isn't copied
+            return check_at(self._held, self._start).decode()
+        return check_at(self._sealed(), 0).decode()
 
     @property
     def more(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections import deque
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 
 from .buffer import Buffer
 from .files import open_regular, read_exactly
-from .mapping import Checked, Identity, can_map, map_piece
+from .mapping import Checked, FileMap, Identity, can_map
 from .reading import understand_table
 from .record import Record
 
@@ -63,6 +64,11 @@ class Places:
                 self._learned[key] = check
             waiting.extend(record.parents)
 
+    def learn_ours(self, record: Record) -> None:
+        """Learn from a record that this process has just written."""
+        self.learn(record.more.get("payload"), is_ours=True)
+        self._learned[record.key] = record.check
+
     def learn(self, table: Any, is_ours: bool = False) -> None:
         """Learn from what a record says of its payload; from one that says nothing sensible, nothing."""
         try:
@@ -113,14 +119,16 @@ class Places:
         identity, size_bytes = files[place.file], buffer.size_bytes
         if identity is None or place.offset + size_bytes > identity.size_bytes:
             return False
-        if (digest, place) in self._trusted or self._checked.knows(identity, place.offset, digest):
+        if (digest, place) in self._trusted or self._checked.saw(identity, place.offset, digest):
             return True
         try:
             with open_regular(Path(path)) as file:
                 fd = file.fileno()
                 content: memoryview | bytearray | None = None
-                if can_map(self._location) and place.offset + size_bytes <= os.fstat(fd).st_size:
-                    content = map_piece(fd, place.offset, size_bytes)
+                end = place.offset + size_bytes
+                if size_bytes and can_map(self._location) and end <= os.fstat(fd).st_size:
+                    with contextlib.suppress(OSError):
+                        content = FileMap(fd, place.offset, end).piece(place.offset, size_bytes)
                 if content is None:
                     content = read_exactly(fd, place.offset, size_bytes)
         except OSError:

@@ -525,3 +525,16 @@ def test_at_a_url_nothing_is_freed_and_everything_is_verified() -> None:
     for act in (exp.storage, lambda: exp.evict(node), lambda: exp.drop(node), lambda: exp.keep("1 GB")):
         with pytest.raises(dg.StorageError, match=r"is a URL, and nothing is \w+ there yet"):
             act()
+
+
+def test_a_copy_has_evicted_nodes_too_with_what_was_noted_of_them(tree: Tree, tmp_path: Path) -> None:
+    mean(tree.nodes[2])
+    tree.exp.run()
+    tree.exp.evict(tree.nodes[1:4])
+    tree.exp.copy_to(tmp_path / "y")
+    copy = dg.Experiment.restore(tmp_path / "y", Model)
+    node = copy.graph.node(tree.nodes[2].key)
+    assert node.status == "evicted"
+    assert node.results.keys() == {"mean"}
+    assert copy.verify().ok
+    assert content(node.restore()) == tree.held[node.key]

@@ -176,23 +176,52 @@ print(sum(len(state) for state in held), len(list(__import__("os").scandir("/pro
 def test_when_a_process_has_many_maps_more_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved(tmp_path, **large())
     monkeypatch.setattr(mapping, "_MOST_MAPS", len(mapping._maps) + 1)
-    state = restored(tmp_path)
-    assert [is_mapped(state["weight"]), mapping.is_mapped(state["table"].ctypes.data)].count(True) == 1
-    assert torch.equal(state["weight"], large()["weight"])
-    assert np.array_equal(state["table"], large()["table"])
+    states = [restored(tmp_path) for _ in range(2)]
+    assert [is_mapped(state["weight"]) for state in states] == [True, False]
+    for state in states:
+        assert torch.equal(state["weight"], large()["weight"])
+        assert np.array_equal(state["table"], large()["table"])
 
 
 def test_maps_end_with_the_last_view_of_them(tmp_path: Path) -> None:
     saved(tmp_path, **large())
-    before = set(mapping._maps)
+    maps, pieces = set(mapping._maps), set(mapping._pieces)
     state = restored(tmp_path)
     row = state["weight"][3]
-    assert len(mapping._maps - before) == 2
+    assert (len(mapping._maps - maps), len(mapping._pieces - pieces)) == (1, 2)
     del state
-    assert len(mapping._maps - before) == 1
+    assert (len(mapping._maps - maps), len(mapping._pieces - pieces)) == (1, 1)
     assert float(row[0]) == 600.0
     del row
-    assert mapping._maps <= before
+    assert mapping._maps <= maps
+    assert mapping._pieces <= pieces
+
+
+def test_what_was_written_to_one_tensor_is_given_back_with_it_and_its_neighbours_keep_theirs(
+    tmp_path: Path,
+) -> None:
+    """All lie in one map; a tensor that is kept must not keep the memory of the others."""
+    sizes = (1_000_004, 2_000_012, 30_004, 2_000_020)
+    saved(tmp_path, layers=[torch.zeros(size) for size in sizes])
+    layers = restored(tmp_path)["layers"]
+    before = anonymous_bytes()
+    for number, layer in enumerate(layers):
+        layer.fill_(number + 1)
+    assert anonymous_bytes() - before > 4 * sum(sizes) - 1_000_000
+    kept = layers.pop(2)
+    layers.pop(0)
+    assert [bool((layer == layer[0]).all()) for layer in (kept, *layers)] == [True] * 3
+    layers.clear()
+    del layer
+    assert anonymous_bytes() - before < 4_000_000
+    assert bool((kept == 3).all())
+
+
+def anonymous_bytes() -> int:
+    if not Path("/proc/self/smaps_rollup").exists():
+        pytest.skip("this system doesn't say how much memory a process has")
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return 1024 * int(next(line.split()[1] for line in lines if line.startswith("Anonymous:")))
 
 
 @pytest.mark.parametrize("why", ["no system calls", "a network file system"])
