@@ -23,15 +23,15 @@ identity:   names dynamic advice canonical standard arrays frames ownership obje
 definition: fields state recipe promise tree
 storage:    describe notes record sizes lines scripts buffer mapping sole rebuild pickling payload tensors
             store files presence tensorfile reading sharing writing index sameness indexfile ledger known
-            local bucket nearby fetching outbox remoteledger remote opening copying exporting
+            leftovers local claims bucket nearby fetching outbox remoteledger remote opening copying exporting
             space checking freed freeing choosing
 execution:  environment generators kinds output report explain kept nearest current reasons plan
-            again handle task assemble progress gauge step schedulers rounds run
+            again handle task assemble progress gauge work step schedulers rounds run
 analysis:   order text facts recorded select html loader nodeset measure picture layout dot
             outline svg draw graph
 """
 ROOMS = {room: files.split() for room, files in re.findall(r"(\w+):([\w\s]+?)(?=\w+:|$)", LAYOUT)}
-FOR_ALL = {"errors", "deprecation", "version"}  # import nothing of the house
+FOR_ALL = {"errors", "deprecation", "garbage", "version"}  # import nothing of the house
 FACES = {
     "experiment",
     "fakes",

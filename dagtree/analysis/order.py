@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter, lt
@@ -21,8 +20,17 @@ def in_order(records: Mapping[str, Record]) -> list[Record]:
     hangs below it, come last, so that nothing is lost and nothing hangs.
     """
     ranked = _ranked(records.values())
-    ordered: list[Record] = []
     done: set[str] = set()
+    for record in ranked:
+        if not done.issuperset(record.parents):
+            break
+        done.add(record.key)
+    else:
+        return ranked  # as they were written, nearly always
+    import heapq
+
+    ordered: list[Record] = []
+    done = set()
     waiting: dict[str, list[int]] = {}
     # Whoever waits was passed already, so it comes first as soon as its last parent is there: the
     # heap holds only those, and is empty for records that were written in order.

@@ -80,8 +80,8 @@ class Recipe:
 
     PROPERTIES: ClassVar[Sequence[str]] = ()
     version: ClassVar[str | None]
-    depends_on: ClassVar[Collection[object]]
-    ignores: ClassVar[Collection[str]]
+    depends_on: ClassVar[Collection[object] | None]
+    ignores: ClassVar[Collection[str] | None]
     _fields: ClassVar[Fields] = Fields(())
 
     def __init_subclass__(cls, **keywords: Any) -> None:

@@ -36,8 +36,8 @@ class ExperimentState:
 
     PROPERTIES: ClassVar[Sequence[str]] = ()
     NONHASHED_ATTRIBUTES: ClassVar[Sequence[str]] = ()
-    depends_on: ClassVar[Collection[object]]
-    ignores: ClassVar[Collection[str]]
+    depends_on: ClassVar[Collection[object] | None]
+    ignores: ClassVar[Collection[str] | None]
     _fields: ClassVar[Fields] = Fields(())
     _names: ClassVar[frozenset[str]] = frozenset()
 

@@ -61,6 +61,11 @@ def described(promise: ExperimentStatePromise) -> dict[str, Any]:
 
 def kept_properties(record: Record, promise: ExperimentStatePromise) -> dict[str, Any]:
     ignored, kept = ignored_by(promise), mapping(record.more.get("properties"))
+    if promise.edge.is_from_disk:
+        said = record.more.get("ignored")
+        ignored = (
+            frozenset(name for name in said if isinstance(name, str)) if isinstance(said, list) else ignored
+        )
     return {name: value for name, value in kept.items() if name not in ignored}
 
 

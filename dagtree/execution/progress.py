@@ -60,6 +60,21 @@ class Progress:
             self._stream.write("\n")
             self._stream.flush()
 
+    def begin(self, missing: int) -> None:
+        """So many nodes are left: what is not among them and wasn't done here, others have done."""
+        total = self.done + self.failed + missing
+        self.cached += max(self.total - total, 0)
+        self.total = total
+
+    def wait(self, text: str) -> None:
+        """Others compute what is left."""
+        if self._visible:
+            self.now = text
+            self._draw()
+        elif text != self.now:
+            self.now = text
+            log.info("%s", text)
+
     def start(self, step: Labelled) -> None:
         """A step has begun, in this process."""
         if self._visible:

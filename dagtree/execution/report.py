@@ -51,7 +51,8 @@ class Report:
     """What ``Experiment.run`` did.
 
     ``computed``, ``cached``, ``failed`` and ``skipped`` count nodes; a skipped one hangs below one that
-    failed, or was not reached. ``damaged`` names what was found damaged on the way and computed again.
+    failed, or was not reached. ``elsewhere`` says how many of the cached ones other processes computed during
+    this run. ``damaged`` names what was found damaged on the way and computed again.
     ``evicted`` counts the nodes that were left evicted; ``differing`` names those that were evicted, computed
     again, and came out otherwise than before. ``seconds`` is wall time; ``code_news`` says what was computed
     again because code changed, None when nothing was.
@@ -62,6 +63,7 @@ class Report:
     failed: int
     skipped: int
     seconds: float
+    elsewhere: int = 0
     functions: int = 0
     failures: tuple[Failure, ...] = ()
     damaged: tuple[str, ...] = ()
@@ -81,6 +83,8 @@ class Report:
             f"computed {self.computed}" if self.computed else "computed nothing",
             f"{self.cached} cached",
         ]
+        if self.elsewhere:
+            parts[1] += f" ({self.elsewhere} of them computed meanwhile by other processes)"
         if self.computed and self.code_news is not None:
             again = len(self.code_news.keys)
             parts[0] += f" ({again} of them again, because {self.code_news.what} changed)"

@@ -1,13 +1,19 @@
-"""One round of a run: a plan goes to Dask, and what becomes of it comes back."""
+"""The rounds of a run: in each, a plan goes to Dask, and what becomes of it comes back."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
-from collections import deque
+import time
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..definition.promise import ExperimentStatePromise
 from ..definition.tree import Tree
+from ..storage.claims import Claims, claims_of
+from ..storage.presence import Someone
 from ..storage.store import Store
 from .assemble import assemble
 from .environment import commit
@@ -15,19 +21,20 @@ from .generators import part_from_engine, preserved
 from .kinds import is_shared, kind_of
 from .output import listening
 from .plan import Plan
-from .progress import Progress
+from .progress import Progress, announce
 from .report import Failure
 from .schedulers import Stop, WorkerDied, execute
 from .task import Outcome, Step
 
-__all__ = ["Round"]
+__all__ = ["Round", "Rounds"]
+
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.5
 
 
-class Round:
-    """What a plan needs to run, and then what became of it: statuses, failures, functions called, damage.
+class Rounds:
+    """What the rounds of one run share: that this process is at work there, and the progress line.
 
-    ``is_cut`` says that it ended before its time, because a worker died; ``content`` is that of the node in
-    ``taken``, where its state was live.
+    Entering waits while somebody frees space there; it raises StorageError where nothing can be written.
     """
 
     def __init__(
@@ -40,27 +47,91 @@ class Round:
         progress: bool | None,
         taken: ExperimentStatePromise | None,
     ) -> None:
+        self.tree = tree
         self.store = store
         self.scheduler = scheduler
         self.workers = workers
         self.taken = taken
-        kind = kind_of(scheduler)
+        self.git = commit() if plan.missing else None
+        self.progress = Progress(len(plan.missing), len(plan.cached), visible=progress)
+        self.claims = claims_of(store, waiting=lambda other: _say_who_frees(other, store, progress))
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Rounds:
+        with contextlib.ExitStack() as stack:
+            if self.claims is not None:
+                stack.enter_context(self.claims)
+            stack.enter_context(self.progress)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._stack.__exit__(*exception)
+
+    def wait(self, elsewhere: Mapping[str, tuple[str, Sequence[str]]]) -> None:
+        """Until one of the steps that others do may be done, or is left by them: by the keys of steps, who
+        does it, and the nodes that it makes."""
+        assert self.claims is not None
+        who = Counter(other for other, _ in elsewhere.values())
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            # Others wait as well, and are not to come all at once; users' generators are left alone.
+            time.sleep(pause_s * (0.5 + os.urandom(1)[0] / 256))
+            held, there = self.claims.held(), self.store.keys()
+            if any(
+                key not in held or all(node in there for node in made) for key, (_, made) in elsewhere.items()
+            ):
+                return
+            who = Counter(str(held[key]) for key in elsewhere)
+            count = f"{len(elsewhere)} node{'' if len(elsewhere) == 1 else 's'}"
+            self.progress.wait(
+                f"waiting for {count} that {_listed(who)} compute{'s' if len(who) == 1 else ''}"
+            )
+            pause_s = min(1.5 * pause_s, _LONGEST_PAUSE_S)
+
+
+def _listed(who: Mapping[str, int]) -> str:
+    names = sorted(who)
+    return ", ".join(names) if len(names) < 4 else f"{len(names)} other processes"
+
+
+def _say_who_frees(other: Someone, store: Store, visible: bool | None) -> None:
+    announce(f"waiting for the end of {other}, which frees space in {store.location}", visible)
+
+
+class Round:
+    """What a plan needs to run, and then what became of it: statuses, failures, functions called, damage.
+
+    ``is_cut`` says that it ended before its time, because a worker died; ``content`` is that of the node in
+    ``taken``, where its state was live; ``elsewhere`` has what others were found to compute, by the key of
+    the step: who, and its nodes.
+    """
+
+    def __init__(self, plan: Plan, shared: Rounds) -> None:
+        self.store = shared.store
+        self.scheduler = shared.scheduler
+        self.workers = shared.workers
+        self.taken = shared.taken
+        self.claims: Claims | None = shared.claims
+        kind = kind_of(self.scheduler)
         self.graph = assemble(
             plan,
-            tree,
-            store,
-            commit() if plan.missing else None,
+            shared.tree,
+            self.store,
+            shared.git,
             shared=is_shared(kind),
             travels=kind in ("processes", "cluster"),
-            taken=taken,
+            taken=self.taken,
         )
-        self.progress = Progress(len(plan.missing), len(plan.cached), visible=progress)
+        self.progress = shared.progress
+        self.progress.begin(len(plan.missing))
         self.statuses: dict[str, str] = {}
         self.failures: dict[tuple[str, str | None], Failure] = {}
         self.called: list[tuple[str, str]] = []
         self.damaged: dict[str, str] = {}
         self.content: dict[str, object] | None = None
         self.is_cut = False
+        self.elsewhere: dict[str, tuple[str, Sequence[str]]] = {}
         self._noted_elsewhere = False
         self._ends: deque[tuple[str, tuple[Step, int, int, float, dict[str, Any]]]] = deque()
 
@@ -69,10 +140,15 @@ class Round:
         stop = Stop()
         if "distributed" in sys.modules:
             part_from_engine()
-        with preserved(), self.progress, listening():
+        if self.claims is not None:
+            self.claims.expect(
+                {key: step.moment_keys() for key, (step, _) in self.graph.items() if step.nodes()}
+            )
+        with preserved(), listening():
             context = next(iter(self.graph.values()))[0].context
             context.stopping = stop
             context.started = self.progress.start
+            context.claims = self.claims
             try:
                 execute(self.graph, self.scheduler, self._ended, stop, self.workers)
             except WorkerDied:
@@ -93,13 +169,16 @@ class Round:
     def _ended(self, outcome: Outcome) -> None:
         for failure in outcome.failures:
             self.failures[failure.key, failure.function] = failure
-        self.statuses.update(outcome.statuses)
+        if outcome.elsewhere is not None:
+            self.elsewhere[outcome.unit] = outcome.elsewhere, tuple(outcome.statuses)
+        if not outcome.found:  # what others have done by now is as good as cached
+            self.statuses.update(outcome.statuses)
         self.called.extend(outcome.called)
         self.damaged.update(outcome.damaged)
         self._noted_elsewhere |= outcome.foreign and outcome.noted
         for line in outcome.lines:
             self.store.adopt(line)
-        ended = list(outcome.statuses.values())
+        ended = [] if outcome.found else list(outcome.statuses.values())
         done, failed = ended.count("done"), ended.count("failed")
         if done or failed:
             step = self.graph[outcome.unit][0]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 from ..definition.promise import ExperimentStatePromise
 from ..definition.tree import Asked, Tree
 from ..errors import DefinitionError, RunError, RunInterrupted, StorageError
+from ..storage.local import LocalStore
 from ..storage.store import Store
 from .again import spared_nodes
 from .current import current
@@ -18,7 +19,9 @@ from .plan import Plan, make_plan, results_of
 from .report import Failure, Report
 
 if TYPE_CHECKING:
+    from ..storage.claims import Claims
     from .explain import CodeNews
+    from .rounds import Round, Rounds
 
 __all__ = ["Run"]
 
@@ -67,6 +70,7 @@ class Run:
         self.were_evicted: frozenset[str] = frozenset()
         self.named = named if named is not None else set()
         self.content: dict[str, object] | None = None
+        self.claims: Claims | None = None
         self.code_news: CodeNews | None = None
 
     def __call__(self) -> Report:
@@ -89,27 +93,21 @@ class Run:
         if plan.missing and self.taken is None:
             self._announce(plan)
         try:
-            for _ in range(len(self.tree.promises) + 10):  # each round but the last does or drops something
-                if not plan.units:
-                    break
-                damaged, is_cut = self._round(plan)
-                if not damaged and not is_cut:
-                    break
-                for key, reason in damaged.items():
-                    self.found_damaged(key, reason)
-                called = set(self.called)
-                asked = [asking for asking in asked if (asking.promise.key, asking.name) not in called]
-                again = [self.tree.promises[key] for key in damaged if key in self.tree.promises]
-                waiting = [*again, *self._waiting(plan)]
-                plan = make_plan(waiting, store.keys(), asked, results_of(store), self.spared)
+            if plan.units:
+                self._work(plan, asked)
+            elif isinstance(store, LocalStore) and not store.read_only and store.is_somebody_there():
+                from ..storage.claims import remove_the_dead
+
+                remove_the_dead(store)
         except KeyboardInterrupt:
             interrupted = True
             store.refresh()
             # What was under way when it came has ended since, and nobody has heard of it.
             there = store.keys()
-            wanted = {promise.key for promise in self.targets}
-            self.statuses.update({key: "done" for key in wanted if key in there and key not in before})
-        report = self._report(time.perf_counter() - started, interrupted)
+            for promise in self.targets:
+                if promise.key in there and promise.key not in before and self._is_ours(promise):
+                    self.statuses[promise.key] = "done"
+        report = self._report(time.perf_counter() - started, interrupted, before)
         if report.computed_keys:
             self._check_kept(report)
         store.write_index()
@@ -120,6 +118,40 @@ class Run:
         if report.failures:
             raise RunError(report.explain_failures(), report) from None
         return report
+
+    def _work(self, plan: Plan, asked: list[Asked]) -> None:
+        """Do what the plan says, in as many rounds as it takes."""
+        # A run that finds everything cached needs none of what computes.
+        from .rounds import Rounds
+
+        store, left = self.store, len(self.tree.promises) + 10
+        with Rounds(
+            plan, self.tree, store, self.scheduler, self.workers, self.progress, self.taken
+        ) as rounds:
+            self.claims = rounds.claims
+            while plan.units and left:
+                this = self._round(plan, rounds)
+                if this.damaged or this.is_cut:
+                    left -= 1  # each of these rounds but the last does or drops something
+                elif this.elsewhere:
+                    rounds.wait(this.elsewhere)
+                else:
+                    break
+                for key, reason in this.damaged.items():
+                    self.found_damaged(key, reason)
+                called = set(self.called)
+                asked = [asking for asking in asked if (asking.promise.key, asking.name) not in called]
+                again = [self.tree.promises[key] for key in this.damaged if key in self.tree.promises]
+                waiting = [*again, *self._waiting(plan)]
+                plan = make_plan(waiting, store.keys(), asked, results_of(store), self.spared)
+            store.write_index()
+
+    def _is_ours(self, promise: ExperimentStatePromise) -> bool:
+        """Whether this run made a node that is there by now; when it went to other processes, as far as it
+        knows."""
+        if self.claims is None or kind_of(self.scheduler) in ("processes", "cluster"):
+            return True
+        return promise.edge.key in self.claims.begun
 
     def _announce(self, plan: Plan) -> None:
         """Say what is computed again because code changed, before it starts."""
@@ -136,10 +168,11 @@ class Run:
         there = self.store.keys()
         lost = [key for key in report.computed_keys if key not in there]
         if lost:
+            first = f" The first failure: {report.failures[0]}" if report.failures else ""
             raise StorageError(
                 f"{len(lost)} of {report.computed} nodes that were computed are not in {self.store.location} "
                 f"any more: was the directory removed, or its file system unmounted, during the run? "
-                f"Run again to compute them."
+                f"Run again to compute them.{first}"
             )
 
     def _waiting(self, plan: Plan) -> list[ExperimentStatePromise]:
@@ -161,20 +194,23 @@ class Run:
                 waiting.append(promise)
         return waiting
 
-    def _round(self, plan: Plan) -> tuple[dict[str, str], bool]:
-        """Run the plan; what was found damaged, by key, and whether it ended before its time."""
-        # A run that finds everything cached needs none of what computes.
+    def _round(self, plan: Plan, rounds: Rounds) -> Round:
+        """Run the plan; what became of it."""
         from .rounds import Round
 
-        this = Round(plan, self.tree, self.store, self.scheduler, self.workers, self.progress, self.taken)
+        this = Round(plan, rounds)
         try:
             this()
         finally:
-            self.statuses.update(this.statuses)
+            # What others compute has no status here: if they leave it, it is done in another round.
+            left = {key for key, status in this.statuses.items() if status == "elsewhere"}
+            self.statuses.update((key, status) for key, status in this.statuses.items() if key not in left)
+            for key in left:
+                self.statuses.pop(key, None)
             self.failures.update(this.failures)
             self.called.extend(this.called)
             self.content = this.content
-        return this.damaged, this.is_cut
+        return this
 
     def _remember_definitions(self, cached: Sequence[ExperimentStatePromise]) -> None:
         """Note new tags of nodes that are there, and that this is the code that counts where there is code of
@@ -217,7 +253,7 @@ class Run:
         self.damaged.extend(new)
         self.store.acknowledge()
 
-    def _report(self, seconds: float, interrupted: bool) -> Report:
+    def _report(self, seconds: float, interrupted: bool, before: Set[str]) -> Report:
         statuses = dict(self.statuses)
         computed = [key for key, status in statuses.items() if status == "done"]
         failed = [key for key, status in statuses.items() if status == "failed"]
@@ -233,6 +269,7 @@ class Run:
         return Report(
             computed=len(computed),
             cached=len(cached),
+            elsewhere=sum(key not in before for key in cached),
             failed=len(failed),
             skipped=len(skipped),
             seconds=seconds,

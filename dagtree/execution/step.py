@@ -4,26 +4,13 @@ outcome.
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Generator, Mapping
-from types import GeneratorType
-from typing import Any
-
-from ..definition.recipe import call_run, recipe_with
-from ..definition.state import content_of, first_state, state_with
-from ..errors import DamagedError, NotComputedError, RecipeError
-from ..identity.key import digest, seed_of
-from ..storage.describe import describe, plain
-from ..storage.payload import Payload, refuses_resizing
-from ..storage.record import Record
-from .current import check_function, check_recipe
-from .environment import device, torch_threads, use_torch_threads
-from .generators import Disturbed, generators
-from .handle import Handle, StateReference
-from .output import captured, listening
-from .report import failure_of
-from .task import Job, LinkedNode, NodeFacts, Outcome, Step
+from ..errors import DamagedError, NotComputedError, StorageError
+from ..storage.claims import Claims
+from ..storage.presence import Someone
+from .handle import Handle
+from .output import listening
+from .task import Outcome, Step
+from .work import Work
 
 __all__ = ["perform"]
 
@@ -40,16 +27,31 @@ def perform(step: Step, *inputs: Outcome) -> Outcome:
     if nodes:
         needed = [statuses.get(key, "done") for key in (*step.node.parents, *step.links)]
         if any(status != "done" for status in needed):
-            blocked = "blocked" if "blocked" in needed else "planned" if "planned" in needed else "skipped"
+            blocked = next(
+                (each for each in ("blocked", "planned", "elsewhere") if each in needed), "skipped"
+            )
             outcome.statuses = {node.key: blocked for node in nodes}
             return outcome
     if step.context.stopping():
         outcome.statuses = {node.key: "planned" for node in nodes}
         return outcome
-    if step.context.is_abroad and step.context.shared and nodes and _is_done(step, outcome):
-        nodes = []
+    if nodes and step.context.is_abroad and step.context.shared:
+        # A cluster does again what a worker had finished before it died; what is finished is on disk.
+        step.context.store.refresh()
+        if _are_there(step, outcome):
+            nodes = []
+    claims = step.context.claims if nodes else None
+    if claims is not None:
+        other = _claimant(claims, step)
+        there = step.context.store.keys()
+        if nodes[0].key in there and _are_there(step, outcome):
+            nodes = []
+        elif other is not None:
+            outcome.elsewhere = str(other)
+            outcome.statuses = {node.key: "elsewhere" for node in nodes}
+            return outcome
     step.context.started(step)
-    work = _Work(step, outcome, handles)
+    work = Work(step, outcome, handles)
     try:
         if step.context.is_abroad:
             with listening():
@@ -61,366 +63,29 @@ def perform(step: Step, *inputs: Outcome) -> Outcome:
         outcome.damaged.append((error.key, str(error)))
         for node in nodes:
             outcome.statuses.setdefault(node.key, "blocked")
+    finally:
+        if claims is not None:
+            claims.end(step.node.key)
     return outcome
 
 
-def _is_done(step: Step, outcome: Outcome) -> bool:
-    """Whether all nodes of the step are there already, and the outcome says so.
+def _claimant(claims: Claims, step: Step) -> Someone | None:
+    """Who does the step, when it isn't to be this process."""
+    try:
+        return claims.take(step.node.key, step.moment_keys())
+    except StorageError:
+        return None  # claims only save time; what is wrong with the disk is said where it costs a node
 
-    A cluster does again what a worker had finished before it died; what is finished is finished on disk.
-    """
+
+def _are_there(step: Step, outcome: Outcome) -> bool:
+    """Whether all nodes of the step are there already, and the outcome says so."""
     store = step.context.store
-    store.refresh()
-    there, records = store.keys(), store.records()
+    there = store.keys()
     if not all(node.key in there for node in step.nodes()):
         return False
+    records = store.records()
     for node in step.nodes():
         outcome.records.append(records[node.key])
         outcome.statuses[node.key] = "done"
+    outcome.found = True
     return True
-
-
-class _Stopped(Exception):
-    """The run is being stopped; raised at a moment."""
-
-
-class _Work:
-    """A step while it is done."""
-
-    def __init__(self, step: Step, outcome: Outcome, handles: Mapping[str, Handle]) -> None:
-        self.step = step
-        self.outcome = outcome
-        self.handles = handles
-        self.store = step.context.store
-        self.payloads: dict[str, Payload] = {}
-        self.resizes = False  # whether the recipe, or a function, resizes what was restored
-
-    def __call__(self) -> None:
-        if len(self.outcome.statuses) < len(self.step.nodes()):
-            self.compute()
-        if self.step.jobs:
-            self.call_functions()
-
-    def compute(self) -> None:
-        """Make the final state and the wanted moments, and keep them. A failure is written down, not
-        raised.
-        """
-        step = self.step
-        contents: list[dict[str, object]] | None = None
-        while True:
-            self.waiting: list[tuple[NodeFacts, Payload, dict[str, Any]]] = []
-            self.history: list[list[Any]] = []
-            self.started = time.time()
-            self.clock = time.perf_counter()
-            with captured() as self.log:
-                try:
-                    if contents is None:
-                        contents = [self.content(key) for key in step.node.parents]
-                    with generators.seeded(
-                        seed_of(step.node.key), step.code, shared=step.context.shared
-                    ) as self.provisional:
-                        state = self.run(contents)
-                        payload = Payload.dump(content_of(state)) if state is not None else None
-                        del state
-                        contents.clear()
-                    self.seconds = time.perf_counter() - self.clock
-                    for waiting in self.waiting:
-                        self.keep(*waiting)
-                    if payload is not None:
-                        payload.claim()
-                        self.keep(step.node, payload, self.facts())
-                    return
-                except _Stopped:
-                    for node in step.nodes():
-                        self.outcome.statuses.setdefault(node.key, "planned")
-                    return
-                except Disturbed:
-                    # The copies were changed in vain; the store has them as they were.
-                    contents = [self.restored(key) for key in step.node.parents]
-                except (DamagedError, NotComputedError):
-                    raise
-                except BaseException as error:
-                    if self.is_ctrl_c(error):
-                        raise
-                    if not step.node.parents or not self.must_own(error):
-                        self.fail(error)
-                        return
-                    contents = [self.restored(key) for key in step.node.parents]
-
-    def must_own(self, error: BaseException) -> bool:
-        """Whether it failed because restored memory, which is mapped, can't be resized: then again, with
-        memory that can be.
-        """
-        again = not self.resizes and refuses_resizing(error)
-        self.resizes |= again
-        return again
-
-    def restored(self, key: str) -> dict[str, object]:
-        return self.store.restore(key).load(copy=self.resizes)
-
-    def is_ctrl_c(self, error: BaseException) -> bool:
-        """Whether it ends the run: Ctrl-C reaches the main thread of the driver, and nobody else."""
-        return (
-            isinstance(error, KeyboardInterrupt)
-            and not self.step.context.is_abroad
-            and threading.current_thread() is threading.main_thread()
-        )
-
-    def content(self, key: str) -> dict[str, object]:
-        handle = self.handles.get(key)
-        try:
-            content = handle.take() if handle is not None else None
-            return content if content is not None else self.restored(key)
-        except (DamagedError, NotComputedError):
-            raise
-        except Exception as error:
-            raise RecipeError(
-                f"the state of its parent [{key[:8]}] can't be restored here: {type(error).__name__}: {error}"
-            ) from error
-
-    def run(self, contents: list[dict[str, object]]) -> Any:
-        """The final state; None when only moments were wanted and the last of them is made."""
-        step, context = self.step, self.step.context
-        cls = context.state_class
-        node = step.node
-        if context.is_abroad:
-            use_torch_threads(context.torch_threads)
-            check_recipe(None if step.recipe is None else context.recipes[step.recipe], cls, step.code)
-        if step.recipe is None:
-            return first_state(cls, step.properties, node.key, node.tags)
-        states = [state_with(cls, content, node.key, node.tags) for content in contents]
-        recipe = recipe_with(context.recipes[step.recipe], self.resolved(step.properties))
-        result = call_run(recipe, states)
-        if isinstance(result, GeneratorType):
-            result = self.follow(result, states[0])
-            if result is None and not step.final:
-                return None
-        elif step.moments:
-            raise self.broken(
-                f"returned {_kind(result)}, so it has no moments, but {self.wanted_moments()} was asked for"
-            )
-        elif result is None:
-            raise self.broken("returned nothing. It must return the state: end it with `return state`")
-        if any(result is other for other in states[1:]):
-            raise self.broken(
-                "returned its second parent, or a later one; its copy of the first becomes the child"
-            )
-        if not isinstance(result, cls):
-            raise self.broken(
-                f"returned {_kind(result)}. It must return the state: end it with `return state`"
-            )
-        return result
-
-    def follow(self, moments: Generator[Any, None, Any], state: Any) -> Any:
-        """Go through the moments of a run; the state that it returns, or its own copy when it returns
-        nothing.
-        """
-        step = self.step
-        last = max(step.moments, default=0)
-        number = 0
-        while True:
-            try:
-                metrics = next(moments)
-            except StopIteration as stopped:
-                result = state if stopped.value is None else stopped.value
-                break
-            number += 1
-            self.note_metrics(number, metrics)
-            wanted = step.moments.get(number)
-            if wanted is not None:
-                self.keep_moment(wanted, state)
-            if not step.final and number >= last:
-                moments.close()
-                return None
-            if step.context.stopping():
-                moments.close()
-                raise _Stopped
-        if number < last:
-            raise self.broken(
-                f"made {number} moment{'' if number == 1 else 's'}, but {self.wanted_moments()} was asked for"
-            )
-        return result
-
-    def keep_moment(self, node: NodeFacts, state: Any) -> None:
-        self.seconds = time.perf_counter() - self.clock
-        payload = Payload.dump(content_of(state))
-        if self.provisional:
-            payload = Payload.dump(payload.load())
-            self.waiting.append((node, payload, self.facts()))
-        else:
-            self.keep(node, payload, self.facts())
-
-    def note_metrics(self, number: int, metrics: Any) -> None:
-        if metrics is None:
-            values: dict[str, Any] = {}
-        elif isinstance(metrics, Mapping):
-            values = plain(dict(metrics), f"moment {number} of {self.step.label()}")
-        else:
-            raise self.broken(
-                f'yielded {_kind(metrics)}. Yield a mapping of metrics, like {{"loss": loss}}, or nothing'
-            )
-        self.history.append([number, values, round(time.time(), 6)])
-        self.outcome.metrics = values
-
-    def facts(self) -> dict[str, Any]:
-        """The cold part of a record, as of now. What is empty is left out: ten thousand of them are read."""
-        step = self.step
-        threads = torch_threads()
-        facts = {
-            "module": step.module,
-            "properties": {name: describe(value) for name, value in step.properties.items()},
-            "code": step.code,
-            "sources": step.sources,
-            "started": round(self.started, 6),
-            "seconds": round(self.seconds, 6),
-            "environment": step.context.environment(),
-            "device": device(),
-            "seeds": {"key": seed_of(step.node.key)},
-            "state": step.context.state_facts,
-        }
-        if threads is not None:
-            facts["torch_threads"] = threads
-        if self.history:
-            facts["history"] = list(self.history)
-        return facts
-
-    def keep(self, node: NodeFacts, payload: Payload, facts: dict[str, Any]) -> None:
-        """Write a node: what it printed, its bytes, and last its record."""
-        if self.log.parts:
-            facts["output"] = self.keep_output(node)
-        self.write(node, payload, facts, "done")
-        takers = self.step.takers if node is self.step.node else 0
-        self.outcome.handles[node.key] = Handle(node.key, payload, takers, payload.size_bytes)
-        if self.step.jobs and node is self.step.node:
-            # Not a moment's: its buffers are the memory that the recipe goes on changing.
-            self.payloads[node.key] = payload
-
-    def keep_output(self, node: NodeFacts) -> str:
-        """Write what was printed; its digest."""
-        content = self.log.encode()
-        self.store.write_file(node.key, "log.txt", content)
-        return digest(content)
-
-    def write(self, node: NodeFacts, payload: Payload | None, facts: dict[str, Any], status: str) -> None:
-        record = Record.make(
-            key=node.key,
-            address=node.address,
-            kind=node.kind,
-            recipe=node.name,
-            parents=node.parents,
-            tags=node.tags,
-            status=status,
-            moment=node.moment,
-            position=node.position,
-            ended=round(time.time(), 6),
-            more=facts,
-        )
-        record = self.store.write(record, payload)
-        if self.step.context.is_abroad:
-            self.outcome.records.append(record)
-        self.outcome.statuses[node.key] = status
-        self.outcome.seconds = facts["seconds"]
-
-    def fail(self, error: BaseException) -> None:
-        """Write down why; a node that is done already (an earlier moment) stays done."""
-        step = self.step
-        failure = failure_of(error, step.node.key, step.label())
-        self.outcome.failures.append(failure)
-        self.seconds = time.perf_counter() - self.clock
-        for node in step.nodes():
-            if node.key in self.outcome.statuses:
-                continue
-            self.outcome.statuses[node.key] = "failed"
-            try:
-                facts = self.facts()
-                facts["error"] = {
-                    "type": type(error).__name__,
-                    "message": failure.message.partition(": ")[2],
-                    "traceback": failure.traceback,
-                }
-                if self.log.parts:
-                    facts["output"] = self.keep_output(node)
-                self.write(node, None, facts, "failed")
-            except OSError:
-                # The disk that is full, or gone, is most likely the failure itself: the report has it.
-                self.outcome.statuses[node.key] = "failed"
-
-    def call_functions(self) -> None:
-        """Call the functions that were asked for, each with a copy of its own; note what they return."""
-        for job in self.step.jobs:
-            if self.outcome.statuses.get(job.key, "done") != "done":
-                continue
-            try:
-                self.call_function(job)
-            except (DamagedError, NotComputedError):
-                raise
-            except BaseException as error:
-                if self.is_ctrl_c(error):
-                    raise
-                label = self.step.label(job.moment)
-                self.outcome.failures.append(failure_of(error, job.key, label, job.name))
-            self.outcome.called.append((job.key, job.name))
-
-    def call_function(self, job: Job) -> None:
-        step, context = self.step, self.step.context
-        payload = self.payloads.get(job.key)
-        if payload is not None and not payload.is_intact():
-            payload = None
-        op = context.functions[job.function]
-        if context.is_abroad:
-            check_function(op, context.state_class, job.code)
-        seed = int(digest(job.key.encode(), job.name.encode())[:16], 16)
-        while True:
-            content = payload.load() if payload is not None else self.restored(job.key)
-            state = state_with(context.state_class, content, job.key, step.node.tags)
-            try:
-                with captured() as log, generators.seeded(seed, job.code, shared=context.shared):
-                    value = plain(op(state), f"{job.name} at {step.label(job.moment)}")
-                break
-            except Disturbed:
-                continue
-            except (RuntimeError, ValueError) as error:
-                if not self.must_own(error):
-                    raise
-        if log.parts:
-            self.store.write_file(job.key, f"function-{_file_name(job.name)}.txt", log.encode())
-        self.store.note(job.key, results={job.name: {"value": value, "code": job.code, "at": time.time()}})
-        self.outcome.noted = True
-        if isinstance(value, dict) and job.moment is None:
-            self.outcome.metrics = {**self.outcome.metrics, **value}
-
-    def resolved(self, properties: Mapping[str, Any]) -> dict[str, Any]:
-        """The properties as ``run`` sees them: a promise among them is a reference to its state."""
-        if not self.step.links:
-            return dict(properties)
-        return {name: self._resolve(value) for name, value in properties.items()}
-
-    def _resolve(self, value: Any) -> Any:
-        if isinstance(value, LinkedNode):
-            return StateReference(
-                value.key, value.label, self.store, self.step.context.state_class, copy=self.resizes
-            )
-        if type(value) is dict:
-            return {key: self._resolve(inner) for key, inner in value.items()}
-        if type(value) in (list, tuple):
-            return type(value)(self._resolve(inner) for inner in value)
-        return value
-
-    def wanted_moments(self) -> str:
-        return ", ".join(f".at({number})" for number in sorted(self.step.moments))
-
-    def broken(self, what: str) -> RecipeError:
-        recipe = self.step.recipe
-        cls = self.step.context.recipes[recipe] if recipe is not None else type(None)
-        run = getattr(getattr(cls, "run", None), "__code__", None)
-        where = f" ({run.co_filename}:{run.co_firstlineno})" if run is not None else ""
-        return RecipeError(f"{self.step.node.name}.run{where} {what}.")
-
-
-def _kind(value: object) -> str:
-    name = type(value).__name__
-    return "nothing" if value is None else f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
-
-
-def _file_name(name: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in name)

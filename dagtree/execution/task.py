@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import cloudpickle
@@ -13,6 +13,7 @@ from ..definition.recipe import Recipe
 from ..definition.state import ExperimentState
 from ..errors import DefinitionError
 from ..identity.key import digest
+from ..storage.claims import Claims, claims_of
 from ..storage.record import Record
 from ..storage.scripts import offer, teach_modules
 from ..storage.store import Store
@@ -76,6 +77,7 @@ class Context:
         self.script_classes = script_classes or {}
         self.stopping: Callable[[], bool] = _never
         self.started: Callable[[Step], None] = _ignore
+        self.claims: Claims | None = None
         self.is_abroad = False
         self._packed: tuple[str, bytes] | None = None
         self._environment: str | None = None
@@ -131,6 +133,7 @@ def _unpack_context(name: str, content: bytes) -> Context:
             context._packed = (name, content)
             context.is_abroad = True
             context.store.refresh()  # what was evicted since this process last worked there
+            context.claims = claims_of(context.store, lazy=True)
             part_from_engine()
             offer(context.script_classes, (context.state_class, *context.recipes, *context.functions))
             while len(_contexts) >= _KEPT_CONTEXTS:
@@ -161,13 +164,20 @@ class Step(NamedTuple):
         """The recipe as one would write it."""
         return label_of(self.node.name, self.properties, moment)
 
+    def moment_keys(self) -> Sequence[str]:
+        """The keys of the moments that this step makes."""
+        return [node.key for node in self.moments.values()] if self.moments else ()
+
     def nodes(self) -> list[NodeFacts]:
         """The nodes that this step makes."""
         return [*([self.node] if self.final else ()), *self.moments.values()]
 
 
 class Outcome:
-    """What became of a step: the status of each of its nodes, and what the driver has to know."""
+    """What became of a step: the status of each of its nodes, and what the driver has to know.
+
+    ``found`` says that another process had made its nodes since the plan; ``elsewhere`` who makes them now.
+    """
 
     def __init__(self, unit: str) -> None:
         self.unit = unit
@@ -177,6 +187,8 @@ class Outcome:
         self.lines: list[bytes] = []
         self.failures: list[Failure] = []
         self.damaged: list[tuple[str, str]] = []
+        self.found = False
+        self.elsewhere: str | None = None
         self.called: list[tuple[str, str]] = []
         self.metrics: dict[str, Any] = {}
         self.seconds = 0.0

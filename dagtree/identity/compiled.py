@@ -18,7 +18,15 @@ from typing import Any
 
 from .canonical import canonical_bytes
 
-__all__ = ["FunctionNode", "code_bytes", "compiled", "names_in", "quietly", "same_code", "same_place"]
+__all__ = [
+    "FunctionNode",
+    "code_bytes",
+    "compiled",
+    "names_in",
+    "quietly",
+    "same_code",
+    "same_place",
+]
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 

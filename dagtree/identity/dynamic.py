@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import is_not
 from typing import Any
 
-from .names import aliases_within, bound_in, parts_of, used_name
+from .names import aliases_within, bound_in, parts_of, used_name, words_in
 
 __all__ = ["Lookups", "aliases_in", "lookups_in"]
 
@@ -36,6 +37,7 @@ _HOMES = {
     "ctypes": ("CDLL", "PyDLL"),
 }
 _NONE: Mapping[str, str] = {}
+_WORDS = _FUNCTIONS | _TABLES | {"builtins", "__builtins__"}
 
 
 @dataclass
@@ -56,6 +58,8 @@ def lookups_in(tree: ast.AST, aliases: Mapping[str, str] = _NONE) -> Lookups:
     it is a place where nobody can tell.
     """
     found = Lookups()
+    if not aliases and _WORDS.isdisjoint(words_in(tree)):
+        return found
     indexed: set[int] = set()
     parts = parts_of(tree)
     meant = aliases_within(tree, _FUNCTIONS, aliases)
@@ -85,21 +89,34 @@ def lookups_in(tree: ast.AST, aliases: Mapping[str, str] = _NONE) -> Lookups:
     return found
 
 
-def aliases_in(names: Mapping[str, object], mentioned: Iterable[str]) -> dict[str, str]:
-    """Those of the names ``mentioned`` that mean, in a function's globals, a function which looks things up
-    and has another name of its own, and that name: ``{"ga": "getattr"}``. Nothing is executed."""
-    meant: dict[int, str] = {}
-    for home, offered in _HOMES.items():
-        module = sys.modules.get(home)
-        held: Mapping[str, Any] = {} if module is None else vars(module)
-        if home == "builtins":
-            meant[id(module)] = home
-        meant.update((id(held[name]), name) for name in offered if name in held)
+def aliases_in(names: Mapping[str, object]) -> dict[str, str]:
+    """Those of the names, with what they mean to a function, that mean one which looks things up and has
+    another name of its own, and that name: ``{"ga": "getattr"}``. Nothing is executed."""
+    known = _known_by_id()
     return {
-        name: own
-        for name in mentioned
-        if name in names and (own := meant.get(id(names[name]), name)) not in (name, "")
+        name: known[id(value)][0]
+        for name, value in sorted(names.items())
+        if id(value) in known and known[id(value)][0] != name
     }
+
+
+_known: tuple[list[object], dict[int, tuple[str, object]]] = ([], {})
+
+
+def _known_by_id() -> dict[int, tuple[str, object]]:
+    """The functions that look things up by their ids, with their names; made anew when another module that
+    has some is loaded. They are held, so that no other object gets such an id."""
+    global _known
+    homes: list[Any] = [sys.modules.get(home) for home in _HOMES]
+    if len(_known[0]) != len(homes) or any(map(is_not, _known[0], homes)):
+        found: dict[int, tuple[str, object]] = {}
+        for home, module in zip(_HOMES, homes, strict=True):
+            held: Mapping[str, Any] = {} if module is None else vars(module)
+            if home == "builtins":
+                found[id(module)] = home, module
+            found.update((id(held[name]), (name, held[name])) for name in _HOMES[home] if name in held)
+        _known = homes, found
+    return _known[1]
 
 
 def _renamed(parts: tuple[ast.AST, ...], meant: Mapping[str, str]) -> set[int]:

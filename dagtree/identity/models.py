@@ -30,7 +30,7 @@ def declared_fields(members: Mapping[str, Any]) -> tuple[object, ...] | None:
     fields = members.get("__pydantic_fields__", members.get("model_fields"))
     if "__pydantic_core_schema__" not in members or not is_a(fields, dict):
         return None
-    said = tuple((name, *_pydantic_field(fields[name])) for name in sorted(fields))
+    said = tuple((name, *_pydantic_field(field)) for name, field in dict.items(fields))
     private = members.get("__private_attributes__") or {}
     hidden = tuple((name, *_default(private[name])) for name in sorted(private))
     return (said, hidden, _decorators(members.get("__pydantic_decorators__")))
@@ -63,6 +63,7 @@ def _attrs_field(field: Any) -> tuple[object, ...]:
         given,
         tuple(bool(value) for value in (field.init, field.eq, field.order, field.kw_only)),
         (field.alias, field.validator, field.converter, field.on_setattr),
+        (field.repr, field.hash, field.eq_key, field.order_key, dict(field.metadata)),
     )
 
 
@@ -109,7 +110,7 @@ def _decorators(found: Any) -> tuple[object, ...]:
     for kind in sorted(kinds):
         held = getattr(found, kind)
         if type(held) is dict:
-            for name in sorted(held):
+            for name in held:  # in the order in which they are called
                 info = held[name].info
                 said.append((kind, name, getattr(info, "fields", ()), getattr(info, "mode", None)))
     return tuple(said)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import opcode
 import operator
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ __all__ = [
     "parts_of",
     "supers_in",
     "used_name",
+    "words_in",
 ]
 
 _NAMES = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
@@ -61,6 +63,9 @@ _COMPUTING = frozenset(
         "__getattribute__",
     }
 )
+_FORMATTING = frozenset({"format", "format_map", "vformat", "Formatter"})
+_FIELD = re.compile(r"\{([^{}]*)")
+_TAKEN = re.compile(r"\.([^\W\d]\w*)")
 _BUILTINS = frozenset({"getattr", "eval", "exec", "compile", "globals", "vars", "locals"})
 """What is called as a name of its own, or from ``builtins``: ``model.eval()`` is another thing."""
 
@@ -121,6 +126,11 @@ def _mentions_of(code: CodeType, is_dynamic: bool) -> Mentions:
     if is_dynamic or used & _DYNAMIC:
         # getattr(state, "normalise") and attrgetter("inner.scale") name attributes in strings.
         attributes |= {part for string in strings for part in string.split(".") if part.isidentifier()}
+    if used & _FORMATTING:
+        # "{0.scale}".format(state) takes an attribute.
+        attributes |= {
+            name for string in strings for field in _FIELD.findall(string) for name in _TAKEN.findall(field)
+        }
     return Mentions(
         frozenset(chains),
         frozenset(attributes),
@@ -224,6 +234,22 @@ def parts_of(tree: ast.AST) -> tuple[ast.AST, ...]:
     parts = tuple(found)
     _last = tree, parts
     return parts
+
+
+def words_in(tree: ast.AST) -> set[str]:
+    """The names that a syntax tree uses, takes after a dot or imports; parts of dotted ones too."""
+    found: set[str] = set()
+    for part in parts_of(tree):
+        kind = type(part)
+        if kind is ast.Name:
+            found.add(part.id)  # type: ignore[attr-defined]  # mypy doesn't follow `kind`
+        elif kind is ast.Attribute:
+            found.add(part.attr)  # type: ignore[attr-defined]
+        elif kind is ast.alias:
+            found.update(part.name.split("."))  # type: ignore[attr-defined]
+        elif kind is ast.ImportFrom:
+            found.update((part.module or "").split("."))  # type: ignore[attr-defined]
+    return found
 
 
 def bound_in(tree: ast.AST) -> frozenset[str]:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import ast
 import functools
 import types
-from collections import ChainMap, deque
+from collections import deque
 from collections.abc import Callable, Container, Mapping
 from enum import Enum
 from typing import Any
 
+from ..garbage import uncollected
 from .canonical import Refused, encode, encode_with
 from .classes import users_class
 from .dynamic import Lookups, aliases_in, lookups_in
@@ -49,6 +50,7 @@ from .statics import (
     key_bytes,
     leads_to,
     library_name,
+    matched_names,
     name_of,
     names_of,
     plain_bytes,
@@ -85,18 +87,20 @@ class Reach:
         self._held: list[object] = []
         self._waiting: deque[tuple[Any, Any, int, str]] = deque()
         self._members: dict[int, Mapping[str, Any]] = {}
-        for subject in subjects:
-            for base in mro_of(subject):
+        self._bases = [[(base, self.members(base)) for base in mro_of(subject)] for subject in subjects]
+        for bases in self._bases:
+            for base, held in bases:
                 if base is not object:
-                    self.watch.names_of(self.members(base), closely=not is_library_class(base))
+                    self.watch.names_of(held, closely=not is_library_class(base))
 
     def enter(self, label: str, value: object) -> None:
         """Count ``value`` and all that it reaches."""
         self.add("entry", label, self.describe(value))
         outline = self.outline
-        while self._waiting:
-            visit, reached, outline.now, outline.role = self._waiting.popleft()
-            visit(reached)
+        with uncollected():
+            while self._waiting:
+                visit, reached, outline.now, outline.role = self._waiting.popleft()
+                visit(reached)
         outline.now, outline.role = -1, ""
 
     def members(self, cls: type) -> Mapping[str, Any]:
@@ -113,8 +117,7 @@ class Reach:
             base for base in mro_of(self.subjects[index]) if base is not object and is_library_class(base)
         ]
         if any(module_of(base).partition(".")[0] not in _KNOWN_BASES for base in bases):
-            names = names_of((self.subjects[index],))
-            self.attributes(names)
+            self.attributes(names_of((self.subjects[index],)))
 
     def implicit(self, index: int, without: frozenset[str]) -> None:
         """Count the special methods of a subject, which are reached by operators and by using an instance at
@@ -266,7 +269,9 @@ class Reach:
         mentions = mentions_of(code)
         heads = {chain[0] for chain in (*mentions.chains, *mentions.free)}
         closure = held_by(function)
-        aliases = aliases_in(ChainMap(closure, function.__globals__), sorted(heads))
+        outside = function.__globals__
+        named = {name: outside[name] for name in heads if name in outside}
+        aliases = aliases_in({**named, **{name: closure[name] for name in heads if name in closure}})
         if _BY_NAME & set(aliases.values()):
             mentions = mentions_of(code, is_dynamic=True)
         chains = set(mentions.chains)
@@ -363,9 +368,11 @@ class Reach:
                 if not library:
                     self.watch.name(held, attribute, value)
                 self._module(f"{name}.{attribute}", value, further, below=library)
-            elif value is MISSING and not library and "__getattr__" in held:
-                self.watch.name(held, "__getattr__", held["__getattr__"])
-                self.add("global", f"{name}.*", self.found(f"{name}.__getattr__", held["__getattr__"]))
+            elif value is MISSING and not library:
+                self.watch.name(held, attribute, value)
+                self.watch.name(held, "__getattr__", getter := held.get("__getattr__", MISSING))
+                if getter is not MISSING:
+                    self.add("global", f"{name}.*", self.found(f"{name}.__getattr__", getter))
             elif value is not MISSING and (not library or is_users_code(value)):
                 self.watch.name(held, attribute, value)
                 self.add("global", f"{name}.{attribute}", self.found(f"{name}.{attribute}", value))
@@ -379,6 +386,8 @@ class Reach:
 
     def attributes(self, names: frozenset[str], supers: frozenset[str] = frozenset()) -> None:
         """Count what these names are on the subjects; those in ``supers`` on every base."""
+        if "__match_args__" in names:
+            names |= matched_names(self.subjects)
         for index in range(len(self.subjects)):
             for name in sorted(names):
                 part = self._attribute(index, name, every=name in supers)
@@ -391,8 +400,7 @@ class Reach:
         if self.versions[index] is not None:
             return ()
         found: list[bytes] = []
-        for base in mro_of(self.subjects[index]):
-            held = self.members(base)
+        for base, held in self._bases[index]:
             value = held.get(name, MISSING)
             if value is MISSING:
                 continue

@@ -42,6 +42,7 @@ __all__ = [
     "leads_to",
     "library_name",
     "lookup",
+    "matched_names",
     "meant_members",
     "name_of",
     "names_of",
@@ -239,6 +240,12 @@ def names_of(subjects: tuple[type, ...]) -> frozenset[str]:
     """The names of all that the user's classes among the subjects and their bases have."""
     bases = [base for subject in subjects for base in mro_of(subject) if not is_library_class(base)]
     return frozenset(name for base in bases for name in members_of(base)) - NOT_MEANT - _DECLARATIONS
+
+
+def matched_names(subjects: tuple[type, ...]) -> frozenset[str]:
+    """What ``case State(0)`` takes: the names in ``__match_args__`` of the subjects and their bases."""
+    listed = [members_of(base).get("__match_args__") for subject in subjects for base in mro_of(subject)]
+    return frozenset(name for names in listed if type(names) is tuple for name in names if type(name) is str)
 
 
 def leads_to(names: Mapping[str, Any], chain: tuple[str, ...], subjects: tuple[type, ...]) -> bool:

@@ -248,7 +248,9 @@ def _anywhere(code: CodeType, file: _File) -> Definition | None:
 
 
 def _definition(file: _File, line: int, last: int, node: FunctionNode) -> Definition:
-    return Definition(node, line, textwrap.dedent("".join(file.lines[line - 1 : last])))
+    lines = file.lines[line - 1 : last]
+    text = "".join(lines)
+    return Definition(node, line, textwrap.dedent(text) if lines[0][:1].isspace() else text)
 
 
 def _without_effect(statement: object) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
+import itertools
 import os
 import re
 import socket
@@ -24,9 +26,12 @@ __all__ = [
     "flush_file",
     "flush_folder",
     "holds_exactly",
+    "make_folder",
     "open_regular",
+    "process_name",
     "read_exactly",
     "replace_file",
+    "temporary_name",
     "writer_name",
 ]
 
@@ -36,6 +41,8 @@ _LARGEST_CALL = 1 << 30  # Linux moves at most 2 GiB in one call, and says so on
 _HINTS = {
     errno.ENOSPC: "the disk is full: free some space and run again, what was kept before is intact",
     errno.EDQUOT: "the quota is used up: free some space and run again, what was kept before is intact",
+    errno.EFBIG: "files may not grow as large here: raise the limit (ulimit -f) and run again, what was kept "
+    "before is intact",
     errno.EACCES: "permission denied: this user may not do that there",
     errno.EPERM: "permission denied: this user may not do that there",
     errno.EROFS: "the file system is read-only",
@@ -74,6 +81,24 @@ def writer_name() -> str:
     """A name that no other writer has: host, process, and a random part."""
     host = re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname().partition(".")[0])[:32].strip("-") or "host"
     return f"{host}-{os.getpid()}-{os.urandom(4).hex()}"
+
+
+def process_name() -> str:
+    """A name that this process has for its whole life, and no other has."""
+    return _process_name(os.getpid())
+
+
+@functools.lru_cache(maxsize=1)
+def _process_name(pid: int) -> str:  # of a forked process, it is another
+    return writer_name()
+
+
+def temporary_name(name: str) -> str:
+    """The name that a file has while it is written: it says by whom, so that what the dead left is known."""
+    return f".{name}.{process_name()}.{next(_numbers)}.tmp"
+
+
+_numbers = itertools.count()
 
 
 class Appender:
@@ -188,7 +213,7 @@ def holds_exactly(path: Path, chunks: Sequence[Bytes]) -> bool:
 
 def replace_file(path: Path, chunks: Sequence[Bytes], flush: bool = False) -> None:
     """The file is there with exactly these bytes, or is what it was before."""
-    temporary = path.with_name(f".{path.name}.{writer_name()}.tmp")
+    temporary = path.with_name(temporary_name(path.name))
     try:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
         try:
@@ -209,7 +234,7 @@ def replace_file(path: Path, chunks: Sequence[Bytes], flush: bool = False) -> No
 def create_file(path: Path, chunks: Sequence[Bytes], flush: bool = False) -> bool:
     """The file is there with exactly these bytes; or, False, somebody else made it before and it is left
     alone."""
-    temporary = path.with_name(f".{path.name}.{writer_name()}.tmp")
+    temporary = path.with_name(temporary_name(path.name))
     replace_file(temporary, chunks, flush)
     try:
         try:
@@ -228,6 +253,14 @@ def create_file(path: Path, chunks: Sequence[Bytes], flush: bool = False) -> boo
     if flush:
         flush_folder(path.parent)
     return True
+
+
+def make_folder(directory: Path, path: Path) -> None:
+    """The folder is there, which lies in the directory; FileNotFoundError when the directory itself is gone:
+    what is written into one of that name is lost when the right one is mounted again."""
+    if path != directory and not path.is_dir():
+        make_folder(directory, path.parent)
+        path.mkdir(exist_ok=True)
 
 
 def flush_folder(path: Path) -> None:

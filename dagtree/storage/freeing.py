@@ -42,7 +42,7 @@ _LATE_S = 3600.0
 """How old a file that no record names must be where another machine's record may not be visible yet."""
 _WRITER = re.compile(r"(.+)-(\d+)-[0-9a-f]{8}\Z")
 _TENSORS = re.compile(r"tensors/[0-9a-f]{2}/([0-9a-f]{32})(?:-([0-9a-f]+))?\.safetensors\Z")
-_TEMPORARY = re.compile(r"\.(?:.*\.)?([^.]+-\d+-[0-9a-f]{8})\.tmp\Z")
+_TEMPORARY = re.compile(r"\.(?:.*\.)?([^.]+-\d+-[0-9a-f]{8})(?:\.\d+)?\.tmp\Z")
 
 
 class Move(NamedTuple):

@@ -12,7 +12,7 @@ import sys
 from array import array
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Mapping
-from operator import lt
+from itertools import islice, repeat
 from typing import Any, Literal, NamedTuple
 
 from xxhash import xxh3_128_hexdigest
@@ -25,7 +25,7 @@ from .record import KINDS, STATUSES, Record
 __all__ = ["INDEX_FILE", "Chapter", "read_index", "summarize", "write_index"]
 
 INDEX_FILE = "index.json"
-_VERSION = 2
+_VERSION = 4
 _KEY = 32  # hex digits
 
 
@@ -71,7 +71,7 @@ def summarize(
     still be looked up at once.
     """
     records, others = list[Record](), list[str]()
-    starts, ends = array("q"), array("q")
+    ends = array("q")
     view, begin = memoryview(content), 0
     while (end := content.find(b"\n", begin)) >= 0:
         start, begin = begin, end + 1
@@ -80,34 +80,49 @@ def summarize(
             said = decode_line(content[start:end])
         if isinstance(said, Record):
             records.append(said)
-            starts.append(start)
             ends.append(end)
         elif said is not None:
             others.append(content[start:end].decode("ascii"))
         elif end > start:
             return None
     kinds: dict[tuple[Any, ...], int] = {}
-    facts = array("q")
+    facts, counts, parents, files, lengths = (array("q") for _ in range(5))
+    rows = {record.key: row for row, record in enumerate(records)}
+    elsewhere: dict[str, int] = {}
+    numbers: dict[str, int] = {}
+    several: dict[str, str] = {}
     longest: dict[str, int] = {}
-    doubtful = [place for place, record in enumerate(records) if not is_usable(record)]
+    doubtful = [row for row, record in enumerate(records) if not is_usable(record)]
     apart = set(doubtful)
-    for place, record in enumerate(records):
+    for row, record in enumerate(records):
         fact = (record.kind, record.status, record.recipe, record.moment, record.tags)
         facts.append(kinds.setdefault(fact, len(kinds)))
-        if place in apart:
-            continue
-        for file, size_bytes in NEED.findall(record.needs):
+        counts.append(len(record.parents))
+        for parent in record.parents:
+            above = rows.get(parent)
+            parents.append(-1 - elsewhere.setdefault(parent, len(elsewhere)) if above is None else above)
+        needed = NEED.findall(record.needs)
+        for file, size_bytes in needed if row not in apart else ():
             longest[file] = max(longest.get(file, 0), int(size_bytes))
+        file, size_bytes = needed[0] if len(needed) == 1 else ("", 0)
+        if len(needed) > 1:
+            several[str(len(files))] = record.needs
+        files.append(numbers.setdefault(file, len(numbers)))
+        lengths.append(int(size_bytes))
     columns = {
         "keys": "".join([record.key for record in records]),
         "addresses": "".join([record.address for record in records]),
-        "parents": ["".join(record.parents) for record in records],
-        "needs": [record.needs for record in records],
+        "parents": _pack(parents),  # by their rows, below 0 where they are in another file
+        "elsewhere": list(elsewhere),
+        "counts": _pack(counts),
+        "files": list(numbers),
+        "file": _pack(files),
+        "length": _pack(lengths),
+        "several": several,
         "kinds": list(kinds),
         "facts": _pack(facts),
         "ended": _pack(array("d", [record.ended for record in records])),
         "position": _pack(array("q", [record.position for record in records])),
-        "starts": _pack(starts),
         "ends": _pack(ends),
         "doubtful": doubtful,
         "others": others,
@@ -140,40 +155,80 @@ def read_index(content: bytes) -> dict[str, Chapter]:
         return {}
 
 
+class _Rows:
+    """The lines of a chapter."""
+
+    __slots__ = ("_columns", "_content", "_ended", "_ends", "_file", "_length")
+
+    def __init__(self, columns: dict[str, Any], content: bytes, size_bytes: int) -> None:
+        self._columns, self._content = columns, content
+        self._ended = _unpack("d", columns["ended"])
+        self._ends, self._file, self._length = (
+            _unpack("q", columns[name]) for name in ("ends", "file", "length")
+        )
+        files = columns["files"]
+        if not (
+            len(self._ended) == len(self._ends) == len(self._file) == len(self._length)
+            and math.isfinite(sum(self._ended))
+            and 0 <= min(self._ends, default=0) <= max(self._ends, default=0) < max(size_bytes, 1)
+            and is_texts(files)
+            and 0 <= min(self._file, default=0) <= max(self._file, default=0) < max(len(files), 1)
+            and isinstance(columns["several"], dict)
+            and is_texts(list(columns["several"].values()))
+        ):
+            raise ValueError("no chapter that dagtree writes")
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def place(self, row: int) -> tuple[bytes, int, int]:
+        end = self._ends[row]
+        return self._content, self._content.rfind(b"\n", 0, end) + 1, end
+
+    def ended(self, row: int) -> float:
+        found: float = self._ended[row]
+        return found
+
+    def needs(self, row: int) -> str:
+        file = self._columns["files"][self._file[row]]
+        if file:
+            return f'"{file}":{self._length[row]}'
+        several: str = self._columns["several"].get(str(row), "")
+        return several
+
+
 def _records(columns: dict[str, Any], content: bytes, size_bytes: int) -> list[Record]:
     """The records in a chapter, each column of it looked at."""
-    keys, addresses, parents, needs = (columns[name] for name in ("keys", "addresses", "parents", "needs"))
-    facts, position, starts, ends = (
-        _unpack("q", columns[name]) for name in ("facts", "position", "starts", "ends")
+    rows = _Rows(columns, content, size_bytes)
+    keys, addresses, elsewhere = (columns[name] for name in ("keys", "addresses", "elsewhere"))
+    facts, counts, parents, position = (
+        _unpack("q", columns[name]) for name in ("facts", "counts", "parents", "position")
     )
-    ended = _unpack("d", columns["ended"])
     kinds = [_kind(*kind) for kind in columns["kinds"]]
     if not (
-        len(keys) == len(addresses) == _KEY * len(needs)
-        and all(bytes.fromhex(text).hex() == text for text in (keys, addresses, "".join(parents)))
-        and is_texts(needs)
-        and math.isfinite(sum(ended))
-        and 0 <= min(starts, default=0) <= max(ends, default=0) < max(size_bytes, 1)
-        and all(map(lt, starts, ends))
+        len(keys) == len(addresses) == _KEY * len(rows)
+        and len(facts) == len(counts) == len(position) == len(rows)
+        and all(bytes.fromhex(text).hex() == text for text in (keys, addresses, "".join(elsewhere)))
+        and all(len(key) == _KEY for key in elsewhere)
         and min(facts, default=0) >= 0
-        and all(type(place) is int and place >= 0 for place in columns["doubtful"])
+        and min(counts, default=0) >= 0
+        and len(parents) == sum(counts)
+        and min(parents, default=0) >= -len(elsewhere)
+        and all(type(row) is int and row >= 0 for row in columns["doubtful"])
     ):
         raise ValueError("no chapter that dagtree writes")
-    records = []
-    new, at = Record.__new__, 0
-    for above, needed, fact, when, place, start, end in zip(
-        parents, needs, facts, ended, position, starts, ends, strict=True
-    ):
-        record = new(Record)
-        record.key, record.address = keys[at : at + _KEY], addresses[at : at + _KEY]
-        record.kind, record.status, record.recipe, record.moment, record.tags = kinds[fact]
-        record.parents = () if not above else (above,) if len(above) == _KEY else _split(above)
-        record.needs, record.position = needed, place
-        record.ended = record.defined = when
-        record._held, record._start, record._end = content, start, end
-        records.append(record)
-        at += _KEY
-    return records
+    if not facts:
+        return []
+    own = _cut(keys)
+    named = [*own, *reversed(elsewhere)]
+    above = iter([named[place] for place in parents])
+    kind, status, recipe, moment, tags = zip(*map(kinds.__getitem__, facts), strict=True)
+    made = zip(
+        own, _cut(addresses), kind, recipe,
+        [(next(above),) if count == 1 else tuple(islice(above, count)) for count in counts],
+        tags, status, moment, position, repeat(rows), range(len(rows)),
+    )  # fmt: skip
+    return list(map(tuple.__new__, repeat(Record), made))
 
 
 def _others(lines: list[str]) -> list[Note | Damage | Removal]:
@@ -193,11 +248,11 @@ def _pack(numbers: array[Any]) -> str:
     return b64encode(numbers.tobytes()).decode("ascii")
 
 
-def _unpack(code: Literal["q", "d"], text: str) -> list[Any]:
+def _unpack(code: Literal["q", "d"], text: str) -> array[Any]:
     numbers: array[Any] = array(code, b64decode(text, validate=True))
     if sys.byteorder == "big":
         numbers.byteswap()
-    return numbers.tolist()
+    return numbers
 
 
 def _kind(
@@ -209,7 +264,5 @@ def _kind(
     return kind, status, recipe, moment, tuple(tags)
 
 
-def _split(keys: str) -> tuple[str, ...]:
-    if len(keys) % _KEY:
-        raise ValueError(f"no keys: {keys!r}")
-    return tuple(keys[at : at + _KEY] for at in range(0, len(keys), _KEY))
+def _cut(keys: str) -> list[str]:
+    return [keys[at : at + _KEY] for at in range(0, len(keys), _KEY)]

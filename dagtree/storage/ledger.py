@@ -7,6 +7,7 @@ from pathlib import Path
 
 from xxhash import xxh3_64_hexdigest
 
+from ..garbage import uncollected
 from . import reading
 from .files import disk_errors, replace_file
 from .index import Index
@@ -19,6 +20,7 @@ __all__ = ["NO_NODE", "Ledger"]
 
 NO_NODE = "0" * 32
 """The key under which damage is written down that belongs to no node."""
+_LONG_AGO_S = 3600.0
 _WORTH_INDEXING = 1 << 20  # bytes of lines that are read one by one: some 1,200 records, 7 ms
 
 
@@ -52,7 +54,7 @@ class Ledger:
         """What a file of records holds from there on."""
         path = self._directory / "records" / name
         with disk_errors("read the records", path):
-            return reading.read_from(path, start)
+            return reading.read_large(path, start)
 
     def _where(self, name: str) -> str:
         """A file of records as a reader would find it."""
@@ -66,6 +68,10 @@ class Ledger:
 
     def refresh(self) -> bool:
         """Reads what was written since; whether anything was."""
+        with uncollected():
+            return self._refresh()
+
+    def _refresh(self) -> bool:
         names, sizes = self._sizes(), self._consumed
         if any(names.get(name, -1) < end for name, end in sizes.items()):
             self._forget()  # files that were read are gone or shorter: what they said no longer holds
@@ -183,11 +189,16 @@ class Ledger:
         known = {record.check: record for record in self.index.written()}
         chapters = []
         for name in self._consumed:
-            content = reading.read_from(self._directory / "records" / name, 0)
+            content = reading.read_large(self._directory / "records" / name, 0)
             chapter = summarize(name, content, known, self.index.is_usable)
             if chapter is not None:
                 chapters.append(chapter)
-        replace_file(self._directory / INDEX_FILE, [write_index(chapters)])
+        path = self._directory / INDEX_FILE
+        replace_file(path, [write_index(chapters)])
+        for left in self._directory.glob(f".{INDEX_FILE}.*.tmp"):  # by one that was killed at this
+            with contextlib.suppress(OSError):
+                if left.stat().st_mtime < path.stat().st_mtime - _LONG_AGO_S:
+                    left.unlink()
         self._indexed = dict(self._consumed)
 
     def _forget(self) -> None:

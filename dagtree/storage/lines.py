@@ -7,7 +7,7 @@ import re
 from typing import Any, TypeAlias, TypeGuard, cast
 
 from .notes import HEX, REMOVALS, Damage, Note, Removal, is_number, is_sealed, is_texts
-from .record import KINDS, MORE, STATUSES, Record
+from .record import KINDS, MORE, STATUSES, Line, Record
 
 __all__ = ["Said", "decode_at", "decode_line"]
 
@@ -42,20 +42,17 @@ def _decode_plain(content: bytes, start: int, end: int) -> Record | None:
         if found is None:
             return None
         key, kind, status, needs, ended, address, recipe, parents, tags, moment, position = found.groups()
-        record = Record.__new__(Record)
+        above = () if not parents else (parents[1:-1],) if len(parents) == 34 else _texts(parents)
+        labels = (_known_tags.get(tags) or _keep_tags(tags)) if tags else ()
+        line = Line(content, start, end, float(ended), needs)
         # What many records say alike is one text for all of them.
-        record.key, record.address, record.needs = key, address, needs
-        record.kind, record.status = _SAME[kind], _SAME[status]
-        record.recipe = _known_names.setdefault(recipe, recipe)
-        record.ended = record.defined = float(ended)
-        record.parents = () if not parents else (parents[1:-1],) if len(parents) == 34 else _texts(parents)
-        record.tags = (_known_tags.get(tags) or _keep_tags(tags)) if tags else ()
-        record.moment = None if moment == "null" else int(moment)
-        record.position = int(position)
+        return tuple.__new__(
+            Record,
+            (key, address, _SAME[kind], _known_names.setdefault(recipe, recipe), above, labels, _SAME[status],
+             None if moment == "null" else int(moment), int(position), line, 0),
+        )  # fmt: skip
     except ValueError:
         return None
-    record._held, record._start, record._end = content, start, end
-    return record
 
 
 _SAME = {text: text for text in (*KINDS, *STATUSES)}
@@ -126,18 +123,12 @@ def _record_of(content: dict[str, Any], line: bytes) -> Record | None:
         and isinstance(content.get("more"), dict)
     ):
         return None
-    record = Record.__new__(Record)
-    record.key, record.address, record.kind, record.recipe = content["key"], address, content["kind"], recipe
-    record.parents, record.tags, record.status = tuple(parents), tuple(tags), status
-    record.moment, record.position, record.ended, record.defined = (
-        moment,
-        position,
-        float(ended),
-        float(ended),
-    )
-    record.needs = ",".join(f'"{name}":{size}' for name, size in needs.items())
-    record._held, record._start, record._end = line, 0, len(line)
-    return record
+    lengths = ",".join(f'"{name}":{size}' for name, size in needs.items())
+    return tuple.__new__(
+        Record,
+        (content["key"], address, content["kind"], recipe, tuple(parents), tuple(tags), status, moment,
+         position, Line(line, 0, len(line), float(ended), lengths), 0),
+    )  # fmt: skip
 
 
 def _is_key(value: Any) -> TypeGuard[str]:

@@ -11,20 +11,22 @@ import json
 import os
 import stat
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 from typing import Any
 
 from ..errors import DamagedError, NotComputedError, StorageError
 from . import reading, sameness, writing
-from .files import disk_errors, replace_file
+from .files import disk_errors, make_folder, replace_file
 from .index import Index
 from .known import FORMAT, FORMAT_FILE, STORES, Known, check_format, name_of_file, name_of_once, reopen
 from .ledger import Ledger
+from .leftovers import remove_leftovers
 from .lines import Said
 from .mapping import Check, Checked
 from .notes import HEX, Removal
 from .payload import Payload
+from .presence import BEAT_S, FOLDER, Someone
 from .record import Record
 from .sharing import Places
 from .store import Folder
@@ -136,7 +138,7 @@ class LocalStore(Known):
             return
         with disk_errors(f"keep {folder}/{name}", path):
             self._writer_here()
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self._directory, path.parent)
             replace_file(path, [content])
         self._kept.add(path)
 
@@ -144,7 +146,7 @@ class LocalStore(Known):
         path = self._directory / name_of_file(key, name)
         with disk_errors(f"keep the file {name} of node {key}", path):
             self._writer_here()
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self._directory, path.parent)
             replace_file(path, [content])
 
     def _append(self, writer: writing.Writer, line: bytes) -> None:
@@ -271,6 +273,28 @@ class LocalStore(Known):
                 return None
 
     # The life of a store
+
+    def is_somebody_there(self) -> bool:
+        """Whether somebody says that he is at work there; he may be dead."""
+        try:
+            return bool(os.listdir(self._directory / FOLDER))
+        except OSError:
+            return False
+
+    def publish(self) -> None:
+        """What was written here can be seen from other machines, which a network file system may put off."""
+        writer = self._writer
+        if writer is not None:
+            writer.publish()
+
+    def bury(self, dead: Someone, claimed: Set[str], alive: Set[str]) -> None:
+        """Removes what a process left that died while it made the nodes that it ``claimed``: its temporary
+        files, and what it wrote for nodes of which it wrote no record. Others that are alive make the nodes
+        in ``alive``."""
+        if not self.read_only:
+            self.refresh()
+            nodes = {key: self._opened().lines(key) for key in claimed - alive if HEX.match(key)}
+            remove_leftovers(self._directory, dead.process, nodes, before=dead.at + 2 * BEAT_S)
 
     def close(self) -> None:
         with self._lock:

@@ -23,6 +23,7 @@ from .scripts import PYTHON, class_code, copy_of, is_of_script
 __all__ = ["CODE_MARK", "take_apart"]
 
 CODE_MARK = b"code for "
+_PARAMETRIZE = "torch.nn.utils.parametrize"
 
 _TORCH_DTYPES = {
     "float64": "F64",
@@ -257,6 +258,12 @@ class _Taking:
         buffer = Buffer(name, dtype, shape, size_bytes, device, "torch", storage)
         return rebuild.storage, (self.place(buffer), device)
 
+    def reduce_parametrized(self, module: Any) -> tuple[Any, ...]:
+        """A module whose class torch made for its parametrizations, which torch itself refuses to pickle."""
+        original: Any = type(module).__bases__[0]
+        names = tuple(module.parametrizations)
+        return rebuild.parametrized, (original, names), original.__getstate__(module)
+
     def reduce_array(self, array: Any) -> Any:
         """An array that holds no objects, over a buffer; other arrays as numpy pickles them."""
         if array.dtype.hasobject or not array.dtype.itemsize:
@@ -312,6 +319,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not
             code = class_code(value)
             if code:
                 return rebuild.script_class, (value.__qualname__, code, copy_of(value, code))
+        if kind.__module__ == _PARAMETRIZE and kind.__name__.startswith("Parametrized"):
+            return self._taking.reduce_parametrized(value)
         if kind is _StoredOnce:
             return self._taking.reduce_stored(value)
         if kind is self._array:

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
 import os
 import re
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from ..errors import BusyError
-from .files import disk_errors, open_regular, replace_file, write_all, writer_name
+from .files import disk_errors, open_regular, process_name, replace_file, write_all
 
 __all__ = ["BEAT_S", "FOLDER", "LEASE_S", "Presence", "Purpose", "Someone"]
 
@@ -33,12 +34,16 @@ LEASE_S = 60.0
 _TICK_S = 0.1
 _LOOK_S = 0.2  # how often it is asked whether a process of this machine still lives
 _LARGEST_BYTES = 1 << 20  # a file that grew beyond is written anew, with its last line only
-_NAME = re.compile(r"(.+)-(\d+)-[0-9a-f]{8}\.(run|free)\.jsonl\Z")
+_NAME = re.compile(r"((.+)-(\d+)-[0-9a-f]{8})\.\d+\.(run|free)\.jsonl\Z")
+_numbers = itertools.count()
+_PRESENT: set[str] = set()  # the names of those in this process
+_SILENT_LEASES = 5
 
 
 class Someone(NamedTuple):
     """Another that is at work there: where, as which process, since when (seconds since 1970, by its own
-    clock); ``said`` is the last line of its file."""
+    clock); ``said`` is the last line of its file, and ``at`` when that was last changed, by the clock of
+    where it lies. ``is_near`` says that it is on this machine."""
 
     name: str
     host: str
@@ -46,6 +51,14 @@ class Someone(NamedTuple):
     purpose: Purpose
     since: float
     said: bytes = b""
+    at: float = 0.0
+    is_near: bool = True
+
+    @property
+    def process(self) -> str:
+        """The process's name, which is also in those of its temporary files."""
+        found = _NAME.match(self.name)
+        return found[1] if found else ""
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}" if self.pid else f"a process on {self.host}"
@@ -62,7 +75,8 @@ class Presence:
     Entering raises BusyError, naming host and process, when it is to free and another is at work;
     StorageError where its file can't be written. ``beat_s`` and ``lease_s`` are `BEAT_S` and `LEASE_S` unless
     given.
-    ``tick`` is called from a thread some ten times a second.
+    ``tick`` is called from a thread some ten times a second, ``bury`` with each one that is found dead
+    before its file is removed, and with the living.
     """
 
     def __init__(
@@ -72,15 +86,17 @@ class Presence:
         *,
         waiting: Callable[[Someone], None] | None = None,
         tick: Callable[[], None] | None = None,
+        bury: Callable[[Someone, Sequence[Someone]], None] | None = None,
         beat_s: float | None = None,
         lease_s: float | None = None,
     ) -> None:
         self.purpose: Purpose = purpose
-        self.name = f"{writer_name()}.{purpose}.jsonl"
+        self.name = f"{process_name()}.{next(_numbers)}.{purpose}.jsonl"
         self._folder = Path(directory) / FOLDER
         self._path = self._folder / self.name
         self._waiting = waiting
         self._tick = tick
+        self._bury = bury
         self._beat_s = BEAT_S if beat_s is None else beat_s
         self._lease_s = LEASE_S if lease_s is None else lease_s
         self._since = time.time()
@@ -102,6 +118,7 @@ class Presence:
         with disk_errors(f"say that somebody is at work ({self.purpose})", self._path):
             self._folder.mkdir(parents=True, exist_ok=True)
             self._create()
+        _PRESENT.add(self.name)
         self._thread = threading.Thread(target=self._beat, name="dagtree-presence", daemon=True)
         self._thread.start()
         try:
@@ -117,6 +134,7 @@ class Presence:
         self._ended.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
+        _PRESENT.discard(self.name)
         with self._lock, contextlib.suppress(OSError):
             os.unlink(self._path)
 
@@ -194,11 +212,16 @@ class Presence:
 
     # Who else is there
 
-    def others(self) -> tuple[Someone, ...]:
+    def myself(self) -> Someone:
+        """How the others see this one."""
+        return Someone(self.name, _here()["host"], self._pid, self.purpose, self._since, self._last)
+
+    def others(self, at_once: bool = False) -> tuple[Someone, ...]:
         """Who else is at work there and alive, by name. What the dead left behind is removed.
 
         One on another machine is dead when his file stayed as it is for the lease while this one looked, so
-        that a first look finds him alive.
+        that a first look finds him alive. That one on this machine has died is noticed some tenths of a
+        second later, or ``at_once``.
         """
         with self._looking:
             try:
@@ -209,20 +232,28 @@ class Presence:
                 return ()
             for gone in self._seen.keys() - set(names):
                 del self._seen[gone]
-            alive = []
+            alive: list[Someone] = []
+            dead: list[Someone] = []
             for name in names:
                 if name == self.name:
                     continue
                 watched = self._seen.get(name)
                 if watched is None:
                     watched = self._seen[name] = _Watched(self._folder / name)
-                if watched.is_alive(self._lease_s):
-                    alive.append(watched.someone())
-                else:
-                    with contextlib.suppress(OSError):
-                        os.unlink(self._folder / name)
-                    del self._seen[name]
+                is_alive = watched.is_alive(self._lease_s, at_once)
+                (alive if is_alive else dead).append(watched.someone())
+            for other in dead:
+                self._remove(other, alive)
             return tuple(alive)
+
+    def _remove(self, dead: Someone, alive: Sequence[Someone]) -> None:
+        if self._bury is not None:
+            self._bury(dead, alive)
+        elif self.purpose == "free" and dead.purpose == "run":
+            return  # the next run finds by it what else was left
+        with contextlib.suppress(OSError):
+            os.unlink(self._folder / dead.name)
+        del self._seen[dead.name]
 
 
 class _Watched:
@@ -238,9 +269,10 @@ class _Watched:
         self._looked = 0.0
         found = _NAME.match(path.name)
         assert found is not None
-        self._host, self._pid, self._purpose = found[1], int(found[2]), found[3]
+        self._process, self._host, self._pid, self._purpose = found[1], found[2], int(found[3]), found[4]
+        self._at = 0.0
 
-    def is_alive(self, lease_s: float) -> bool:
+    def is_alive(self, lease_s: float, at_once: bool = False) -> bool:
         """Whether its owner is; reads what is new in it."""
         now = time.monotonic()
         try:
@@ -251,20 +283,27 @@ class _Watched:
             state = None  # what can't be read doesn't grow either
         if state != self._state:
             self._state, self._changed = state, now
-        where = self._header or {}
-        ours = _here()
-        if ours["boot"] and all(where.get(name) == ours[name] for name in ("host", "boot", "space")):
-            if now - self._looked >= _LOOK_S:
-                self._looked = now
-                return _started(self._pid) == where.get("started")
-            return True
-        return now - self._changed < lease_s
+        if not self._is_near():
+            return now - self._changed < lease_s
+        if self._process == process_name():
+            return self._path.name in _PRESENT
+        if at_once or now - self._looked >= _LOOK_S:
+            self._looked = now
+            if _started(self._pid) != (self._header or {}).get("started"):
+                return False
+        # One that lives and is silent was stopped, or could not remove its file when it left.
+        return now - self._changed < _SILENT_LEASES * lease_s
+
+    def _is_near(self) -> bool:
+        where, ours = self._header or {}, _here()
+        return bool(ours["boot"]) and all(where.get(name) == ours[name] for name in ("host", "boot", "space"))
 
     def _read_new(self) -> tuple[int, int]:
         # Opened each time: that is when a network file system asks its server what there is.
         with open_regular(self._path) as file:
             status = os.fstat(file.fileno())
             state = status.st_size, status.st_ino
+            self._at = status.st_mtime
             if state == self._state:
                 return state
             if status.st_size < self._read or (self._state is not None and self._state[1] != status.st_ino):
@@ -290,6 +329,8 @@ class _Watched:
             purpose,
             float(since) if isinstance(since, int | float) else 0.0,
             self._said,
+            self._at,
+            self._is_near(),
         )
 
 

@@ -16,7 +16,18 @@ if TYPE_CHECKING:
     import numpy
     import torch
 
-__all__ = ["Lent", "array", "flatten", "same", "script_class", "storage", "tensor", "typed_storage", "view"]
+__all__ = [
+    "Lent",
+    "array",
+    "flatten",
+    "parametrized",
+    "same",
+    "script_class",
+    "storage",
+    "tensor",
+    "typed_storage",
+    "view",
+]
 
 
 class Lent:
@@ -89,6 +100,18 @@ def typed_storage(untyped: torch.UntypedStorage, dtype: torch.dtype) -> torch.Ty
     make: Any = torch.TypedStorage
     typed: torch.TypedStorage = make(wrap_storage=untyped, dtype=dtype, _internal=True)
     return typed
+
+
+def parametrized(cls: type[torch.nn.Module], names: tuple[str, ...]) -> Any:
+    """A module of a class that torch makes for the parametrizations of these tensors; its state follows."""
+    from torch.nn.utils import parametrize
+
+    make: Any = parametrize
+    module = cls.__new__(cls)
+    make._inject_new_class(module)  # what `register_parametrization` does before it has a state to change
+    for name in names:
+        make._inject_property(module, name)
+    return module
 
 
 def array(lent: Lent, dtype: numpy.dtype[Any], shape: tuple[int, ...], order: str, writable: bool) -> Any:

@@ -94,10 +94,17 @@ class _RemoteExtents(Extents):
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
         self._sizes = {f'"{name}"': size for name, size in bucket.sizes("packs").items()}
-        self._knows_tensors = False
+        self._knows_tensors = self._looked_again = False
 
     def _where(self, name: str) -> str:
         return f"{self._bucket.location}/{name}"
+
+    def _size_now(self, name: str) -> int:
+        if not self._looked_again:
+            self._looked_again = self._knows_tensors = True
+            self._sizes = {f'"{one}"': size for one, size in self._bucket.sizes("packs").items()}
+            self._look_at_tensors()
+        return self._sizes.get(f'"{name}"', -1)
 
     def _look_at_tensors(self) -> None:
         self._sizes.update({f'"{name}"': size for name, size in self._bucket.sizes("tensors").items()})

@@ -17,6 +17,7 @@ from .files import (
     flush_file,
     flush_folder,
     holds_exactly,
+    make_folder,
     replace_file,
     writer_name,
 )
@@ -159,7 +160,7 @@ class Writer(PayloadWriter):
 
     def _folder(self, path: Path) -> Path:
         if path not in self._folders:
-            path.mkdir(parents=True, exist_ok=True)
+            make_folder(self._directory, path)
             self._folders.add(path)
             self._unflushed.update((path.parent, self._directory))
         return path
@@ -223,6 +224,12 @@ class Writer(PayloadWriter):
 
     def flush_records(self) -> None:
         self._flush(self._records)
+
+    def publish(self) -> None:
+        """Others see what was appended: payloads first."""
+        if self._pack is not None:
+            self._pack.flush()
+        self._records.flush()
 
     def close(self) -> None:
         self._records.close()

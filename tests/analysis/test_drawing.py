@@ -160,8 +160,9 @@ def test_every_text_gives_well_formed_pictures(study: Any, text: str) -> None:
     from dagtree.analysis.picture import Picture
     from dagtree.analysis.svg import to_svg
 
-    study.records[0].tags = (text,)
-    study.records[0].more["properties"] = {text: text}
+    root = study.records[0]
+    study.records[0] = root._replace(tags=(text,))
+    study.records[0].more.update({**root.more, "properties": {text: text}})
     graph = study.graph
     picture = Picture.of(graph.nodes, text)
     ElementTree.fromstring(to_svg(picture))

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import dagtree as dg
+from dagtree import upkeep
 from dagtree.storage import freeing
 from dagtree.storage.presence import Presence
 
@@ -316,7 +317,7 @@ def test_time_decides_which_node_goes(tmp_path: Path) -> None:
     records = dict(store.records())
     for key, seconds in zip(keys, (0.1, 9.0, 1.0, 5.0, 0.2), strict=True):
         records[key].more["seconds"] = seconds
-        records[key]._held = b""  # so that what this test says isn't forgotten
+        records[key]._is_noted = True  # so that what this test says isn't forgotten
     order = [choose(records, Uses(store), wanted, set())[0] for wanted in (1, 100_500, 10**9)]
     assert order == [[keys[4]], [keys[4], keys[2]], [keys[4], keys[2], keys[1], keys[3]]]
     assert choose(records, Uses(store), 10**9, {keys[2]})[0] == [keys[4], keys[1], keys[3]]
@@ -351,7 +352,8 @@ def test_a_state_that_was_restored_survives_its_eviction(tree: Tree) -> None:
     assert content(state) == tree.held[tree.nodes[5].key]
 
 
-def test_nothing_is_freed_while_another_is_at_work(tree: Tree) -> None:
+def test_nothing_is_freed_while_another_is_at_work(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "PATIENCE_S", 0.0)
     script = (
         "import sys; from dagtree.storage.presence import Presence\n"
         "with Presence(sys.argv[1], 'run'): print('here', flush=True); sys.stdin.read()"

@@ -517,7 +517,10 @@ def test_an_ignored_property_is_not_what_a_key_covers(tmp_path: Path, cells: Any
     )
     exp, nodes = define(cells(ignores), tmp_path)
     exp.run()
-    assert nodes["prune 0.1"].explain().properties == ("fraction=0.5",)
+    node = nodes["prune 0.1"]
+    assert node.explain().properties == ("fraction=0.5",)
+    again = dg.Experiment.restore(tmp_path)
+    assert again.explain(again.graph.node(node.key)).properties == ("fraction=0.5",)
 
 
 def test_the_closest_of_many_siblings_is_found_by_looking_it_up(

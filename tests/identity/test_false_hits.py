@@ -212,6 +212,17 @@ CASES: dict[str, dict[str, str]] = {
         """,
         "run": "state.x = dataclasses.fields(C)[0].metadata['w']",
     },
+    "an attribute that a format takes": {
+        "run": "state.x = '{s.alpha}'.format(s=state)",
+        "state": STATE + "\n    alpha = {0}\n",
+    },
+    "an attribute that a pattern takes by its place": {
+        "run": """
+            match state:
+                case State(a): state.x = a
+        """,
+        "state": STATE + "\n    __match_args__ = ('alpha',)\n    alpha = {0}\n",
+    },
     "how the state shows itself": {
         "run": "state.x = repr(state)",
         "state": STATE + "\n    def __repr__(self):\n        return '{0}'\n",

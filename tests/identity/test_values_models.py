@@ -67,7 +67,7 @@ def positive(instance, attribute, value):
 @attrs.define
 class Layer:
     width: int = attrs.field(default=3, validator=[positive, attrs.validators.lt(9)])
-    weights: list = attrs.field(factory=list, converter=list)
+    weights: list = attrs.field(factory=list, converter=list, metadata={"unit": "kg"}, repr=False)
 
     def area(self):
         return self.width * 2
@@ -117,6 +117,8 @@ EDITS = {
         ("lt(9)", "le(9)"),
         ("factory=list", "factory=set"),
         ("converter=list", "converter=sorted"),
+        ('"kg"', '"g"'),
+        ("repr=False", "repr=True"),
         ("width * 2", "width * 3"),
         ("width ** 3", "width ** 2"),
         ("append(1)", "append(2)"),
@@ -141,6 +143,10 @@ EDITS = {
         ('field_validator("lr"', 'field_validator("width"'),
         ("        return value", "        return value + 0"),
         ("lr * 2", "lr * 3"),
+        (
+            "    lr: float = 0.1\n    width: typing.Annotated[int, pydantic.Field(gt=1)] = 3\n",
+            "    width: typing.Annotated[int, pydantic.Field(gt=1)] = 3\n    lr: float = 0.1\n",
+        ),
     ],
 }
 SAME = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -113,3 +114,18 @@ def test_a_watch_notices_another_class_and_other_bases() -> None:
     assert watch.unchanged()
     C.__bases__ = (B,)
     assert not watch.unchanged()
+
+
+def test_what_a_module_gets_that_it_did_not_have_is_noticed() -> None:
+    settings = types.ModuleType("settings_of_changes")
+    names: dict[str, Any] = {"__name__": "__main__", "settings": settings}
+    run = "class Train:\n    def run(self, state):\n        return settings.RATE\nclass State: pass\n"
+    exec(run, names)
+    seen = {recipe_code(names["Train"], names["State"]).digest}
+    for name, value in (("RATE", 1), ("RATE", 2)):
+        setattr(settings, name, value)
+        seen.add(recipe_code(names["Train"], names["State"]).digest)
+    del settings.RATE
+    settings.__getattr__ = lambda name: 3  # type: ignore[method-assign]
+    seen.add(recipe_code(names["Train"], names["State"]).digest)
+    assert len(seen) == 4

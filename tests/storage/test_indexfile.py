@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -199,16 +200,23 @@ def spoil(name: str, value: Any) -> Callable[[Any], None]:
         ("keys", lambda keys: keys[32:]),
         ("keys", lambda keys: keys[:-2] + "/."),
         ("addresses", 7),
-        ("parents", lambda parents: ["ab", *parents[1:]]),
-        ("parents", lambda parents: parents[1:]),
-        ("needs", lambda needs: [None, *needs[1:]]),
+        ("elsewhere", ["ab"]),
+        ("elsewhere", []),
+        ("parents", lambda parents: parents[:-12]),
+        ("parents", lambda parents: "/////////38" + parents[11:]),
+        ("counts", lambda counts: "/////////38" + counts[11:]),
+        ("files", [None]),
+        ("files", []),
+        ("file", lambda file: "/////////38" + file[11:]),
+        ("several", [1]),
+        ("several", {"0": 1}),
         ("kinds", lambda kinds: kinds[:1]),
         ("kinds", lambda kinds: [["boss", *kinds[0][1:]], *kinds[1:]]),
         ("kinds", lambda kinds: [[*kinds[0][:4], "tags"], *kinds[1:]]),
         ("facts", "////////////////"),
         ("ended", lambda ended: "AAAAAAAA+H8=" + ended[12:]),
         ("ended", "no base64!"),
-        ("starts", lambda starts: starts[:-4]),
+        ("ends", lambda ends: ends[:-4]),
         ("ends", lambda ends: "//////////8A" + ends[12:]),
         ("others", ["{}"]),
         ("others", [1]),
@@ -241,3 +249,18 @@ def test_a_run_leaves_an_index_behind(tmp_path: Path) -> None:
     Add(amount=1)(exp.spawn_new_tree(start=0))
     exp.run()
     assert (tmp_path / INDEX_FILE).exists()
+
+
+def test_what_a_killed_process_left_of_an_index_is_removed_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dagtree.storage.ledger._WORTH_INDEXING", 0)
+    old, new = tmp_path / ".index.json.far-1-00000000.0.tmp", tmp_path / ".index.json.far-2-00000000.0.tmp"
+    for path in (old, new):
+        path.write_text("half")
+    os.utime(old, (1, 1))
+    store = LocalStore(tmp_path)
+    store.write(make_record(1), Payload.dump({"x": 1}))
+    store.write_index()
+    assert not old.exists()
+    assert new.exists(), "it may be written just now"

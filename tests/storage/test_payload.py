@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.nn.utils import parametrizations, parametrize
 
 from dagtree.errors import UnsavableError
 from dagtree.storage.payload import Payload
@@ -166,6 +167,52 @@ ARRAYS = {
     "complex": np.ones(3, dtype=np.complex64) * 1j,
     "void": np.zeros(2, dtype="V0"),
 }
+
+
+class Symmetric(torch.nn.Module):
+    """A parametrization that can be assigned to."""
+
+    def forward(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.triu() + tensor.triu(1).T
+
+    def right_inverse(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.triu()
+
+
+def _symmetric(layer: torch.nn.Linear) -> torch.nn.Module:
+    return parametrize.register_parametrization(layer, "weight", Symmetric())
+
+
+@pytest.mark.parametrize("copy", [True, False])
+@pytest.mark.parametrize(
+    "parametrized",
+    [parametrizations.weight_norm, parametrizations.spectral_norm, parametrizations.orthogonal, _symmetric],
+)
+def test_a_parametrized_module_comes_back_and_goes_on(parametrized: Any, copy: bool) -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4), parametrized(torch.nn.Linear(4, 4)))
+    dumped = Payload.dump({"model": model})
+    expected = {name: value.clone() for name, value in model.state_dict().items()}
+    back = Payload.dump(dumped.load()).load(copy)["model"]  # also once more
+    assert "model.1.parametrizations.weight.original" in " ".join(buffer.name for buffer in dumped.buffers)
+    assert list(back.state_dict()) == list(expected)
+    assert all(torch.equal(value, expected[name]) for name, value in back.state_dict().items())
+    assert parametrize.is_parametrized(back[1], "weight")
+    assert type(back[1]).__name__ == "ParametrizedLinear"
+    batch = torch.ones(2, 4)
+    assert torch.equal(back.eval()(batch), model.eval()(batch))
+    torch.optim.SGD(back.parameters(), lr=0.1).zero_grad()
+    back(batch).sum().backward()
+    weight = back[1].weight.detach()
+    parametrize.remove_parametrizations(back[1], "weight")
+    assert type(back[1]) is torch.nn.Linear
+    assert torch.equal(back[1].weight, weight)
+
+
+def test_a_parametrized_tensor_that_came_back_can_be_assigned_to() -> None:
+    back = Payload.dump({"layer": _symmetric(torch.nn.Linear(2, 2))}).load()["layer"]
+    back.weight = torch.tensor([[1.0, 2.0], [2.0, 3.0]])
+    assert back.weight.tolist() == [[1, 2], [2, 3]]
 
 
 @pytest.mark.parametrize("copy", [True, False])

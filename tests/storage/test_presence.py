@@ -52,7 +52,7 @@ def another(directory: Path, purpose: str = "run") -> Iterator[subprocess.Popen[
 
 def left_by_another_host(directory: Path, purpose: str = "run", pid: int = 1) -> Path:
     """A presence as a machine leaves it that loses its power."""
-    path = directory / "claims" / f"far-{pid}-00000000.{purpose}.jsonl"
+    path = directory / "claims" / f"far-{pid}-00000000.0.{purpose}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     who = {
         "host": "far.away", "boot": "b", "space": "s", "pid": pid, "started": 5, "purpose": purpose,
@@ -253,9 +253,9 @@ def test_a_file_that_says_nothing_is_somebody_until_the_lease_has_passed(
 
 def test_what_isnt_a_presence_is_left_alone(tmp_path: Path) -> None:
     folder = tmp_path / "claims"
-    (folder / "far-1-00000000.run.jsonl").mkdir(parents=True)
+    (folder / "far-1-00000000.0.run.jsonl").mkdir(parents=True)
     (folder / "notes.txt").write_text("mine")
-    os.mkfifo(folder / "far-2-00000000.run.jsonl")
+    os.mkfifo(folder / "far-2-00000000.0.run.jsonl")
     with Presence(tmp_path, "run") as ours:
         assert len(ours.others()) == 2
         assert (folder / "notes.txt").read_text() == "mine"

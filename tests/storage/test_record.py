@@ -207,3 +207,14 @@ def test_notes_and_damage_come_back(
     assert decode_line(written.encode()[:-1]) == written
     damage = Damage("a" * 32, reason, ("0" * 16,))
     assert decode_line(damage.encode()[:-1]) == damage
+
+
+def test_a_noted_record_never_forgets_what_its_line_does_not_say() -> None:
+    for read_first in (False, True):
+        record = decode_line(make_record().encode()[:-1])
+        assert isinstance(record, Record)
+        if read_first:
+            _ = record.more
+        found = noted(record, note(results={"f": {"value": 2, "at": 5.0}}))
+        found.forget_more()
+        assert found.more["results"]["f"]["value"] == 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .known_wrong import KNOWN_WRONG
+from .cautious import CAUTIOUS
 from .project import Files, Project
 
 TRAIN = "warm slow tuned"
@@ -27,9 +27,9 @@ class Edit:
     then: Callable[[Project], None] | None = None
 
     @property
-    def known_wrong(self) -> str:
-        """Why dagtree fails at it; nothing where it doesn't."""
-        return KNOWN_WRONG.get(self.name, "")
+    def is_cautious(self) -> bool:
+        """Whether more keys change than it affects, as decided: something else might be meant."""
+        return self.name in CAUTIOUS
 
     def applied(self, files: Files) -> Files:
         """The edited files. Raises ValueError where there is nothing to edit."""
