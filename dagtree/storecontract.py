@@ -35,7 +35,7 @@ class StoreContract:
 
     def test_a_new_store_is_empty(self) -> None:
         store = self.make_store()
-        assert set(store.keys()) == set()
+        assert set(store.keys()) == set(store.evicted()) == set()
         assert dict(store.records()) == {}
         assert store.problems() == ()
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import KeptError, SelectionError, StorageError, TreeError
+from .errors import BusyError, KeptError, SelectionError, StorageError, TreeError
 from .reopening import Beside
 from .storage.local import LocalStore
 
@@ -23,6 +25,8 @@ __all__ = ["KEEP", "Upkeep"]
 
 KEEP = "keep"
 """The tag of nodes that nothing frees."""
+PATIENCE_S = 3.0
+"""How long others are waited for: a cluster's workers are at work until a second after their last node."""
 
 
 class Upkeep:
@@ -167,7 +171,6 @@ class Upkeep:
     ) -> Freed:
         from .storage.freed import Freed, Gone
         from .storage.freeing import free
-        from .storage.presence import Presence
         from .storage.sizes import label_of_line
         from .storage.space import bytes_kept
 
@@ -189,7 +192,7 @@ class Upkeep:
             return told()[0]
         self._writable()
         store = self._here("freed")
-        with Presence(self.directory, "free"):
+        with _alone(self.directory):
             store.part_from_files()
             freed, evicted, dropped, plan = told()
             try:
@@ -244,3 +247,25 @@ class Upkeep:
         if elsewhere or (tree is not None and tree is not self._tree):
             raise TreeError(f"{nodes!r} belongs to another experiment than {self.location}.")
         return [nodes.__dagtree_key__]
+
+
+@contextlib.contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Alone in a directory, as soon as the others have left it. BusyError when they don't."""
+    from .storage.presence import Presence
+
+    until = time.monotonic() + PATIENCE_S
+    presence = Presence(directory, "free")
+    while True:
+        try:
+            presence.__enter__()
+            break
+        except BusyError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(0.05)
+            presence = Presence(directory, "free")
+    try:
+        yield
+    finally:
+        presence.__exit__()

@@ -165,10 +165,11 @@ class Record(_Facts):
 
     @property
     def check(self) -> str:
-        """What tells this record's line from every other, also of its node. Of a record with
-        notes, of the line that it was read from."""
+        """What tells this record's line from every other, also of its node."""
         content, start, _ = self.lines.place(self.row)
-        return check_at(content, start).decode() if content else check_at(self._sealed(), 0).decode()
+        if content and not self._is_noted:
+            return check_at(content, start).decode()
+        return check_at(self._sealed(), 0).decode()
 
     @property
     def more(self) -> dict[str, Any]:

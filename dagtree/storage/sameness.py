@@ -6,8 +6,7 @@ import io
 import pickletools
 from typing import Any
 
-from xxhash import xxh3_128
-
+from ..identity.key import digest
 from .index import Index
 from .reading import understand_table
 
@@ -16,52 +15,110 @@ __all__ = ["REST", "differences", "essence_of"]
 REST = "what isn't a tensor"
 """How the part of a state that lies in no buffer is named among what differs."""
 
-_ATOMS = frozenset({
-    "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "UNICODE", "SHORT_BINBYTES", "BINBYTES", "BINBYTES8",
-})  # fmt: skip
 _PUT = frozenset({"MEMOIZE", "BINPUT", "LONG_BINPUT", "PUT"})
 _GET = frozenset({"BINGET", "LONG_BINGET", "GET"})
-_UNORDERED = frozenset({"EMPTY_SET", "FROZENSET"})
-_NOTHING = frozenset({"FRAME", "PROTO"})
+_CHANGE = frozenset({"APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"})
+_UNORDERED = frozenset({"ADDITEMS", "FROZENSET"})
+_NOTHING = frozenset({"FRAME", "PROTO", "STOP"})
+_LARGEST_BYTES = 16 << 20  # some ten seconds
 
 
 def essence_of(skeleton: bytes) -> str:
     """A digest of what a skeleton says, the same for any two that load to equal states.
 
-    Two pickles of equal states differ where one text is one object here and two there, and in nothing else
-    that a state normally holds. Nothing is unpickled. Empty where that can't be judged: of sets, whose order
-    is each process's own, of code, and of what is no pickle.
+    Pickles of equal states differ in which equal texts, types and the like are one object, and in the order
+    of sets: here every object stands for what it says. Nothing is unpickled. Empty where that can't be
+    judged: of code, of what is no pickle, and of what is very large.
     """
-    if skeleton[:1] != b"\x80":
+    if skeleton[:1] != b"\x80" or len(skeleton) > _LARGEST_BYTES:
         return ""
-    stream, content = io.BytesIO(skeleton), xxh3_128()
-    memo: dict[Any, str] = {}
-    containers = 0
     try:
-        while stream.tell() < len(skeleton):  # several pickles that share their memo
-            last: str | None = None
-            for opcode, argument, _ in pickletools.genops(stream):
-                name = opcode.name
-                if name in _UNORDERED:
-                    return ""
-                if name in _NOTHING:
-                    continue
-                if name in _PUT:
-                    # What isn't an atom is numbered by itself: how often texts are memorized is chance.
-                    containers += last is None
-                    memo[len(memo) if argument is None else argument] = last or f"#{containers}"
-                    continue
-                if name in _GET:
-                    last = memo[argument]
-                elif name in _ATOMS:
-                    last = repr(argument)
-                else:
-                    last = None
-                content.update((last or f"{name} {argument!r}").encode("utf-8", "surrogatepass") + b"\n")
-                last = last if name in _ATOMS else None
-    except (ValueError, KeyError, IndexError, TypeError):
+        return digest(*[_say(said, {}) for said in _read(skeleton)])
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
         return ""
-    return content.hexdigest()
+
+
+class _Thing:
+    """An object that a pickle makes: by which step, of what, and what is done to it then."""
+
+    __slots__ = ("done", "name", "parts")
+
+    def __init__(self, name: str, parts: list[Any]) -> None:
+        self.name = name
+        self.parts = parts
+        self.done: list[tuple[str, list[Any]]] = []
+
+
+def _read(skeleton: bytes) -> list[Any]:
+    """What each of several pickles that share their memo makes, as `_Thing` or, of atoms, bytes."""
+    stream, memo, made = io.BytesIO(skeleton), dict[Any, Any](), list[Any]()
+    while stream.tell() < len(skeleton):
+        stack: list[Any] = []
+        for opcode, argument, _ in pickletools.genops(stream):
+            name = opcode.name
+            if name in _NOTHING:
+                continue
+            if name in _PUT:
+                memo[len(memo) if argument is None else argument] = stack[-1]
+            elif name in _GET:
+                stack.append(memo[argument])
+            elif name == "MARK":
+                stack.append(_MARK)
+            elif name in _CHANGE:
+                parts = _pop(stack, opcode.stack_before[1:])
+                stack[-1].done.append((name, parts))
+            elif name == "POP":
+                stack.pop()
+            elif name == "DUP":
+                stack.append(stack[-1])
+            elif (
+                not opcode.stack_before
+                and opcode.stack_after[:1] != [pickletools.pylist]
+                and argument is not None
+            ):
+                kind = opcode.stack_after[0].name
+                stack.append(f"{kind} {argument!r}".encode("utf-8", "surrogatepass"))
+            else:
+                parts = _pop(stack, opcode.stack_before)
+                stack.append(_Thing(name if argument is None else f"{name} {argument!r}", parts))
+        made.extend(stack)
+    return made
+
+
+_MARK = object()
+
+
+def _pop(stack: list[Any], before: Any) -> list[Any]:
+    """What a step takes off the stack."""
+    if pickletools.markobject in before:
+        at = len(stack) - 1 - stack[::-1].index(_MARK)
+        parts = stack[at + 1 :]
+        fixed = list(before).index(pickletools.markobject)
+        del stack[at:]
+        if fixed:
+            parts = stack[-fixed:] + parts
+            del stack[-fixed:]
+        return parts
+    parts = stack[len(stack) - len(before) :]
+    del stack[len(stack) - len(before) :]
+    return parts
+
+
+def _say(thing: Any, said: dict[int, bytes]) -> bytes:
+    """What a thing says, whichever of its parts are one object."""
+    if isinstance(thing, bytes):
+        return digest(thing).encode()
+    known = said.get(id(thing))
+    if known is None:
+        said[id(thing)] = b"itself"
+        chunks = [thing.name.encode("utf-8", "surrogatepass")]
+        for name, parts in (("", thing.parts), *thing.done):
+            told = [_say(part, said) for part in parts]
+            of_name = name or thing.name
+            chunks += [b"|" + of_name.encode("utf-8", "surrogatepass")]
+            chunks += sorted(told) if of_name in _UNORDERED else told
+        known = said[id(thing)] = digest(*chunks).encode()
+    return known
 
 
 def differences(index: Index, key: str, table: Any, skeleton: bytes) -> list[str]:

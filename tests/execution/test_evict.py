@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import dagtree as dg
+from dagtree import upkeep
 from dagtree.storage import freeing
 from dagtree.storage.presence import Presence
 
@@ -351,7 +352,8 @@ def test_a_state_that_was_restored_survives_its_eviction(tree: Tree) -> None:
     assert content(state) == tree.held[tree.nodes[5].key]
 
 
-def test_nothing_is_freed_while_another_is_at_work(tree: Tree) -> None:
+def test_nothing_is_freed_while_another_is_at_work(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "PATIENCE_S", 0.0)
     script = (
         "import sys; from dagtree.storage.presence import Presence\n"
         "with Presence(sys.argv[1], 'run'): print('here', flush=True); sys.stdin.read()"
@@ -475,3 +477,66 @@ def test_explanations_and_drawings_say_what_is_evicted(tree: Tree) -> None:
     assert tree.exp.graph.nodes.where(status="evicted").keys == (tree.nodes[2].key,)
     with pytest.raises(dg.NotComputedError, match=r"was evicted: its record is kept.*restore\(\)"):
         tree.exp.graph.node(tree.nodes[2].key).tensors()
+
+
+class Read(dg.Recipe):
+    """Reads what no key can see."""
+
+    file: str
+
+    def run(self, state: Any) -> Any:
+        state.layers[1] = state.layers[1] + float(Path(self.file).read_text())
+        state.name = "read"
+        return state
+
+
+@pytest.mark.parametrize("scheduler", ["threads", "processes", "cluster"])
+def test_who_computes_an_evicted_node_compares_it_wherever_that_is(
+    tmp_path: Path, scheduler: str, request: pytest.FixtureRequest
+) -> None:
+    where = request.getfixturevalue("client") if scheduler == "cluster" else scheduler
+    (tmp_path / "value").write_text("1")
+    exp = dg.Experiment(tmp_path / "x", Model)
+    first = Read(file=str(tmp_path / "value"))(exp.spawn_new_tree())
+    second = Change(which=0)(first)
+    exp.run(where)
+    held = content(second.get())
+    exp.evict([first, second])
+    third = Change(which=2)(second)
+    assert exp.run(where).differing == ()
+    assert content(second.get()) == held
+    exp.evict([first, second])
+    (tmp_path / "value").write_text("2")
+    Change(which=3)(second)
+    report = exp.run(where)
+    assert report.computed == 3
+    assert len(report.differing) == 2
+    assert "2 DIFFERENT than before" in str(report)
+    assert f"Read node {first.key} was evicted and computed again" in report.differing[0]
+    assert exp.graph.node(first.key).record.more["differs"] == ["layers.1"]
+    assert dg.Experiment.restore(tmp_path / "x", Model).graph.node(third.key).restore().name == "changed 2"
+    assert exp.verify().ok
+
+
+def test_at_a_url_nothing_is_freed_and_everything_is_verified() -> None:
+    exp = dg.Experiment("memory://evict/x", Model)
+    node = exp.spawn_new_tree()
+    exp.run()
+    assert exp.verify().ok
+    assert exp.verify().read_bytes > LAYERS * LAYER
+    for act in (exp.storage, lambda: exp.evict(node), lambda: exp.drop(node), lambda: exp.keep("1 GB")):
+        with pytest.raises(dg.StorageError, match=r"is a URL, and nothing is \w+ there yet"):
+            act()
+
+
+def test_a_copy_has_evicted_nodes_too_with_what_was_noted_of_them(tree: Tree, tmp_path: Path) -> None:
+    mean(tree.nodes[2])
+    tree.exp.run()
+    tree.exp.evict(tree.nodes[1:4])
+    tree.exp.copy_to(tmp_path / "y")
+    copy = dg.Experiment.restore(tmp_path / "y", Model)
+    node = copy.graph.node(tree.nodes[2].key)
+    assert node.status == "evicted"
+    assert node.results.keys() == {"mean"}
+    assert copy.verify().ok
+    assert content(node.restore()) == tree.held[node.key]
