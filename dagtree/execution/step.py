@@ -12,12 +12,10 @@ from typing import Any
 
 from ..definition.recipe import call_run, recipe_with
 from ..definition.state import content_of, first_state, state_with
-from ..errors import DamagedError, NotComputedError, RecipeError, StorageError
+from ..errors import DamagedError, NotComputedError, RecipeError
 from ..identity.key import digest, seed_of
-from ..storage.claims import Claims
 from ..storage.describe import describe, plain
 from ..storage.payload import Payload
-from ..storage.presence import Someone
 from ..storage.record import Record
 from .current import check_function, check_recipe
 from .environment import device, torch_threads, use_torch_threads
@@ -57,7 +55,7 @@ def perform(step: Step, *inputs: Outcome) -> Outcome:
             nodes = []
     claims = step.context.claims if nodes else None
     if claims is not None:
-        other = _claimant(claims, step)
+        other = claims.take(step.node.key, step.moment_keys())
         there = step.context.store.keys()
         if nodes[0].key in there and _are_there(step, outcome):
             nodes = []
@@ -82,14 +80,6 @@ def perform(step: Step, *inputs: Outcome) -> Outcome:
         if claims is not None:
             claims.end(step.node.key)
     return outcome
-
-
-def _claimant(claims: Claims, step: Step) -> Someone | None:
-    """Who does the step, when it isn't to be this process."""
-    try:
-        return claims.take(step.node.key, step.moment_keys())
-    except StorageError:
-        return None  # claims only save time; what is wrong with the disk is said where it costs a node
 
 
 def _are_there(step: Step, outcome: Outcome) -> bool:

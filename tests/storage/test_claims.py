@@ -284,3 +284,8 @@ def test_other_machines_see_what_was_written_before_they_see_that_it_is_left(
         happened.clear()
         assert ours.take(c) is None
         assert happened[:2] == ["published", "said"]
+
+
+def test_a_worker_that_cannot_say_that_it_works_computes_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "claims").write_text("")
+    assert claims_in(tmp_path, lazy=True).take(keys(1)[0]) is None
