@@ -32,7 +32,7 @@ _AHEAD_S = 0.05  # as many cheap nodes are claimed at once as are likely to be b
 _STALE_S = 0.2  # what was claimed ahead and is not begun by then is left to others
 _MOST = 1024
 _PATIENCE_S = 0.4  # others settle within a millisecond, or say within `_STALE_S` what they hold
-_IDLE_S = 1.0
+_IDLE_S = 0.2
 
 
 class Claims:

@@ -264,7 +264,7 @@ def test_a_run_that_finds_everything_removes_what_the_dead_left(tmp_path: Path) 
     dead.write_text(json.dumps(who) + "\n")
     alive = tmp_path / "claims" / "far-1-00000001.0.run.jsonl"
     alive.write_text(json.dumps({**who, "boot": "b"}) + "\n")
-    left = tmp_path / ".index.json.host-1-00000000.7.tmp"
+    left = tmp_path / ".index.json.7.host-1-00000000.tmp"
     left.write_text("half")
     assert define().run().cached == 2
     assert [path.name for path in (tmp_path / "claims").iterdir()] == [alive.name]

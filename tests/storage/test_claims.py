@@ -229,12 +229,12 @@ def test_what_the_dead_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
     log.write_text("half")
     process = "far-1-00000000"
     ours = [
-        tmp_path / f".index.json.{process}.3.tmp",
-        tmp_path / "sources" / f".a.json.{process}.4.tmp",
-        tmp_path / "tensors" / "00" / f"..x.safetensors.{process}.5.tmp.{process}.6.tmp",
+        tmp_path / f".index.json.3.{process}.tmp",
+        tmp_path / "sources" / f".a.json.4.{process}.tmp",
+        tmp_path / "tensors" / "00" / f"..x.safetensors.5.{process}.tmp.6.{process}.tmp",
     ]
     others = [
-        tmp_path / ".index.json.far-1-00000001.3.tmp",
+        tmp_path / ".index.json.3.far-1-00000001.tmp",
         tmp_path / "sources" / "b.json",
         tmp_path / "mine.tmp",
     ]
