@@ -4,9 +4,7 @@ outcome.
 
 from __future__ import annotations
 
-from ..errors import DamagedError, NotComputedError, StorageError
-from ..storage.claims import Claims
-from ..storage.presence import Someone
+from ..errors import DamagedError, NotComputedError
 from .handle import Handle
 from .output import listening
 from .task import Outcome, Step
@@ -42,7 +40,7 @@ def perform(step: Step, *inputs: Outcome) -> Outcome:
             nodes = []
     claims = step.context.claims if nodes else None
     if claims is not None:
-        other = _claimant(claims, step)
+        other = claims.take(step.node.key, step.moment_keys())
         there = step.context.store.keys()
         if nodes[0].key in there and _are_there(step, outcome):
             nodes = []
@@ -67,14 +65,6 @@ def perform(step: Step, *inputs: Outcome) -> Outcome:
         if claims is not None:
             claims.end(step.node.key)
     return outcome
-
-
-def _claimant(claims: Claims, step: Step) -> Someone | None:
-    """Who does the step, when it isn't to be this process."""
-    try:
-        return claims.take(step.node.key, step.moment_keys())
-    except StorageError:
-        return None  # claims only save time; what is wrong with the disk is said where it costs a node
 
 
 def _are_there(step: Step, outcome: Outcome) -> bool:

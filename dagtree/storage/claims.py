@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
+from ..errors import StorageError
 from .local import LocalStore
 from .notes import is_texts
 from .presence import FOLDER, Presence, Someone
@@ -31,7 +32,7 @@ _AHEAD_S = 0.05  # as many cheap nodes are claimed at once as are likely to be b
 _STALE_S = 0.2  # what was claimed ahead and is not begun by then is left to others
 _MOST = 1024
 _PATIENCE_S = 0.4  # others settle within a millisecond, or say within `_STALE_S` what they hold
-_IDLE_S = 1.0
+_IDLE_S = 0.2
 
 
 class Claims:
@@ -105,7 +106,8 @@ class Claims:
         """Claims a node, and with it those that are made on the way to it. None when it is this process's,
         until `end`; else who computes it.
 
-        Who gets it must look whether the node is there by now: what others wrote was read before.
+        Who gets it must look whether the node is there by now: what others wrote was read before. On a disk
+        that refuses, it is this process's.
         """
         with self._lock:
             if also:
@@ -115,7 +117,10 @@ class Claims:
             else:
                 if key in self._running:
                     return self._opened().myself()
-                other = self._claim(key)
+                try:
+                    other = self._claim(key)
+                except StorageError:  # what is wrong with the disk is said where it costs a node
+                    other = None
                 if other is not None:
                     return other
             self._running.add(key)

@@ -95,7 +95,7 @@ def _process_name(pid: int) -> str:  # of a forked process, it is another
 
 def temporary_name(name: str) -> str:
     """The name that a file has while it is written: it says by whom, so that what the dead left is known."""
-    return f".{name}.{process_name()}.{next(_numbers)}.tmp"
+    return f".{name}.{next(_numbers)}.{process_name()}.tmp"
 
 
 _numbers = itertools.count()

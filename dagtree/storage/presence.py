@@ -38,6 +38,7 @@ _NAME = re.compile(r"((.+)-(\d+)-[0-9a-f]{8})\.\d+\.(run|free)\.jsonl\Z")
 _numbers = itertools.count()
 _PRESENT: set[str] = set()  # the names of those in this process
 _SILENT_LEASES = 5
+_PARTING_S = 1.0  # workers of a run that has ended are there a moment longer
 
 
 class Someone(NamedTuple):
@@ -70,7 +71,7 @@ class Presence:
     ``purpose`` is "run" (computes nodes; any number at once) or "free" (removes what others may count on;
     alone). Each says so first and looks at the others then, so that of two that begin at once at least one
     sees the other. Who wants to run waits for the end of freeing, and calls ``waiting`` with whoever frees,
-    once; who wants to free doesn't wait.
+    once; who wants to free waits a second at most.
 
     Entering raises BusyError, naming host and process, when it is to free and another is at work;
     StorageError where its file can't be written. ``beat_s`` and ``lease_s`` are `BEAT_S` and `LEASE_S` unless
@@ -139,10 +140,10 @@ class Presence:
             os.unlink(self._path)
 
     def _settle(self) -> None:
-        told = False
+        told, started = False, time.monotonic()
         while True:
             others = self.others()
-            if self.purpose == "free" and others:
+            if self.purpose == "free" and others and time.monotonic() - started > _PARTING_S:
                 other = others[0]
                 what = "runs" if other.purpose == "run" else "frees space"
                 raise BusyError(
@@ -151,9 +152,9 @@ class Presence:
                     f"process any more, that is noticed within {self._lease_s:g} s of trying."
                 )
             freeing = [other for other in others if other.purpose == "free"]
-            if self.purpose == "free" or not freeing:
+            if not (others if self.purpose == "free" else freeing):
                 return
-            if self._waiting is not None and not told:
+            if self._waiting is not None and not told and freeing:
                 self._waiting(freeing[0])
                 told = True
             time.sleep(_TICK_S / 2)

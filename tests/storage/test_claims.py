@@ -229,12 +229,12 @@ def test_what_the_dead_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
     log.write_text("half")
     process = "far-1-00000000"
     ours = [
-        tmp_path / f".index.json.{process}.3.tmp",
-        tmp_path / "sources" / f".a.json.{process}.4.tmp",
-        tmp_path / "tensors" / "00" / f"..x.safetensors.{process}.5.tmp.{process}.6.tmp",
+        tmp_path / f".index.json.3.{process}.tmp",
+        tmp_path / "sources" / f".a.json.4.{process}.tmp",
+        tmp_path / "tensors" / "00" / f"..x.safetensors.5.{process}.tmp.6.{process}.tmp",
     ]
     others = [
-        tmp_path / ".index.json.far-1-00000001.3.tmp",
+        tmp_path / ".index.json.3.far-1-00000001.tmp",
         tmp_path / "sources" / "b.json",
         tmp_path / "mine.tmp",
     ]
@@ -284,3 +284,8 @@ def test_other_machines_see_what_was_written_before_they_see_that_it_is_left(
         happened.clear()
         assert ours.take(c) is None
         assert happened[:2] == ["published", "said"]
+
+
+def test_a_worker_that_cannot_say_that_it_works_computes_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "claims").write_text("")
+    assert claims_in(tmp_path, lazy=True).take(keys(1)[0]) is None

@@ -255,7 +255,7 @@ def test_what_a_killed_process_left_of_an_index_is_removed_by_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dagtree.storage.ledger._WORTH_INDEXING", 0)
-    old, new = tmp_path / ".index.json.far-1-00000000.0.tmp", tmp_path / ".index.json.far-2-00000000.0.tmp"
+    old, new = tmp_path / ".index.json.0.far-1-00000000.tmp", tmp_path / ".index.json.0.far-2-00000000.tmp"
     for path in (old, new):
         path.write_text("half")
     os.utime(old, (1, 1))

@@ -179,6 +179,15 @@ def test_who_frees_is_alone(tmp_path: Path, purpose: str) -> None:
     assert isinstance(caught.value, StorageError)
 
 
+def test_who_frees_waits_for_the_workers_of_a_run_that_has_just_ended(tmp_path: Path) -> None:
+    with Presence(tmp_path, "run") as leaving:
+        timer = threading.Timer(0.1, leaving.__exit__)
+        timer.start()
+        with Presence(tmp_path, "free") as freeing:
+            assert freeing.others() == ()
+        timer.join()
+
+
 def test_a_run_waits_for_the_end_of_freeing(tmp_path: Path) -> None:
     told = []
     entered, seen = threading.Event(), threading.Event()
@@ -206,7 +215,10 @@ def test_a_run_goes_on_when_who_freed_was_killed(tmp_path: Path) -> None:
             assert files(tmp_path) == [ours.name]
 
 
-def test_of_many_that_begin_at_once_none_frees_while_another_is_inside(tmp_path: Path) -> None:
+def test_of_many_that_begin_at_once_none_frees_while_another_is_inside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence, "_PARTING_S", 0.002)
     inside: list[str] = []
     lock = threading.Lock()
     clashes: list[list[str]] = []
@@ -240,9 +252,10 @@ def test_of_many_that_begin_at_once_none_frees_while_another_is_inside(tmp_path:
     "content", [b"", b"\xff\n", b"[1]\n", b'{"host": 5, "since": "x", "started": []}\n{', b"[" * 5000 + b"\n"]
 )
 def test_a_file_that_says_nothing_is_somebody_until_the_lease_has_passed(
-    tmp_path: Path, content: bytes
+    tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may be one that is just beginning: nothing is freed then, and nothing breaks."""
+    monkeypatch.setattr(presence, "_PARTING_S", 0.01)
     path = left_by_another_host(tmp_path, pid=77)
     path.write_bytes(content)
     with pytest.raises(BusyError, match="process 77 on far "), Presence(tmp_path, "free"):
