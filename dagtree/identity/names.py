@@ -18,6 +18,7 @@ from types import CodeType
 from typing import Any
 
 __all__ = [
+    "FILLING",
     "Mentions",
     "aliases_within",
     "bound_in",
@@ -63,6 +64,12 @@ _COMPUTING = frozenset(
         "__getattribute__",
     }
 )
+FILLING = frozenset(
+    {"add", "append", "appendleft", "clear", "discard", "extend", "insert", "pop", "popitem", "remove",
+     "reverse", "setdefault", "sort", "update"}
+)  # fmt: skip
+"""The methods that fill a container, empty it or change its order."""
+
 _FORMATTING = frozenset({"format", "format_map", "vformat", "Formatter"})
 _FIELD = re.compile(r"\{([^{}]*)")
 _TAKEN = re.compile(r"\.([^\W\d]\w*)")
@@ -82,19 +89,23 @@ _TRANSPARENT_CODES = frozenset(_opcodes(_TRANSPARENT))
 _DEREF_CODES = frozenset(_opcodes(("LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF")))
 _EXTENDED = opcode.EXTENDED_ARG
 _LOAD_CONST = opcode.opmap["LOAD_CONST"]
+_WRITING = frozenset(
+    _opcodes(("STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE", "STORE_GLOBAL", "DELETE_GLOBAL"))
+)
 _MATCH_CLASS = opcode.opmap["MATCH_CLASS"]
 
 
 @dataclass(frozen=True, slots=True)
 class Mentions:
     """``chains``: ("np", "linalg", "norm"); ``attributes``: names after any dot; ``free``: chains that start
-    at a closure's variable."""
+    at a closure's variable; ``may_write``: whether globals may be rebound, or what is in them changed."""
 
     chains: frozenset[tuple[str, ...]]
     attributes: frozenset[str]
     uses_super: bool
     free: frozenset[tuple[str, ...]]
     is_dynamic: bool
+    may_write: bool
 
 
 _MAX_KEPT = 10_000
@@ -137,6 +148,13 @@ def _mentions_of(code: CodeType, is_dynamic: bool) -> Mentions:
         "super" in heads or "__class__" in code.co_freevars,
         frozenset(free),
         is_dynamic or bool(used & _COMPUTING),
+        bool(used & FILLING) or _writes(code),
+    )
+
+
+def _writes(code: CodeType) -> bool:
+    return not _WRITING.isdisjoint(code.co_code[::2]) or any(
+        _writes(const) for const in code.co_consts if isinstance(const, CodeType)
     )
 
 

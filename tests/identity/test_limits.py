@@ -215,10 +215,11 @@ def test_of_a_lock_only_the_type_counts_and_that_is_said(step: Any) -> None:
     assert (part.name, part.text) == ("LOCK", f"a _thread.{type(threading.Lock()).__name__}")
 
 
-@shows("Containers that the code itself fills")
-def test_of_a_cache_only_the_type_counts_and_that_is_said(step: Any) -> None:
-    module = "CACHE = {}\n"
+@shows("Containers that the code of an edge itself fills")
+def test_of_a_cache_the_type_and_its_first_content_count_and_that_is_said(step: Any) -> None:
     run = "CACHE[state.x] = 1\nstate.x = CACHE[state.x]"
-    code = step(module.format("{}"), run)
-    assert code.digest == step("CACHE = {'a': 5}\n", run).digest
+    code = step("CACHE = {}\n", run)
+    filled = "CACHE = {}\ndef warm(): CACHE['a'] = 5\nwarm()\n"
+    assert code.digest == step(filled, run).digest
+    assert code.digest != step("CACHE = {'a': 5}\n", run).digest
     assert [(part.name, part.kind) for part in code.sources if part.name == "CACHE"] == [("CACHE", "type")]
