@@ -54,6 +54,7 @@ from .statics import (
     name_of,
     names_of,
     plain_bytes,
+    plain_now,
 )
 from .syntax import code_bytes, definition_of, tree_bytes
 from .watch import MISSING, Watch
@@ -212,7 +213,7 @@ class Reach:
             elif kind in (list, set) and all(type(item) in SCALARS for item in value):
                 self.watch.elements(value)
             elif kind not in (tuple, frozenset) or any(type(item) not in SCALARS for item in value):
-                self.watch.content(value)
+                self.watch.look(functools.partial(plain_now, value), encoded)
             self.add("constant", encoded)
             self.outline.note("value", self.outline.role, encoded, text=shown(value))
         elif kind is dict:

@@ -11,7 +11,7 @@ from enum import Enum
 from importlib.machinery import PathFinder
 from typing import Any
 
-from .canonical import encode
+from .canonical import Refused, encode
 from .names import chain_of
 from .ownership import (
     is_a,
@@ -47,6 +47,7 @@ __all__ = [
     "name_of",
     "names_of",
     "plain_bytes",
+    "plain_now",
     "static_dict",
     "unbelieved",
 ]
@@ -332,6 +333,14 @@ def plain_bytes(value: Any) -> bytes:
     if kind is list or kind is tuple:
         return join(kind.__name__, *map(plain_bytes, value))
     return encode(value, [])
+
+
+def plain_now(value: Any) -> bytes:
+    """Those bytes as they are now; none once something else is in it."""
+    try:
+        return plain_bytes(value)
+    except (Refused, RecursionError):
+        return b""
 
 
 def name_of(value: Any) -> str:
