@@ -17,7 +17,7 @@ PACKAGE = Path(dagtree.__file__).parent
 
 # In order: a room imports only rooms above it, and a file only files above it in its room.
 LAYOUT = """
-identity:   names dynamic advice canonical standard arrays frames ownership objects models
+identity:   names dynamic advice canonical standard arrays frames ownership formats objects models
             outline differ library compiled written blocks syntax watch statics imports holds
             classes imported content outside reach declared source key
 definition: fields state recipe promise tree

@@ -19,10 +19,11 @@ from ..garbage import uncollected
 from .canonical import Refused, encode, encode_with
 from .classes import users_class
 from .dynamic import Lookups, aliases_in, lookups_in
+from .formats import taken_by_formats
 from .holds import foreign, instance
 from .imported import import_when_run, later_file
 from .imports import Needed, imports_of
-from .names import computes_names, getter_names, mentions_of, supers_in
+from .names import COMPUTING, DYNAMIC, computes_names, getter_names, mentions_of, supers_in
 from .outline import Outline, shown
 from .outside import Container, free_modules, globals_of, settle
 from .ownership import (
@@ -311,7 +312,14 @@ class Reach:
         if any(chain[0] in _SHOWERS for chain in chains):
             # `str` and f-strings are about other things nearly always.
             self.attributes(frozenset({"__repr__"}))
-        if mentions.is_dynamic and (definition is None or computes_names(definition.node, aliases)):
+        taken: frozenset[str] | None = frozenset()
+        if mentions.formats and definition is not None:
+            taken = taken_by_formats(definition.node, {**named, **closure}, self._own)
+            if taken:
+                self.attributes(taken, taken)
+        if taken is None or (
+            mentions.is_dynamic and (definition is None or computes_names(definition.node, aliases))
+        ):
             # getattr(self, f"by_{name}") may mean anything that there is.
             every = names_of(self.subjects)
             self.attributes(every, every)
@@ -319,6 +327,14 @@ class Reach:
             self.attributes(mentions.attributes, mentions.attributes)  # Base.run(self): not the first found
         else:
             self.attributes(mentions.attributes, supers)
+
+    def _own(self, name: str) -> object:
+        """What instances of the subjects have under that name, unless it is a property of theirs."""
+        for bases, declared in zip(self._bases, self.declared, strict=True):
+            for _, held in bases:
+                if name in held and name not in declared:
+                    return held[name]
+        return None
 
     def _unseen(self, lookups: Lookups, node: ast.AST, line: int) -> None:
         """Note the places that look things up in a way that can't be followed."""
@@ -385,7 +401,7 @@ class Reach:
         return self._later(functools.partial(users_class, self), cls)
 
 
-_BY_NAME = frozenset({"getattr", "getattr_static", "attrgetter", "methodcaller"})
+_BY_NAME = DYNAMIC | COMPUTING
 _SHOWERS = frozenset({"repr", "ascii"})
 NAMED = (type, types.FunctionType, types.ModuleType)  # noted when they are visited, or not the user's
 CALLED = frozenset({types.MethodType, functools.partial, staticmethod, classmethod, property})

@@ -228,6 +228,62 @@ CASES: dict[str, dict[str, str]] = {
         "run": "state.x = repr(state)",
         "state": STATE + "\n    def __repr__(self):\n        return '{0}'\n",
     },
+    "a property that is set by a computed name": {
+        "run": "for n, v in {'lr': 1}.items(): setattr(state, n, v)",
+        "state": STATE
+        + """
+    @property
+    def lr(self): return self.x
+    @lr.setter
+    def lr(self, v): self.x = v * {0}
+""",
+    },
+    "a property that is asked for by a computed name": {
+        "run": "state.x = [n for n in 'abc' if hasattr(state, n)]",
+        "state": STATE
+        + """
+    @property
+    def a(self):
+        if {0} == 1: raise AttributeError
+""",
+    },
+    "a property that is deleted by a computed name": {
+        "top": "remove = delattr",
+        "run": "remove(state, state.which)",
+        "state": STATE
+        + """
+    def delete(self): self.x = {0}
+    lr = property(None, None, delete)
+""",
+    },
+    "members that a function under another name lists": {
+        "top": "from inspect import getmembers as gm",
+        "run": "state.x = dict(gm(state))['third']",
+        "state": STATE + "\n    third = {0}\n",
+    },
+    "an attribute that a format text in a constant takes": {
+        "top": "NAME = '{s.third}'",
+        "run": "state.x = NAME.format(s=state)",
+        "state": STATE + "\n    third = {0}\n",
+    },
+    "an attribute that a format text in another module takes": {
+        "top": "from . import texts",
+        "texts": "NAME = '{s.third}'",
+        "run": "state.x = str.format(texts.NAME, s=state)",
+        "state": STATE + "\n    third = {0}\n",
+    },
+    "an attribute that a format text of the recipe takes": {
+        "top": """
+            class Step(dg.Recipe):
+                name = '{s.third}'
+        """,
+        "run": "state.x = self.name.format(s=state)",
+        "state": STATE + "\n    third = {0}\n",
+    },
+    "an attribute that a computed format text takes": {
+        "run": "state.x = ('{s.' + state.which + '}').format(s=state)",
+        "state": STATE + "\n    third = {0}\n",
+    },
     "a setting that code which is not reached changes": {
         "top": """
             CONFIG = {"lr": 0}
@@ -436,3 +492,19 @@ def test_a_function_that_nobody_calls_changes_no_key_by_filling_a_container(
     unreached = "def configure(**k): CONFIG.update(k)\n"
     run = "state.x = CONFIG['lr']"
     assert digest_of(1, run=run, top=top) == digest_of(1, run=run, top=top + unreached)
+
+
+@pytest.mark.parametrize(
+    ("top", "run"),
+    [
+        ("NAME = '{s.x}'", "state.x = NAME.format(s=state)"),
+        ("", "state.x = '{}'.format(state.x)"),
+        ("", "text = '{}'\nstate.x = text.format(state.x)"),
+        ("", "setattr(state, 'x', 1)"),
+        ("", "state.x = hasattr(state, 'x')"),
+        ("import datetime", "state.x = f'{datetime.date.today():%Y}'"),
+    ],
+)
+def test_where_names_are_known_only_they_count(digest_of: Callable[..., str], top: str, run: str) -> None:
+    plot = STATE + "\n    def plot(self): return {0}\n"
+    assert digest_of(1, top=top, run=run, state=plot) == digest_of(2, top=top, run=run, state=plot)
