@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from .canonical import encode
 from .dynamic import lookups_in
+from .formats import taken_by_formats
 from .imports import Needed, imports_of
-from .names import parts_of
+from .names import COMPUTING, DYNAMIC, FORMATTING, computes_names, fields_in, parts_of, words_in
 from .ownership import is_library_file, is_library_function, is_library_module_name
-from .statics import SCALARS, file_of, unbelieved
+from .statics import SCALARS, file_of, names_of, unbelieved
 from .syntax import code_bytes, module_tree, tree_bytes
 from .watch import MISSING
 
@@ -54,14 +55,44 @@ def later_file(reach: Reach, path: str, module: str) -> bytes:
         lookups = lookups_in(tree)
         for line, what in lookups.unseen:
             reach.outline.note("unseen", what, b"%d" % line, line=line)
-        mentioned = frozenset(part.attr for part in parts_of(tree) if isinstance(part, ast.Attribute))
-        reach.attributes(mentioned)
+        taken = _attributes_in(tree)
+        if computes_names(tree) or taken_by_formats(tree, {}, _unknown) is None:
+            taken |= names_of(reach.subjects)
+        reach.attributes(taken, taken)
         package = module if os.path.basename(path) == "__init__.py" else module.rpartition(".")[0]
         import_when_run(
             reach, [*imports_of([tree], package), *(Needed(one, None) for one in lookups.imports)], module
         )
 
     return reach.later(("file", path), visit)
+
+
+def _attributes_in(tree: ast.Module) -> frozenset[str]:
+    """The attributes that a file takes, by their names and in patterns, by literal names and in format
+    texts."""
+    found: set[str] = set()
+    texts: set[str] = set()
+    for part in parts_of(tree):
+        if isinstance(part, ast.Attribute):
+            found.add(part.attr)
+        elif isinstance(part, ast.MatchClass):
+            found.update(part.kwd_attrs)
+            if part.patterns:
+                found.add("__match_args__")
+        elif isinstance(part, ast.Constant) and isinstance(part.value, str):
+            texts.add(part.value)
+    words = words_in(tree)
+    if words & (DYNAMIC | COMPUTING):
+        found |= {name for text in texts for name in text.split(".") if name.isidentifier()}
+    if words & FORMATTING:
+        found |= {name for text in texts for name in fields_in(text)}
+    if words & {"repr", "ascii"}:
+        found.add("__repr__")
+    return frozenset(found)
+
+
+def _unknown(name: str) -> object:
+    return None
 
 
 def _import(reach: Reach, module: str, names: frozenset[str] | None, home: str) -> None:

@@ -228,6 +228,124 @@ CASES: dict[str, dict[str, str]] = {
         "run": "state.x = repr(state)",
         "state": STATE + "\n    def __repr__(self):\n        return '{0}'\n",
     },
+    "a member of the state that a module imported late takes by a literal name": {
+        "run": """
+            from .late import g
+            state.x = g(state)
+        """,
+        "late": """
+            from operator import attrgetter, methodcaller
+            TEXT = '{s.half}'
+            def g(s):
+                return getattr(s, 'half')()
+        """,
+        "state": STATE + "\n    def half(self): return {0}\n",
+    },
+    "a member of the state that a module imported late takes by a computed name": {
+        "run": """
+            from .late import g
+            state.x = g(state)
+        """,
+        "late": """
+            from operator import attrgetter, methodcaller
+            TEXT = '{s.half}'
+            def g(s):
+                return getattr(s, 'ha' + s.which)()
+        """,
+        "state": STATE + "\n    def half(self): return {0}\n",
+    },
+    "a member of the state that a module imported late takes by a caller by name": {
+        "run": """
+            from .late import g
+            state.x = g(state)
+        """,
+        "late": """
+            from operator import attrgetter, methodcaller
+            TEXT = '{s.half}'
+            def g(s):
+                return methodcaller('half')(s)
+        """,
+        "state": STATE + "\n    def half(self): return {0}\n",
+    },
+    "a member of the state that a module imported late takes by a getter by name": {
+        "run": """
+            from .late import g
+            state.x = g(state)
+        """,
+        "late": """
+            from operator import attrgetter, methodcaller
+            TEXT = '{s.half}'
+            def g(s):
+                return attrgetter('half.real')(s)
+        """,
+        "state": STATE + "\n    half = {0}\n",
+    },
+    "a member of the state that a module imported late takes by a pattern": {
+        "run": """
+            from .late import g
+            state.x = g(state)
+        """,
+        "late": """
+            from operator import attrgetter, methodcaller
+            TEXT = '{s.half}'
+            def g(s):
+                match s:
+                    case object(half=h): return h
+        """,
+        "state": STATE + "\n    half = {0}\n",
+    },
+    "a member of the state that a module imported late takes by a format text": {
+        "run": """
+            from .late import g
+            state.x = g(state)
+        """,
+        "late": """
+            from operator import attrgetter, methodcaller
+            TEXT = '{s.half}'
+            def g(s):
+                return '{s.half}'.format(s=s)
+        """,
+        "state": STATE + "\n    half = {0}\n",
+    },
+    "a member of the state that a module imported late takes by a format text in a constant": {
+        "run": """
+            from .late import g
+            state.x = g(state)
+        """,
+        "late": """
+            from operator import attrgetter, methodcaller
+            TEXT = '{s.half}'
+            def g(s):
+                return TEXT.format(s=s)
+        """,
+        "state": STATE + "\n    half = {0}\n",
+    },
+    "a member of the state that a module imported late takes by a computed format text": {
+        "run": """
+            from .late import g
+            state.x = g(state)
+        """,
+        "late": """
+            from operator import attrgetter, methodcaller
+            TEXT = '{s.half}'
+            def g(s):
+                return (s.which + '}').format(s=s)
+        """,
+        "state": STATE + "\n    half = {0}\n",
+    },
+    "a member of the state that a module imported late takes by its text": {
+        "run": """
+            from .late import g
+            state.x = g(state)
+        """,
+        "late": """
+            from operator import attrgetter, methodcaller
+            TEXT = '{s.half}'
+            def g(s):
+                return repr(s)
+        """,
+        "state": STATE + "\n    def __repr__(self): return '{0}'\n",
+    },
     "a property that is set by a computed name": {
         "run": "for n, v in {'lr': 1}.items(): setattr(state, n, v)",
         "state": STATE
