@@ -8,19 +8,16 @@ import ast
 import os
 import sys
 from collections.abc import Iterable
-from functools import partial
-from types import FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from .canonical import encode
+from .changed import changed_since
 from .dynamic import lookups_in
 from .formats import taken_by_formats
 from .imports import Needed, imports_of
 from .names import COMPUTING, DYNAMIC, FORMATTING, computes_names, fields_in, parts_of, words_in
-from .ownership import is_library_file, is_library_function, is_library_module_name
-from .statics import SCALARS, file_of, names_of, unbelieved
+from .ownership import is_library_file, is_library_module_name
+from .statics import file_of, names_of, unbelieved
 from .syntax import code_bytes, module_tree, tree_bytes
-from .watch import MISSING
 
 if TYPE_CHECKING:
     from .reach import Reach
@@ -51,7 +48,7 @@ def later_file(reach: Reach, path: str, module: str) -> bytes:
             reach.add("unbelieved", code_bytes(function))
         if tree is None:
             return
-        _changed_since(reach, module, path, tree)
+        changed_since(reach, module, path, tree)
         lookups = lookups_in(tree)
         for line, what in lookups.unseen:
             reach.outline.note("unseen", what, b"%d" % line, line=line)
@@ -109,41 +106,3 @@ def _import(reach: Reach, module: str, names: frozenset[str] | None, home: str) 
     if is_around and names is not None and all(file_of(f"{module}.{name}") is not None for name in names):
         return  # it ran before this function was there, and only modules are taken from it
     reach.add("import", later_file(reach, path, module))
-
-
-def _is_loaded(module: str) -> bool:
-    return module in sys.modules
-
-
-def _changed_since(reach: Reach, module: str, path: str, tree: ast.Module) -> None:
-    """Count what a loaded module holds instead of what its source says: ``config.RATE = 5``."""
-    loaded = sys.modules.get(module)
-    reach.watch.look(partial(_is_loaded, module), loaded is not None)
-    if loaded is None:
-        return
-    held: dict[str, Any] = ModuleType.__getattribute__(loaded, "__dict__")
-    literals: dict[str, object] = {}
-    defined: set[str] = set()
-    for statement in tree.body:
-        if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
-            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-            try:
-                value: object = ast.literal_eval(statement.value)
-            except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-                value = MISSING
-            literals.update((target.id, value) for target in targets if isinstance(target, ast.Name))
-        elif isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            defined.add(statement.name)
-    for name in sorted({*literals, *defined}):
-        now = held.get(name, MISSING)
-        reach.watch.name(held, name, now)
-        if name in defined:
-            is_other = type(now) is FunctionType and now.__code__.co_filename != path
-            if is_other and not is_library_function(now):
-                reach.add("rebound", name, reach.found(f"{module}.{name}", now))
-            continue
-        said = literals[name]
-        if type(now) not in SCALARS or said is MISSING:
-            continue
-        if type(said) is not type(now) or encode(now, []) != encode(said, []):
-            reach.add("rebound", name, reach.found(f"{module}.{name}", now))

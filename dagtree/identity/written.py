@@ -7,7 +7,7 @@ import ast
 from .compiled import FunctionNode
 from .names import FILLING, parts_of
 
-__all__ = ["names_written"]
+__all__ = ["bound_by", "names_written"]
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _NAMED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.ExceptHandler, ast.MatchAs, ast.MatchStar)
@@ -43,7 +43,7 @@ def _written_by(function: FunctionNode, around: frozenset[str], names: set[str])
     rebound = {name for part in own if isinstance(part, ast.Global) for name in part.names}
     names |= rebound
     arguments = {part.arg for part in parts_of(function.args) if isinstance(part, ast.arg)}
-    known = (around | arguments | {name for part in own for name in _bound_by(part)}) - rebound
+    known = (around | arguments | {name for part in own for name in bound_by(part)}) - rebound
     for part in own:
         if isinstance(part, ast.Subscript) and not isinstance(part.ctx, ast.Load):
             filled = part.value
@@ -59,8 +59,8 @@ def _written_by(function: FunctionNode, around: frozenset[str], names: set[str])
         _written_by(further, known, names)
 
 
-def _bound_by(part: ast.AST) -> list[str]:
-    """The names that a part of a function makes the function's own."""
+def bound_by(part: ast.AST) -> list[str]:
+    """The names that a part of a syntax tree, without what is in it, binds."""
     if isinstance(part, ast.Name):
         return [part.id] if isinstance(part.ctx, ast.Store) else []
     if isinstance(part, (ast.Import, ast.ImportFrom)):

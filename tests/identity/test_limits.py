@@ -223,3 +223,16 @@ def test_of_a_cache_the_type_and_its_first_content_count_and_that_is_said(step: 
     assert code.digest == step(filled, run).digest
     assert code.digest != step("CACHE = {'a': 5}\n", run).digest
     assert [(part.name, part.kind) for part in code.sources if part.name == "CACHE"] == [("CACHE", "type")]
+
+
+@shows("What a script changes in a module that is imported only when the code runs")
+def test_a_change_of_what_only_running_tells_is_not_seen(step: Any, tmp_path: Path) -> None:
+    (tmp_path / "late_of_limits.py").write_text("class Options: pass\nOPTIONS = Options()\nRATE = 1\n")
+    run = "import late_of_limits\nstate.x = late_of_limits.OPTIONS"
+    module = "import late_of_limits\n{} = 5\n"
+    try:
+        before = step("", run)
+        assert step(module.format("late_of_limits.OPTIONS.rate"), run).digest == before.digest
+        assert step(module.format("late_of_limits.RATE"), run).digest != before.digest
+    finally:
+        sys.modules.pop("late_of_limits", None)
