@@ -346,6 +346,7 @@ class Reach:
         """Count what these names are on the subjects; those in ``supers`` on every base."""
         if "__match_args__" in names:
             names |= matched_names(self.subjects)
+        names -= _PLACES
         for index in range(len(self.subjects)):
             for name in sorted(names):
                 part = self._attribute(index, name, every=name in supers)
@@ -403,6 +404,7 @@ class Reach:
 
 _BY_NAME = DYNAMIC | COMPUTING
 _SHOWERS = frozenset({"repr", "ascii"})
+_PLACES = frozenset({"__module__", "__qualname__", "__doc__", "__firstlineno__", "__static_attributes__"})
 NAMED = (type, types.FunctionType, types.ModuleType)  # noted when they are visited, or not the user's
 CALLED = frozenset({types.MethodType, functools.partial, staticmethod, classmethod, property})
 _KNOWN_BASES = frozenset({"dagtree", "abc", "typing", "typing_extensions", "builtins"})

@@ -626,3 +626,10 @@ def test_a_function_that_nobody_calls_changes_no_key_by_filling_a_container(
 def test_where_names_are_known_only_they_count(digest_of: Callable[..., str], top: str, run: str) -> None:
     plot = STATE + "\n    def plot(self): return {0}\n"
     assert digest_of(1, top=top, run=run, state=plot) == digest_of(2, top=top, run=run, state=plot)
+
+
+@pytest.mark.parametrize("name", ["__module__", "__qualname__", "__doc__"])
+def test_where_the_state_is_written_is_no_part_of_the_key(digest_of: Callable[..., str], name: str) -> None:
+    """Each call makes another package."""
+    run = f"state.x = (type(state).{name}, self.{name})"
+    assert digest_of(1, run=run) == digest_of(1, run=run)
