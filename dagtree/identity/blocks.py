@@ -1,7 +1,7 @@
 """The few lines of a file that a definition is written in, found without parsing the file.
 
 What is found here is a guess, as lines are cut by their indentation: it is believed where it compiles to the
-code that runs (``at_its_place``), and where nothing but the file's tokens decide (``Plain``).
+code that runs (``at_its_place``).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from types import CodeType
 from .compiled import FunctionNode, compiled, names_in, quietly, same_code, same_place
 from .names import parts_of
 
-__all__ = ["Plain", "at_its_place", "imported_in", "parsed", "statements_at"]
+__all__ = ["at_its_place", "imported_in", "parsed", "statements_at"]
 
 _MAX_TRIES = 4
 _MAX_LINES_ABOVE = 300
@@ -159,65 +159,3 @@ def imported_in(text: str) -> Iterator[list[str]]:
     yield outside
     if inside:
         yield outside + inside
-
-
-# Strings as far as any Python before 3.12 goes, and comments; what begins none of them is a quote alone.
-_OPAQUE = re.compile(
-    r'#[^\n]*|"""[^"\\]*(?:(?:\\.|"(?!""))[^"\\]*)*"""|\'\'\'[^\'\\]*(?:(?:\\.|\'(?!\'\'))[^\'\\]*)*\'\'\''
-    r'|"[^"\\\n]*(?:\\.[^"\\\n]*)*"|\'[^\'\\\n]*(?:\\.[^\'\\\n]*)*\'|["\']',
-    re.DOTALL,
-)
-_DEF = re.compile(r"^([ \t]*)(def|async[ \t]+def|class)\b", re.MULTILINE)
-_NESTS = sys.version_info >= (3, 12)
-
-
-class Plain:
-    """A text with nothing in its strings and comments, line for line, and the definitions in it.
-
-    ``definitions``: (line, indentation's width, whether it is a function's), in order; None where strings
-    can't be told from code by looking.
-    """
-
-    def __init__(self, text: str) -> None:
-        self.certain = True
-        self.text = _OPAQUE.sub(self._emptied, text)
-        self.definitions: list[tuple[int, int, bool]] | None = None
-        if self.certain and "\f" not in text and "\r" not in text:
-            self.definitions = self._found()
-
-    def _emptied(self, token: re.Match[str]) -> str:
-        found = token[0]
-        if found[0] == "#":
-            return ""
-        if len(found) == 1:
-            self.certain = False
-        elif _NESTS and found.count("{") != found.count("}"):
-            before = token.string[max(token.start() - 2, 0) : token.start()].lower()
-            # An f-string in which the same quotes are used within the braces was cut there.
-            self.certain = self.certain and "f" not in before and "t" not in before
-        return "''" + "\n" * found.count("\n")
-
-    def _found(self) -> list[tuple[int, int, bool]]:
-        found = []
-        line = place = 0
-        for match in _DEF.finditer(self.text):
-            line += self.text.count("\n", place, match.start())
-            place = match.start()
-            width = len(match[1].expandtabs(8))
-            found.append((line + 1, width, match[2] != "class"))
-        return found
-
-    def functions_around(self, line: int) -> list[int]:
-        """The first lines of the functions that may lie around a line, the outermost first."""
-        chain: list[int] = []
-        width = sys.maxsize
-        for first, indentation, is_function in reversed(self.definitions or ()):
-            if first <= line and indentation < width:
-                width = indentation
-                if is_function:
-                    chain.append(first)
-        return chain[::-1]
-
-    def definition_above(self, line: int) -> int:
-        """The line of the last definition above a line; 0 where there is none."""
-        return max((first for first, _, _ in self.definitions or () if first < line), default=0)

@@ -27,7 +27,19 @@ _FUNCTIONS = frozenset(
     {*_BY_NAME, *_IMPORTING, *_RUNNING, *_FROM_FILES, "getmembers", "globals", "vars", "locals"}
 )
 _HOMES = {
-    "builtins": ("getattr", "eval", "exec", "compile", "globals", "vars", "locals", "__import__"),
+    "builtins": (
+        "getattr",
+        "setattr",
+        "hasattr",
+        "delattr",
+        "eval",
+        "exec",
+        "compile",
+        "globals",
+        "vars",
+        "locals",
+        "__import__",
+    ),
     "operator": ("attrgetter", "methodcaller"),
     "importlib": ("import_module", "__import__"),
     "importlib.util": ("find_spec", "spec_from_file_location"),

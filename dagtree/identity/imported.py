@@ -8,18 +8,16 @@ import ast
 import os
 import sys
 from collections.abc import Iterable
-from functools import partial
-from types import FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from .canonical import encode
+from .changed import changed_since
 from .dynamic import lookups_in
+from .formats import taken_by_formats
 from .imports import Needed, imports_of
-from .names import parts_of
-from .ownership import is_library_file, is_library_function, is_library_module_name
-from .statics import SCALARS, file_of, unbelieved
+from .names import COMPUTING, DYNAMIC, FORMATTING, computes_names, fields_in, parts_of, words_in
+from .ownership import is_library_file, is_library_module_name
+from .statics import file_of, names_of, unbelieved
 from .syntax import code_bytes, module_tree, tree_bytes
-from .watch import MISSING
 
 if TYPE_CHECKING:
     from .reach import Reach
@@ -50,18 +48,48 @@ def later_file(reach: Reach, path: str, module: str) -> bytes:
             reach.add("unbelieved", code_bytes(function))
         if tree is None:
             return
-        _changed_since(reach, module, path, tree)
+        changed_since(reach, module, path, tree)
         lookups = lookups_in(tree)
         for line, what in lookups.unseen:
             reach.outline.note("unseen", what, b"%d" % line, line=line)
-        mentioned = frozenset(part.attr for part in parts_of(tree) if isinstance(part, ast.Attribute))
-        reach.attributes(mentioned)
+        taken = _attributes_in(tree)
+        if computes_names(tree) or taken_by_formats(tree, {}, _unknown) is None:
+            taken |= names_of(reach.subjects)
+        reach.attributes(taken, taken)
         package = module if os.path.basename(path) == "__init__.py" else module.rpartition(".")[0]
         import_when_run(
             reach, [*imports_of([tree], package), *(Needed(one, None) for one in lookups.imports)], module
         )
 
     return reach.later(("file", path), visit)
+
+
+def _attributes_in(tree: ast.Module) -> frozenset[str]:
+    """The attributes that a file takes, by their names and in patterns, by literal names and in format
+    texts."""
+    found: set[str] = set()
+    texts: set[str] = set()
+    for part in parts_of(tree):
+        if isinstance(part, ast.Attribute):
+            found.add(part.attr)
+        elif isinstance(part, ast.MatchClass):
+            found.update(part.kwd_attrs)
+            if part.patterns:
+                found.add("__match_args__")
+        elif isinstance(part, ast.Constant) and isinstance(part.value, str):
+            texts.add(part.value)
+    words = words_in(tree)
+    if words & (DYNAMIC | COMPUTING):
+        found |= {name for text in texts for name in text.split(".") if name.isidentifier()}
+    if words & FORMATTING:
+        found |= {name for text in texts for name in fields_in(text)}
+    if words & {"repr", "ascii"}:
+        found.add("__repr__")
+    return frozenset(found)
+
+
+def _unknown(name: str) -> object:
+    return None
 
 
 def _import(reach: Reach, module: str, names: frozenset[str] | None, home: str) -> None:
@@ -78,41 +106,3 @@ def _import(reach: Reach, module: str, names: frozenset[str] | None, home: str) 
     if is_around and names is not None and all(file_of(f"{module}.{name}") is not None for name in names):
         return  # it ran before this function was there, and only modules are taken from it
     reach.add("import", later_file(reach, path, module))
-
-
-def _is_loaded(module: str) -> bool:
-    return module in sys.modules
-
-
-def _changed_since(reach: Reach, module: str, path: str, tree: ast.Module) -> None:
-    """Count what a loaded module holds instead of what its source says: ``config.RATE = 5``."""
-    loaded = sys.modules.get(module)
-    reach.watch.look(partial(_is_loaded, module), loaded is not None)
-    if loaded is None:
-        return
-    held: dict[str, Any] = ModuleType.__getattribute__(loaded, "__dict__")
-    literals: dict[str, object] = {}
-    defined: set[str] = set()
-    for statement in tree.body:
-        if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
-            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-            try:
-                value: object = ast.literal_eval(statement.value)
-            except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-                value = MISSING
-            literals.update((target.id, value) for target in targets if isinstance(target, ast.Name))
-        elif isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            defined.add(statement.name)
-    for name in sorted({*literals, *defined}):
-        now = held.get(name, MISSING)
-        reach.watch.name(held, name, now)
-        if name in defined:
-            is_other = type(now) is FunctionType and now.__code__.co_filename != path
-            if is_other and not is_library_function(now):
-                reach.add("rebound", name, reach.found(f"{module}.{name}", now))
-            continue
-        said = literals[name]
-        if type(now) not in SCALARS or said is MISSING:
-            continue
-        if type(said) is not type(now) or encode(now, []) != encode(said, []):
-            reach.add("rebound", name, reach.found(f"{module}.{name}", now))

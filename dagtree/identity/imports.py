@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from .names import parts_of
 
-__all__ = ["Needed", "imports_of"]
+__all__ = ["Needed", "absolute", "imports_of"]
 
 
 class Needed(NamedTuple):
@@ -37,7 +37,7 @@ def imports_of(nodes: Sequence[ast.AST], package: str) -> list[Needed]:
                 else:
                     need(alias.name, _taken(nodes, alias.asname or alias.name))
         elif isinstance(node, ast.ImportFrom):
-            base = _absolute(node, package)
+            base = absolute(node, package)
             for alias in node.names:
                 if alias.name == "*":
                     need(base, None)
@@ -51,7 +51,8 @@ def imports_of(nodes: Sequence[ast.AST], package: str) -> list[Needed]:
     ]
 
 
-def _absolute(node: ast.ImportFrom, package: str) -> str:
+def absolute(node: ast.ImportFrom, package: str) -> str:
+    """The module that names are taken from, in a module of the package."""
     base = node.module or ""
     if node.level:
         parts = package.split(".")

@@ -18,12 +18,17 @@ from types import CodeType
 from typing import Any
 
 __all__ = [
+    "COMPUTING",
+    "DYNAMIC",
+    "FILLING",
+    "FORMATTING",
     "Mentions",
     "aliases_within",
     "bound_in",
     "called_name",
     "chain_of",
     "computes_names",
+    "fields_in",
     "getter_names",
     "mentions_of",
     "parts_of",
@@ -35,7 +40,7 @@ __all__ = [
 _NAMES = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
 _ATTRIBUTES = ("LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR", "DELETE_ATTR", "LOAD_SUPER_ATTR")
 _TRANSPARENT = ("CACHE", "PUSH_NULL", "NOP")
-_DYNAMIC = frozenset(
+DYNAMIC = frozenset(
     {
         "getattr",
         "setattr",
@@ -48,9 +53,12 @@ _DYNAMIC = frozenset(
         "__getattribute__",
     }
 )
-_COMPUTING = frozenset(
+COMPUTING = frozenset(
     {
         "getattr",
+        "setattr",
+        "hasattr",
+        "delattr",
         "attrgetter",
         "methodcaller",
         "getattr_static",
@@ -63,7 +71,14 @@ _COMPUTING = frozenset(
         "__getattribute__",
     }
 )
-_FORMATTING = frozenset({"format", "format_map", "vformat", "Formatter"})
+FILLING = frozenset(
+    {"add", "append", "appendleft", "clear", "discard", "extend", "insert", "pop", "popitem", "remove",
+     "reverse", "setdefault", "sort", "update"}
+)  # fmt: skip
+"""The methods that fill a container, empty it or change its order."""
+
+_OF_AN_OBJECT = frozenset({"getattr", "setattr", "hasattr", "delattr", "getattr_static"})
+FORMATTING = frozenset({"format", "format_map", "vformat", "Formatter"})
 _FIELD = re.compile(r"\{([^{}]*)")
 _TAKEN = re.compile(r"\.([^\W\d]\w*)")
 _BUILTINS = frozenset({"getattr", "eval", "exec", "compile", "globals", "vars", "locals"})
@@ -82,19 +97,25 @@ _TRANSPARENT_CODES = frozenset(_opcodes(_TRANSPARENT))
 _DEREF_CODES = frozenset(_opcodes(("LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF")))
 _EXTENDED = opcode.EXTENDED_ARG
 _LOAD_CONST = opcode.opmap["LOAD_CONST"]
+_WRITING = frozenset(
+    _opcodes(("STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE", "STORE_GLOBAL", "DELETE_GLOBAL"))
+)
 _MATCH_CLASS = opcode.opmap["MATCH_CLASS"]
 
 
 @dataclass(frozen=True, slots=True)
 class Mentions:
     """``chains``: ("np", "linalg", "norm"); ``attributes``: names after any dot; ``free``: chains that start
-    at a closure's variable."""
+    at a closure's variable; ``may_write``: whether globals may be rebound, or what is in them changed;
+    ``formats``: whether texts are filled in."""
 
     chains: frozenset[tuple[str, ...]]
     attributes: frozenset[str]
     uses_super: bool
     free: frozenset[tuple[str, ...]]
     is_dynamic: bool
+    may_write: bool
+    formats: bool
 
 
 _MAX_KEPT = 10_000
@@ -123,21 +144,32 @@ def _mentions_of(code: CodeType, is_dynamic: bool) -> Mentions:
     _scan(code, chains, attributes, free, strings)
     heads = {chain[0] for chain in chains}
     used = _names_used(code)
-    if is_dynamic or used & _DYNAMIC:
+    if is_dynamic or used & DYNAMIC:
         # getattr(state, "normalise") and attrgetter("inner.scale") name attributes in strings.
         attributes |= {part for string in strings for part in string.split(".") if part.isidentifier()}
-    if used & _FORMATTING:
+    if used & FORMATTING:
         # "{0.scale}".format(state) takes an attribute.
-        attributes |= {
-            name for string in strings for field in _FIELD.findall(string) for name in _TAKEN.findall(field)
-        }
+        attributes |= {name for string in strings for name in fields_in(string)}
     return Mentions(
         frozenset(chains),
         frozenset(attributes),
         "super" in heads or "__class__" in code.co_freevars,
         frozenset(free),
-        is_dynamic or bool(used & _COMPUTING),
+        is_dynamic or bool(used & COMPUTING),
+        bool(used & FILLING) or _writes(code),
+        bool(used & FORMATTING),
     )
+
+
+def _writes(code: CodeType) -> bool:
+    return not _WRITING.isdisjoint(code.co_code[::2]) or any(
+        _writes(const) for const in code.co_consts if isinstance(const, CodeType)
+    )
+
+
+def fields_in(text: str) -> set[str]:
+    """The attributes that a format text takes."""
+    return {name for field in _FIELD.findall(text) for name in _TAKEN.findall(field)}
 
 
 def _names_used(code: CodeType) -> set[str]:
@@ -307,26 +339,30 @@ def called_name(node: ast.Call, aliases: Mapping[str, str]) -> str:
 def computes_names(node: ast.AST, aliases: Mapping[str, str] | None = None) -> bool:
     """Whether code in a syntax tree looks names up that aren't written there as they are. ``aliases``: names
     around it that mean a function with another name."""
-    meant = aliases_within(node, _COMPUTING, aliases or {})
+    meant = aliases_within(node, COMPUTING, aliases or {})
     bound = bound_in(node) - set(meant)
     parts = parts_of(node)
     called: set[int] = set()
     for part in parts:
-        if isinstance(part, (ast.Assign, ast.NamedExpr)) and used_name(part.value, meant) in _COMPUTING:
+        if isinstance(part, (ast.Assign, ast.NamedExpr)) and used_name(part.value, meant) in COMPUTING:
             called.add(id(part.value))  # an alias, whose uses count
-        if not isinstance(part, ast.Call) or (name := called_name(part, meant)) not in _COMPUTING:
+        if not isinstance(part, ast.Call) or (name := called_name(part, meant)) not in COMPUTING:
             continue
         called.add(id(part.func))
-        sought = part.args[1:2] if name in ("getattr", "getattr_static") else part.args
-        if not sought or not all(isinstance(one, ast.Constant) for one in sought):
+        sought = part.args[1:2] if name in _OF_AN_OBJECT else part.args
+        if not sought or not all(_is_constant(one) for one in sought):
             return True
         if name in ("eval", "exec", "__getattribute__"):
             return True
     return any(
-        id(part) not in called and used_name(part, meant) in _COMPUTING and not _is_bound(part, bound)
+        id(part) not in called and used_name(part, meant) in COMPUTING and not _is_bound(part, bound)
         for part in parts
         if isinstance(part, (ast.Name, ast.Attribute)) and isinstance(part.ctx, ast.Load)
     )
+
+
+def _is_constant(node: ast.AST) -> bool:
+    return isinstance(node.value if isinstance(node, ast.NamedExpr) else node, ast.Constant)
 
 
 def _is_bound(node: ast.AST, bound: frozenset[str]) -> bool:

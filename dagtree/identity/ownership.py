@@ -109,7 +109,10 @@ def is_library_function(function: FunctionType) -> bool:
 
 def module_of(cls: type) -> str:
     """The name of the module that made the class; nothing for types of C that give their instances one."""
-    module = _module_of(cls)
+    try:
+        module = _module_of(cls)
+    except AttributeError:  # made by `type(...)` in code whose globals have no name
+        return ""
     return module if isinstance(module, str) else ""
 
 

@@ -11,7 +11,7 @@ import ast
 import functools
 import types
 from collections import deque
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any
 
@@ -19,12 +19,13 @@ from ..garbage import uncollected
 from .canonical import Refused, encode, encode_with
 from .classes import users_class
 from .dynamic import Lookups, aliases_in, lookups_in
+from .formats import taken_by_formats
 from .holds import foreign, instance
 from .imported import import_when_run, later_file
 from .imports import Needed, imports_of
-from .library import NOT_CODE
-from .names import Mentions, computes_names, getter_names, mentions_of, supers_in
+from .names import COMPUTING, DYNAMIC, computes_names, getter_names, mentions_of, supers_in
 from .outline import Outline, shown
+from .outside import Container, free_modules, globals_of, settle
 from .ownership import (
     is_a,
     is_library_class,
@@ -52,10 +53,12 @@ from .statics import (
     matched_names,
     names_of,
     plain_bytes,
+    plain_now,
 )
-from .syntax import code_bytes, definition_of, tree_bytes, written_in
+from .syntax import code_bytes, definition_of, tree_bytes
 from .unordered import in_order
 from .watch import MISSING, Watch
+from .written import names_written
 
 __all__ = ["Reach"]
 
@@ -83,6 +86,8 @@ class Reach:
         self.parts: list[bytes] = []
         self.outline = Outline()
         self.sorting: set[int] = set()
+        self.containers: list[Container] = []
+        self.filled: set[int] = set()
         self._labels: dict[int, int] = {}
         self._held: list[object] = []
         self._waiting: deque[tuple[Any, Any, int, str]] = deque()
@@ -98,9 +103,10 @@ class Reach:
         self.add("entry", label, self.describe(value))
         outline = self.outline
         with uncollected():
-            while self._waiting:
-                visit, reached, outline.now, outline.role = self._waiting.popleft()
-                visit(reached)
+            while self._waiting or settle(self):
+                while self._waiting:
+                    visit, reached, outline.now, outline.role = self._waiting.popleft()
+                    visit(reached)
         outline.now, outline.role = -1, ""
 
     def members(self, cls: type) -> Mapping[str, Any]:
@@ -208,7 +214,7 @@ class Reach:
             elif kind in (list, set) and all(type(item) in SCALARS for item in value):
                 self.watch.elements(value)
             elif kind not in (tuple, frozenset) or any(type(item) not in SCALARS for item in value):
-                self.watch.content(value)
+                self.watch.look(functools.partial(plain_now, value), encoded)
             self.add("constant", encoded)
             self.outline.note("value", self.outline.role, encoded, text=shown(value))
         elif kind is dict:
@@ -291,17 +297,26 @@ class Reach:
                 precise = supers_in(node)
                 supers = mentions.attributes if precise is None else precise
             package = function.__globals__.get("__package__") or ""
+            if mentions.may_write:
+                self.filled.update(id(outside[name]) for name in names_written(node) if name in outside)
             needed = [*imports_of([node], str(package)), *(Needed(name, None) for name in lookups.imports)]
             import_when_run(self, needed, module)
         elif mentions.is_dynamic:
             self.outline.note("unseen", "a lookup by name, in code whose source isn't there", b"", line=line)
         self._function_parts(function)
-        self._globals(function.__globals__, chains, written_in(code.co_filename, function.__globals__))
-        self._free(closure, mentions)
+        globals_of(self, function.__globals__, chains, code.co_filename)
+        free_modules(self, closure, mentions)
         if any(chain[0] in _SHOWERS for chain in chains):
             # `str` and f-strings are about other things nearly always.
             self.attributes(frozenset({"__repr__"}))
-        if mentions.is_dynamic and (definition is None or computes_names(definition.node, aliases)):
+        taken: frozenset[str] | None = frozenset()
+        if mentions.formats and definition is not None:
+            taken = taken_by_formats(definition.node, {**named, **closure}, self._own)
+            if taken:
+                self.attributes(taken, taken)
+        if taken is None or (
+            mentions.is_dynamic and (definition is None or computes_names(definition.node, aliases))
+        ):
             # getattr(self, f"by_{name}") may mean anything that there is.
             every = names_of(self.subjects)
             self.attributes(every, every)
@@ -310,81 +325,25 @@ class Reach:
         else:
             self.attributes(mentions.attributes, supers)
 
+    def _own(self, name: str) -> object:
+        """What instances of the subjects have under that name, unless it is a property of theirs."""
+        for bases, declared in zip(self._bases, self.declared, strict=True):
+            for _, held in bases:
+                if name in held and name not in declared:
+                    return held[name]
+        return None
+
     def _unseen(self, lookups: Lookups, node: ast.AST, line: int) -> None:
         """Note the places that look things up in a way that can't be followed."""
         first = min(part.lineno for part in (node, *getattr(node, "decorator_list", ())))
         for place, what in lookups.unseen:
             self.outline.note("unseen", what, b"%d" % (place - first), line=line + place - first)
 
-    def _globals(
-        self, names: dict[str, Any], chains: set[tuple[str, ...]], written: Container[str] = ()
-    ) -> None:
-        """Globals by what they hold; a container that the code itself fills (a cache) by its type alone."""
-        heads: dict[str, list[tuple[str, ...]]] = {}
-        for chain in sorted(chains):
-            heads.setdefault(chain[0], []).append(chain[1:])
-        for name, tails in heads.items():
-            value = names.get(name, MISSING)
-            if name in NOT_CODE:
-                continue
-            self.watch.name(names, name, value)
-            if value is MISSING:
-                continue
-            if type(value) in CONTAINERS and name in written:
-                self.add("written", name, type(value).__name__)
-                self.outline.note(
-                    "type", name, b"", text=f"a {type(value).__name__} that the code itself fills"
-                )
-            elif is_a(value, types.ModuleType):
-                self._module(name, value, tails)
-            else:
-                self.add("global", name, self.found(name, value))
-
-    def _module(
-        self, name: str, module: types.ModuleType, tails: list[tuple[str, ...]], below: bool = False
-    ) -> None:
-        """A module by its name, and what is taken from it, where that is the user's.
-
-        Below a library's module not even the names of further ones count: whether ``numpy.random`` is there
-        yet depends on what else the process did.
-        """
-        held: Any = types.ModuleType.__getattribute__(module, "__dict__")
-        library = is_library_module(module)
-        if library and not below:
-            self.add("global", name, self.describe(module))
-        elif not library:
-            # What is taken by name counts below; used in any other way, anything may be taken.
-            self.add("global", name, b"module" if all(tails) else self.found(name, module))
-        path = held.get("__file__")
-        if not library and isinstance(path, str) and not path.endswith((".py", ".pyc", ".ipynb")):
-            self.outline.note("unseen", f"the compiled module {name}", b"")
-        for attribute in sorted({tail[0] for tail in tails if tail}):
-            value = held.get(attribute, MISSING)
-            further = [tail[1:] for tail in tails if tail and tail[0] == attribute]
-            if is_a(value, types.ModuleType):
-                if not library:
-                    self.watch.name(held, attribute, value)
-                self._module(f"{name}.{attribute}", value, further, below=library)
-            elif value is MISSING and not library:
-                self.watch.name(held, attribute, value)
-                self.watch.name(held, "__getattr__", getter := held.get("__getattr__", MISSING))
-                if getter is not MISSING:
-                    self.add("global", f"{name}.*", self.found(f"{name}.__getattr__", getter))
-            elif value is not MISSING and (not library or is_users_code(value)):
-                self.watch.name(held, attribute, value)
-                self.add("global", f"{name}.{attribute}", self.found(f"{name}.{attribute}", value))
-
-    def _free(self, held: Mapping[str, Any], mentions: Mentions) -> None:
-        """Modules in a closure: what is taken from them."""
-        for chain in sorted(mentions.free):
-            value = held.get(chain[0], MISSING)
-            if is_a(value, types.ModuleType) and len(chain) > 1:
-                self._module(chain[0], value, [chain[1:]])
-
     def attributes(self, names: frozenset[str], supers: frozenset[str] = frozenset()) -> None:
         """Count what these names are on the subjects; those in ``supers`` on every base."""
         if "__match_args__" in names:
             names |= matched_names(self.subjects)
+        names -= _PLACES
         for index in range(len(self.subjects)):
             for name in sorted(names):
                 part = self._attribute(index, name, every=name in supers)
@@ -440,8 +399,9 @@ class Reach:
         return self._later(functools.partial(users_class, self), cls)
 
 
-_BY_NAME = frozenset({"getattr", "getattr_static", "attrgetter", "methodcaller"})
+_BY_NAME = DYNAMIC | COMPUTING
 _SHOWERS = frozenset({"repr", "ascii"})
+_PLACES = frozenset({"__module__", "__qualname__", "__doc__", "__firstlineno__", "__static_attributes__"})
 NAMED = (type, types.FunctionType, types.ModuleType)  # noted when they are visited, or not the user's
 CALLED = frozenset({types.MethodType, functools.partial, staticmethod, classmethod, property})
 _KNOWN_BASES = frozenset({"dagtree", "abc", "typing", "typing_extensions", "builtins"})

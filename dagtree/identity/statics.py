@@ -7,10 +7,11 @@ import functools
 import sys
 import types
 from collections.abc import Mapping
+from enum import Enum
 from importlib.machinery import PathFinder
 from typing import Any
 
-from .canonical import encode
+from .canonical import Refused, encode
 from .names import chain_of
 from .ownership import (
     is_a,
@@ -37,6 +38,7 @@ __all__ = [
     "is_plain",
     "is_users_code",
     "join",
+    "key_bytes",
     "leads_to",
     "library_name",
     "lookup",
@@ -45,6 +47,7 @@ __all__ = [
     "name_of",
     "names_of",
     "plain_bytes",
+    "plain_now",
     "static_dict",
     "unbelieved",
 ]
@@ -163,6 +166,20 @@ def is_plain(value: Any, depth: int) -> bool:
     if kind in (list, tuple, set, frozenset):
         return all(is_plain(item, depth + 1) for item in value)
     return False
+
+
+def key_bytes(value: Any) -> bytes:
+    if is_plain(value, 0):
+        return encode(value, [])
+    name = qualname_of(type(value))
+    shown = (
+        value.__qualname__
+        if is_a(value, (type, types.FunctionType))
+        else value._name_
+        if is_a(value, Enum)
+        else ""
+    )
+    return f"{name} {shown}".encode()
 
 
 def static_dict(value: object) -> Mapping[str, Any]:
@@ -316,6 +333,14 @@ def plain_bytes(value: Any) -> bytes:
     if kind is list or kind is tuple:
         return join(kind.__name__, *map(plain_bytes, value))
     return encode(value, [])
+
+
+def plain_now(value: Any) -> bytes:
+    """Those bytes as they are now; none once something else is in it."""
+    try:
+        return plain_bytes(value)
+    except (Refused, RecursionError):
+        return b""
 
 
 def name_of(value: Any) -> str:

@@ -11,18 +11,17 @@ from __future__ import annotations
 import ast
 import linecache
 import textwrap
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import CodeType
 from typing import Any
 
-from .blocks import at_its_place, imported_in, parsed
+from .blocks import at_its_place, imported_in, parsed, statements_at
 from .canonical import canonical_bytes
 from .compiled import FunctionNode, code_bytes, compiled, same_code, same_place
 from .names import parts_of
-from .written import Written, names_written
 
-__all__ = ["Definition", "code_bytes", "definition_of", "module_tree", "tree_bytes", "written_in"]
+__all__ = ["Definition", "assigned_in", "code_bytes", "definition_of", "module_tree", "tree_bytes"]
 
 _MAX_FILES = 256
 _MAX_LAMBDAS = 64
@@ -62,7 +61,8 @@ class _File:
 
     def __init__(self, lines: list[str]) -> None:
         self.lines = lines
-        self.written = Written(lines, self._names_written)
+        self._text = ""
+        self._assigned: dict[str, list[ast.expr]] = {}
         self._whole: _Whole | None = None
         self._is_parsed = False
         self._imported: list[list[str]] | None = None
@@ -83,9 +83,26 @@ class _File:
             self._imported = list(imported_in("".join(self.lines)))
         yield from self._imported
 
-    def _names_written(self) -> frozenset[str]:
-        whole = self.whole()
-        return frozenset() if whole is None else names_written(whole.tree)
+    def assigned(self, name: str) -> list[ast.expr]:
+        found = self._assigned.get(name)
+        if found is None:
+            found = self._assigned[name] = list(self._sought(name))
+        return found
+
+    def _sought(self, name: str) -> Iterator[ast.expr]:
+        if not self._text:
+            self._text = "\n" + "".join(self.lines)
+        text, sought = self._text, f"\n{name}"
+        place = text.find(sought)
+        while place >= 0:
+            after = text[place + len(sought) : place + len(sought) + 1]
+            if not (after.isalnum() or after == "_" or after > "\x7f"):
+                for node, _ in statements_at(self.lines, text.count("\n", 0, place) + 1):
+                    if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+                        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                        if any(isinstance(one, ast.Name) and one.id == name for one in targets):
+                            yield node.value
+            place = text.find(sought, place + 1)
 
 
 _files: dict[int, _File] = {}
@@ -111,12 +128,10 @@ def module_tree(path: str) -> ast.Module | None:
     return None if whole is None else whole.tree
 
 
-def written_in(path: str, module_globals: dict[str, Any] | None = None) -> Container[str]:
-    """The global names that functions of a file rebind, or whose containers they fill: caches, registries.
-
-    Only ``in`` may be asked of it, and is answered without parsing the file where its text is enough.
-    """
-    return _file(linecache.getlines(path, module_globals)).written
+def assigned_in(path: str, name: str, module_globals: dict[str, Any] | None = None) -> list[ast.expr]:
+    """What a file assigns to a name on lines of its own that aren't indented, in their order. Found without
+    parsing the file."""
+    return _file(linecache.getlines(path, module_globals)).assigned(name)
 
 
 def _file(lines: list[str]) -> _File:
@@ -214,8 +229,6 @@ def _at_its_place(code: CodeType, file: _File) -> Definition | None:
     if found is None:
         return None
     node, last = found
-    if "<locals>" not in code.co_qualname and not isinstance(node, ast.Lambda):
-        file.written.saw(code.co_firstlineno, last, node)
     return _definition(file, code.co_firstlineno, last, node)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import linecache
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -227,6 +228,287 @@ CASES: dict[str, dict[str, str]] = {
         "run": "state.x = repr(state)",
         "state": STATE + "\n    def __repr__(self):\n        return '{0}'\n",
     },
+    "a member of the state that a module imported late takes by a literal name": {
+        "run": """
+            from .late import g
+            state.x = g(state)
+        """,
+        "late": """
+            from operator import attrgetter, methodcaller
+            TEXT = '{s.half}'
+            def g(s):
+                return getattr(s, 'half')()
+        """,
+        "state": STATE + "\n    def half(self): return {0}\n",
+    },
+    "a member of the state that a module imported late takes by a computed name": {
+        "run": """
+            from .late import g
+            state.x = g(state)
+        """,
+        "late": """
+            from operator import attrgetter, methodcaller
+            TEXT = '{s.half}'
+            def g(s):
+                return getattr(s, 'ha' + s.which)()
+        """,
+        "state": STATE + "\n    def half(self): return {0}\n",
+    },
+    "a member of the state that a module imported late takes by a caller by name": {
+        "run": """
+            from .late import g
+            state.x = g(state)
+        """,
+        "late": """
+            from operator import attrgetter, methodcaller
+            TEXT = '{s.half}'
+            def g(s):
+                return methodcaller('half')(s)
+        """,
+        "state": STATE + "\n    def half(self): return {0}\n",
+    },
+    "a member of the state that a module imported late takes by a getter by name": {
+        "run": """
+            from .late import g
+            state.x = g(state)
+        """,
+        "late": """
+            from operator import attrgetter, methodcaller
+            TEXT = '{s.half}'
+            def g(s):
+                return attrgetter('half.real')(s)
+        """,
+        "state": STATE + "\n    half = {0}\n",
+    },
+    "a member of the state that a module imported late takes by a pattern": {
+        "run": """
+            from .late import g
+            state.x = g(state)
+        """,
+        "late": """
+            from operator import attrgetter, methodcaller
+            TEXT = '{s.half}'
+            def g(s):
+                match s:
+                    case object(half=h): return h
+        """,
+        "state": STATE + "\n    half = {0}\n",
+    },
+    "a member of the state that a module imported late takes by a format text": {
+        "run": """
+            from .late import g
+            state.x = g(state)
+        """,
+        "late": """
+            from operator import attrgetter, methodcaller
+            TEXT = '{s.half}'
+            def g(s):
+                return '{s.half}'.format(s=s)
+        """,
+        "state": STATE + "\n    half = {0}\n",
+    },
+    "a member of the state that a module imported late takes by a format text in a constant": {
+        "run": """
+            from .late import g
+            state.x = g(state)
+        """,
+        "late": """
+            from operator import attrgetter, methodcaller
+            TEXT = '{s.half}'
+            def g(s):
+                return TEXT.format(s=s)
+        """,
+        "state": STATE + "\n    half = {0}\n",
+    },
+    "a member of the state that a module imported late takes by a computed format text": {
+        "run": """
+            from .late import g
+            state.x = g(state)
+        """,
+        "late": """
+            from operator import attrgetter, methodcaller
+            TEXT = '{s.half}'
+            def g(s):
+                return (s.which + '}').format(s=s)
+        """,
+        "state": STATE + "\n    half = {0}\n",
+    },
+    "a member of the state that a module imported late takes by its text": {
+        "run": """
+            from .late import g
+            state.x = g(state)
+        """,
+        "late": """
+            from operator import attrgetter, methodcaller
+            TEXT = '{s.half}'
+            def g(s):
+                return repr(s)
+        """,
+        "state": STATE + "\n    def __repr__(self): return '{0}'\n",
+    },
+    "a property that is set by a computed name": {
+        "run": "for n, v in {'lr': 1}.items(): setattr(state, n, v)",
+        "state": STATE
+        + """
+    @property
+    def lr(self): return self.x
+    @lr.setter
+    def lr(self, v): self.x = v * {0}
+""",
+    },
+    "a property that is asked for by a computed name": {
+        "run": "state.x = [n for n in 'abc' if hasattr(state, n)]",
+        "state": STATE
+        + """
+    @property
+    def a(self):
+        if {0} == 1: raise AttributeError
+""",
+    },
+    "a property that is deleted by a computed name": {
+        "top": "remove = delattr",
+        "run": "remove(state, state.which)",
+        "state": STATE
+        + """
+    def delete(self): self.x = {0}
+    lr = property(None, None, delete)
+""",
+    },
+    "members that a function under another name lists": {
+        "top": "from inspect import getmembers as gm",
+        "run": "state.x = dict(gm(state))['third']",
+        "state": STATE + "\n    third = {0}\n",
+    },
+    "an attribute that a format text in a constant takes": {
+        "top": "NAME = '{s.third}'",
+        "run": "state.x = NAME.format(s=state)",
+        "state": STATE + "\n    third = {0}\n",
+    },
+    "an attribute that a format text in another module takes": {
+        "top": "from . import texts",
+        "texts": "NAME = '{s.third}'",
+        "run": "state.x = str.format(texts.NAME, s=state)",
+        "state": STATE + "\n    third = {0}\n",
+    },
+    "an attribute that a format text of the recipe takes": {
+        "top": """
+            class Step(dg.Recipe):
+                name = '{s.third}'
+        """,
+        "run": "state.x = self.name.format(s=state)",
+        "state": STATE + "\n    third = {0}\n",
+    },
+    "an attribute that a computed format text takes": {
+        "run": "state.x = ('{s.' + state.which + '}').format(s=state)",
+        "state": STATE + "\n    third = {0}\n",
+    },
+    "a setting that code which is not reached changes": {
+        "top": """
+            CONFIG = {"lr": 0}
+            def main(lr): CONFIG["lr"] = lr
+            main({0})
+        """,
+        "run": "state.x = CONFIG['lr']",
+    },
+    "a setting of another module that code which is not reached changes": {
+        "top": """
+            from .config import CONFIG
+            def main(lr): CONFIG["lr"] = lr
+            main({0})
+        """,
+        "config": "CONFIG = {'lr': 0}",
+        "run": "state.x = CONFIG['lr']",
+    },
+    "a setting that is changed through its module": {
+        "top": """
+            from . import config
+            config.configure(lr={0})
+        """,
+        "config": """
+            CONFIG = {'lr': 0}
+            def configure(**k): CONFIG.update(k)
+        """,
+        "run": "state.x = config.CONFIG['lr']",
+    },
+    "a setting that code which is not reached replaces": {
+        "top": """
+            CONFIG = {"lr": 0}
+            def main(lr):
+                global CONFIG
+                CONFIG = {"lr": lr}
+            main({0})
+        """,
+        "run": "state.x = CONFIG['lr']",
+    },
+    "a list that code which is not reached puts in order": {
+        "top": """
+            LAYERS = [2, 1]
+            def prepare(): LAYERS.sort()
+            if {0} == 1: prepare()
+        """,
+        "run": "state.x = LAYERS[0]",
+    },
+    "what a container first holds that the code fills": {
+        "top": """
+            D = {'lr': {0}}
+            def remember(k, v): D[k] = v
+        """,
+        "run": "remember('a', 1); state.x = D['lr']",
+    },
+    "what a container of another module first holds that the code fills": {
+        "top": "from .config import D",
+        "config": "D = {'lr': {0}}",
+        "run": "D['a'] = 1; state.x = D['lr']",
+    },
+    "a function in a registry that reached code fills": {
+        "top": """
+            LAYERS = {}
+            def register(f):
+                LAYERS[f.__name__] = f
+                return f
+            @register
+            def dense(): return {0}
+            @register
+            def other(): return 1
+        """,
+        "run": "state.x = other() + LAYERS['dense']()",
+    },
+    "where a function lies in a registry that reached code fills": {
+        "top": """
+            LAYERS = {}
+            def register(name, f): LAYERS[name] = f
+            def dense(): return 1
+            def other(): return 2
+            register('a', dense if {0} == 1 else other)
+            register('b', other if {0} == 1 else dense)
+        """,
+        "run": "register('c', print); state.x = LAYERS['a']()",
+    },
+    "a global with the name of an inner function's argument": {
+        "top": """
+            LAYERS = [{0}]
+            def plot():
+                def add(LAYERS): LAYERS.append(3)
+        """,
+        "run": "plot(); state.x = LAYERS[0]",
+    },
+    "a global with the name of a lambda's argument": {
+        "top": """
+            TABLE = {'a': {0}}
+            def plot(): return lambda TABLE: TABLE.pop('a')
+        """,
+        "run": "plot(); state.x = TABLE['a']",
+    },
+    "a global with the name of what a function imports": {
+        "top": """
+            TABLE = {'a': {0}}
+            def plot():
+                from .config import TABLE
+                TABLE.update(a=3)
+        """,
+        "config": "TABLE = {}",
+        "run": "plot(); state.x = TABLE['a']",
+    },
 }
 
 
@@ -291,3 +573,63 @@ def scaled(factor: int, state: Any) -> int:
 def test_functions_that_come_and_go_are_never_taken_for_each_other() -> None:
     digests = {function_code(partial(scaled, factor), None).digest for factor in range(200)}
     assert len(digests) == 200
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["CACHE['a'] = 1", "CACHE['a'] = Box()", "warm()", "OTHER['a'] = 1"],
+)
+def test_a_cache_that_reached_code_fills_changes_no_key(change: str) -> None:
+    names: dict[str, Any] = {"__name__": "__main__"}
+    lines = """
+        CACHE, OTHER = {}, {}
+        class Box:
+            def go(self): OTHER[1] = 1
+        TABLE = {'box': Box()}
+        def load(name):
+            if name not in CACHE: CACHE[name] = 1
+            return CACHE[name]
+        def warm(): CACHE['b'] = lambda: 1
+        class Step:
+            def run(self, state): return load('a'), TABLE, OTHER
+        class State: pass
+    """
+    text = textwrap.dedent(lines)
+    file = f"<cache {change}>"
+    linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
+    exec(compile(text, file, "exec"), names)
+    before = recipe_code(names["Step"], names["State"]).digest
+    exec(change, names)
+    assert recipe_code(names["Step"], names["State"]).digest == before
+
+
+def test_a_function_that_nobody_calls_changes_no_key_by_filling_a_container(
+    digest_of: Callable[..., str],
+) -> None:
+    top = "CONFIG = {'lr': 1}\n"
+    unreached = "def configure(**k): CONFIG.update(k)\n"
+    run = "state.x = CONFIG['lr']"
+    assert digest_of(1, run=run, top=top) == digest_of(1, run=run, top=top + unreached)
+
+
+@pytest.mark.parametrize(
+    ("top", "run"),
+    [
+        ("NAME = '{s.x}'", "state.x = NAME.format(s=state)"),
+        ("", "state.x = '{}'.format(state.x)"),
+        ("", "text = '{}'\nstate.x = text.format(state.x)"),
+        ("", "setattr(state, 'x', 1)"),
+        ("", "state.x = hasattr(state, 'x')"),
+        ("import datetime", "state.x = f'{datetime.date.today():%Y}'"),
+    ],
+)
+def test_where_names_are_known_only_they_count(digest_of: Callable[..., str], top: str, run: str) -> None:
+    plot = STATE + "\n    def plot(self): return {0}\n"
+    assert digest_of(1, top=top, run=run, state=plot) == digest_of(2, top=top, run=run, state=plot)
+
+
+@pytest.mark.parametrize("name", ["__module__", "__qualname__", "__doc__"])
+def test_where_the_state_is_written_is_no_part_of_the_key(digest_of: Callable[..., str], name: str) -> None:
+    """Each call makes another package."""
+    run = f"state.x = (type(state).{name}, self.{name})"
+    assert digest_of(1, run=run) == digest_of(1, run=run)

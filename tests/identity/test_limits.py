@@ -215,10 +215,24 @@ def test_of_a_lock_only_the_type_counts_and_that_is_said(step: Any) -> None:
     assert (part.name, part.text) == ("LOCK", f"a _thread.{type(threading.Lock()).__name__}")
 
 
-@shows("Containers that the code itself fills")
-def test_of_a_cache_only_the_type_counts_and_that_is_said(step: Any) -> None:
-    module = "CACHE = {}\n"
+@shows("Containers that the code of an edge itself fills")
+def test_of_a_cache_the_type_and_its_first_content_count_and_that_is_said(step: Any) -> None:
     run = "CACHE[state.x] = 1\nstate.x = CACHE[state.x]"
-    code = step(module.format("{}"), run)
-    assert code.digest == step("CACHE = {'a': 5}\n", run).digest
+    code = step("CACHE = {}\n", run)
+    filled = "CACHE = {}\ndef warm(): CACHE['a'] = 5\nwarm()\n"
+    assert code.digest == step(filled, run).digest
+    assert code.digest != step("CACHE = {'a': 5}\n", run).digest
     assert [(part.name, part.kind) for part in code.sources if part.name == "CACHE"] == [("CACHE", "type")]
+
+
+@shows("What a script changes in a module that is imported only when the code runs")
+def test_a_change_of_what_only_running_tells_is_not_seen(step: Any, tmp_path: Path) -> None:
+    (tmp_path / "late_of_limits.py").write_text("class Options: pass\nOPTIONS = Options()\nRATE = 1\n")
+    run = "import late_of_limits\nstate.x = late_of_limits.OPTIONS"
+    module = "import late_of_limits\n{} = 5\n"
+    try:
+        before = step("", run)
+        assert step(module.format("late_of_limits.OPTIONS.rate"), run).digest == before.digest
+        assert step(module.format("late_of_limits.RATE"), run).digest != before.digest
+    finally:
+        sys.modules.pop("late_of_limits", None)

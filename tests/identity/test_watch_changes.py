@@ -36,6 +36,11 @@ def kept(setting: str) -> Callable[[str], tuple[str, bool]]:
 
 
 CHANGES = [
+    ("C = {'x': {'a': 1, 'b': 2}}", "C['x']['a'] = C['x'].pop('a')"),
+    ("C = [{'a': [1], 'b': 2}]", "C[0]['a'] = C[0].pop('a')"),
+    ("C = ({'a': 1, 'b': 2},)", "C[0]['a'] = C[0].pop('a')"),
+    ("C = {'x': {'a': 1}}", "C['x']['a'] = P(1)"),
+    ("C = {'x': [1]}", "C['x'].append(C)"),
     ("class D(dict): pass\nC = D(lr=1)", "C['lr'] = 2"),
     ("class D(dict): pass\nC = D(a=P(1))", "C['b'] = 2"),
     ("class D(list): pass\nC = D([1])", "C.append(2)"),
