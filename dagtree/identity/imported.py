@@ -16,7 +16,7 @@ from .canonical import encode
 from .dynamic import lookups_in
 from .imports import Needed, imports_of
 from .names import parts_of
-from .ownership import is_library_file, is_library_function, is_library_module_name
+from .ownership import is_library_file, is_library_function, is_library_module_name, is_one_of
 from .statics import SCALARS, file_of, unbelieved
 from .syntax import code_bytes, module_tree, tree_bytes
 from .watch import MISSING
@@ -112,7 +112,7 @@ def _changed_since(reach: Reach, module: str, path: str, tree: ast.Module) -> No
                 reach.add("rebound", name, reach.found(f"{module}.{name}", now))
             continue
         said = literals[name]
-        if type(now) not in SCALARS or said is MISSING:
+        if not is_one_of(type(now), SCALARS) or said is MISSING:
             continue
         if type(said) is not type(now) or encode(now, []) != encode(said, []):
             reach.add("rebound", name, reach.found(f"{module}.{name}", now))

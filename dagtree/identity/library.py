@@ -6,6 +6,7 @@ connections, which are another's affair and change by themselves, only the type 
 
 from __future__ import annotations
 
+import _random
 import random
 import sys
 from collections.abc import Callable
@@ -30,16 +31,21 @@ _LOOKED_INTO = frozenset(
 )  # fmt: skip
 
 
+_CLOSED = ("torch.utils.tensorboard", "torch.utils.hooks")
+
+
 def is_looked_into(value: object) -> bool:
     """Whether what is in the object's ``__dict__`` is what it is."""
     module = public_module(module_of(type(value)))
-    return module.partition(".")[0] in _LOOKED_INTO and not module.startswith("torch.utils.tensorboard")
+    return module.partition(".")[0] in _LOOKED_INTO and not module.startswith(_CLOSED)
 
 
 def hidden_state(value: Any) -> object:
     """What an object of C holds, as plain values; None when nobody knows how to see it."""
     if is_a(value, random.Random):
-        return random.Random.getstate(value)
+        # What its getstate gives, without asking an attribute of the user's.
+        held = random.Random.__dict__["__dict__"].__get__(value)
+        return random.Random.VERSION, _random.Random.getstate(value), held.get("gauss_next")
     if is_a(value, bytearray):
         return bytes(bytearray.__getitem__(value, slice(None)))
     if is_a(value, memoryview):

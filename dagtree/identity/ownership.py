@@ -10,7 +10,7 @@ import os
 import site
 import sys
 import sysconfig
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -23,9 +23,11 @@ __all__ = [
     "is_library_function",
     "is_library_module",
     "is_library_module_name",
+    "is_one_of",
     "members_of",
     "module_of",
     "mro_of",
+    "names_in",
     "public_name",
     "qualname_of",
 ]
@@ -50,11 +52,20 @@ _module_of: Callable[[type], Any] = type.__dict__["__module__"].__get__
 qualname_of: Callable[[type], str] = type.__dict__["__qualname__"].__get__
 members_of: Callable[[type], Mapping[str, Any]] = type.__dict__["__dict__"].__get__
 mro_of: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
+# Not `vars(module)`: a class of modules of the user's may answer.
+_of_modules: Any = ModuleType.__dict__
+names_in: Callable[[ModuleType], dict[str, Any]] = _of_modules["__dict__"].__get__
 
 
 def is_a(value: object, kinds: type | tuple[type, ...]) -> bool:
     """As ``isinstance``, which may ask the value for its class, and so run code of the user's."""
     return issubclass(type(value), kinds)
+
+
+def is_one_of(kind: type, kinds: Container[object]) -> bool:
+    """Whether ``kind`` is among ``kinds``, whose own class is ``type``; a metaclass of the user's, which may
+    have an ``__eq__`` or ``__hash__`` of its own, isn't asked."""
+    return type(kind) is type and kind in kinds
 
 
 def is_library_file(path: str) -> bool:
@@ -70,7 +81,7 @@ def is_library_file(path: str) -> bool:
 
 
 def is_library_module(module: ModuleType) -> bool:
-    held = vars(module)
+    held = names_in(module)
     path = held.get("__file__")
     if isinstance(path, str):
         return is_library_file(path)
@@ -86,7 +97,7 @@ def is_library_module_name(name: str) -> bool:
         return False
     for candidate in (name, first):
         module = sys.modules.get(candidate)
-        held: dict[str, Any] = {} if module is None else vars(module)
+        held: dict[str, Any] = names_in(module) if isinstance(module, ModuleType) else {}
         path = held.get("__file__")
         if isinstance(path, str):  # before its name: a user's trace.py is the user's
             return is_library_file(path)
@@ -133,12 +144,12 @@ def public_name(function: FunctionType) -> str | None:
     found: Any = sys.modules.get(module)
     for part in qualname.split("."):
         if is_a(found, ModuleType):
-            found = vars(found).get(part)
+            found = names_in(found).get(part)
         elif is_a(found, type):
             found = members_of(found).get(part)
         else:
             return None
-        if type(found) in (staticmethod, classmethod):
+        if type(found) is staticmethod or type(found) is classmethod:
             found = found.__func__
     if found is function:
         return f"{public_module(module)}.{qualname}"

@@ -30,6 +30,7 @@ from .ownership import (
     is_library_class,
     is_library_function,
     is_library_module,
+    is_one_of,
     members_of,
     module_of,
     mro_of,
@@ -50,6 +51,7 @@ from .statics import (
     key_bytes,
     leads_to,
     library_name,
+    made_from,
     matched_names,
     name_of,
     names_of,
@@ -60,7 +62,7 @@ from .watch import MISSING, Watch
 
 __all__ = ["Reach"]
 
-MAX_OBJECTS = 5000
+_MAX_INLINE = 40
 _SHOWING = frozenset({"__repr__", "__dir__", "__init_subclass__", "__class_getitem__", "__subclasshook__"})
 
 
@@ -84,6 +86,7 @@ class Reach:
         self.parts: list[bytes] = []
         self.outline = Outline()
         self._labels: dict[int, int] = {}
+        self._depth = 0
         self._held: list[object] = []
         self._waiting: deque[tuple[Any, Any, int, str]] = deque()
         self._members: dict[int, Mapping[str, Any]] = {}
@@ -139,35 +142,30 @@ class Reach:
         self.outline.role = role
         described = self.describe(value)
         kind = type(value)
-        if described[:1] != b"#" and (kind in SCALARS or not (is_a(value, NAMED) or kind in CALLED)):
+        if described[:1] != b"#" and not (is_a(value, NAMED) or is_one_of(kind, CALLED)):
             self.outline.note("value", role, described, text=shown(value))
         return described
 
     def describe(self, value: Any) -> bytes:
         """``value`` in bytes: as what it is, or as the number of the object to be visited later."""
         kind = type(value)
-        if kind in SCALARS:
+        if is_one_of(kind, SCALARS):
             return encode(value, [])
         if kind is types.FunctionType:
             return self._function_reference(value)
         if is_a(value, type):
             return self._class_reference(value)
-        if kind is types.MethodType:
-            return join("method", self.describe(value.__func__), self.describe(value.__self__))
-        if kind is functools.partial:
-            return join(
-                "partial", self.describe(value.func), self.describe(value.args), self.describe(value.keywords)
-            )
-        if kind is staticmethod or kind is classmethod:
-            return join(kind.__name__, self.describe(value.__func__))
-        if kind is property:
-            return join("property", *(self.describe(part) for part in (value.fget, value.fset, value.fdel)))
-        if kind is functools.cached_property or kind is functools.partialmethod:
-            held = [vars(value).get(name) for name in ("func", "args", "keywords")]
-            return join(kind.__name__, *(self.describe(part) for part in held))
+        made = made_from(value)
+        if made is not None:
+            if self._depth >= _MAX_INLINE:
+                return self._later(self._made, value)
+            self._depth += 1
+            described = join(made[0], *map(self.describe, made[1]))
+            self._depth -= 1
+            return described
         if is_a(value, types.ModuleType):
             return self._module_reference(value)
-        if kind in CONTAINERS:
+        if is_one_of(kind, CONTAINERS):
             return self._later(self._container, value)
         if is_a(value, Enum):
             return join("enum", self.describe(kind), encode(value._name_, []))
@@ -188,9 +186,6 @@ class Reach:
     def _later(self, visit: Any, value: object) -> bytes:
         number = self._labels.get(id(value))
         if number is None:
-            if len(self._labels) >= MAX_OBJECTS and type(value) is not types.FunctionType:
-                self.outline.note("type", self.outline.role, b"", text=f"{shown(value)}, one of too many")
-                return join("more", qualname_of(type(value)).encode())
             number = self._labels[id(value)] = len(self._labels)
             self._held.append(value)
             self._waiting.append((visit, value, self.outline.now, self.outline.role))
@@ -199,15 +194,19 @@ class Reach:
     def add(self, *parts: str | bytes) -> None:
         self.parts.append(join(*parts))
 
+    def _made(self, value: Any) -> None:
+        name, held = made_from(value) or ("", ())
+        self.add(name, *map(self.describe, held))
+
     def _container(self, value: Any) -> None:
         kind = type(value)
         if is_plain(value, 0):
             encoded = plain_bytes(value)
-            if kind is dict and all(type(item) in SCALARS for item in value.values()):
+            if kind is dict and all(is_one_of(type(item), SCALARS) for item in value.values()):
                 self.watch.items(value)  # keys of a plain dict can't change in place
-            elif kind in (list, set) and all(type(item) in SCALARS for item in value):
+            elif kind in (list, set) and all(is_one_of(type(item), SCALARS) for item in value):
                 self.watch.elements(value)
-            elif kind not in (tuple, frozenset) or any(type(item) not in SCALARS for item in value):
+            elif kind not in (tuple, frozenset) or any(not is_one_of(type(item), SCALARS) for item in value):
                 self.watch.content(value)
             self.add("constant", encoded)
             self.outline.note("value", self.outline.role, encoded, text=shown(value))
@@ -333,7 +332,7 @@ class Reach:
             self.watch.name(names, name, value)
             if value is MISSING:
                 continue
-            if type(value) in CONTAINERS and name in written:
+            if is_one_of(type(value), CONTAINERS) and name in written:
                 self.add("written", name, type(value).__name__)
                 self.outline.note(
                     "type", name, b"", text=f"a {type(value).__name__} that the code itself fills"

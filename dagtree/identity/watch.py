@@ -12,7 +12,7 @@ from typing import Any
 
 from .canonical import Refused, encode_with
 from .library import hidden_state
-from .ownership import is_a, mro_of
+from .ownership import is_a, is_one_of, mro_of
 
 __all__ = ["MISSING", "Watch", "is_unbound"]
 
@@ -96,7 +96,7 @@ class Watch:
 
     def content(self, value: object) -> None:
         """Notice what is changed in place, however large it is: a key must never be a moment old."""
-        if type(value) in _UNCHANGING or id(value) in self._seen or is_unbound(value):
+        if is_one_of(type(value), _UNCHANGING) or id(value) in self._seen or is_unbound(value):
             return
         self._seen.add(id(value))
         with contextlib.suppress(Refused):
@@ -165,7 +165,7 @@ class Watch:
 
 def is_unbound(value: object) -> bool:
     """Whether ``value`` is a function of C of a module or a class: ``len``, not ``table.get``."""
-    if type(value) not in _BOUND:
+    if not is_one_of(type(value), _BOUND):
         return False
     owner = getattr(value, "__self__", None)
     return owner is None or is_a(owner, (types.ModuleType, type))
