@@ -18,7 +18,7 @@ PACKAGE = Path(dagtree.__file__).parent
 # In order: a room imports only rooms above it, and a file only files above it in its room.
 LAYOUT = """
 identity:   names dynamic advice canonical standard arrays frames ownership objects models
-            outline differ library compiled blocks written syntax watch statics imports holds
+            outline differ inside unusual library compiled blocks written syntax watch statics imports holds
             classes imported content reach declared source key
 definition: fields state recipe promise tree
 storage:    describe notes record sizes lines scripts buffer mapping sole rebuild pickling payload tensors

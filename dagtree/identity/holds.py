@@ -8,7 +8,8 @@ from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .library import hidden_state, is_looked_into
+from .inside import code_in, inner_objects, is_seen_in_part
+from .library import hidden_state, is_looked_into, is_made_on_use
 from .outline import shown
 from .ownership import is_a, is_one_of, members_of, module_of, mro_of, qualname_of
 from .standard import public_module
@@ -42,13 +43,15 @@ def foreign(reach: Reach, value: Any) -> None:
         return
     held = static_dict(value)
     inside = is_looked_into(value)
+    if _inside(reach, value, role):
+        return
     if not (_content(reach, value, role) or _state(reach, value)) and (not inside or _hides(kind)):
-        reach.outline.note("type", role, qualname_of(kind).encode(), text=shown(value))
+        _by_type(reach, value, role)
     if inside:
         reach.watch.names_of(held)
         _slots(reach, value, role)
     for name, item in attributes_of(value):
-        if inside or is_users_code(item):
+        if (inside and not is_made_on_use(value, name)) or is_users_code(item):
             _watch(reach, held, name, item)
             if "_hooks" in name and type(item) is OrderedDict:
                 item = _without_numbers(reach, item)
@@ -83,8 +86,8 @@ def instance(reach: Reach, value: Any) -> None:
             content = int.__format__(value, "x")
         reach.add("content", type(value).__name__, content)
         reach.outline.note("value", role, content.encode("utf-8", "surrogatepass"), text=content[:200])
-    elif not _state(reach, value) and _hides(kind):
-        reach.outline.note("type", role, qualname_of(kind).encode(), text=shown(value))
+    elif not _inside(reach, value, role) and not _state(reach, value) and _hides(kind):
+        _by_type(reach, value, role)
 
 
 def _without_numbers(reach: Reach, hooks: OrderedDict[Any, Any]) -> object:
@@ -134,6 +137,32 @@ def _items_in(base: Any, value: Any) -> Iterable[object]:
     if base is not dict:
         return tuple(base.__iter__(value))
     return (*dict.keys(value), *dict.values(value))
+
+
+def _inside(reach: Reach, value: Any, role: str) -> bool:
+    """Count the objects that an object of C is made of; whether it is."""
+    held = inner_objects(value)
+    if held is None:
+        return False
+    reach.watch.asked(functools.partial(_inner, value))
+    reach.add("inside", *(reach.found(role, item) for item in held))
+    if is_seen_in_part(value):
+        _by_type(reach, value, role)
+    return True
+
+
+def _inner(value: Any) -> tuple[object, ...]:
+    return inner_objects(value) or ()
+
+
+def _by_type(reach: Reach, value: Any, role: str) -> None:
+    """Say that only the type counts, and count the user's functions and classes that are found in it all the
+    same."""
+    reach.outline.note("type", role, qualname_of(type(value)).encode(), text=shown(value))
+    code = code_in(value)
+    if code:
+        reach.watch.asked(functools.partial(code_in, value))
+        reach.add("code", *(reach.found(f"{role}, inside", item) for item in code))
 
 
 def _state(reach: Reach, value: Any) -> bool:
