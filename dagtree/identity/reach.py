@@ -23,6 +23,7 @@ from .holds import foreign, instance
 from .imported import import_when_run, later_file
 from .imports import Needed, imports_of
 from .library import NOT_CODE
+from .memory import shortened
 from .names import Mentions, computes_names, getter_names, mentions_of, supers_in
 from .outline import Outline, shown
 from .ownership import (
@@ -174,7 +175,7 @@ class Reach:
             if getter:
                 self.attributes(getter, getter)
             try:
-                encoded = encode_with(value, self.describe)
+                encoded = shortened(encode_with(value, self.describe))
             except Refused:
                 return self._later(functools.partial(foreign, self), value)
             self.watch.content(value)
