@@ -18,8 +18,8 @@ PACKAGE = Path(dagtree.__file__).parent
 # In order: a room imports only rooms above it, and a file only files above it in its room.
 LAYOUT = """
 identity:   names dynamic advice canonical standard arrays frames ownership objects models
-            outline differ inside unusual library memory compiled blocks written syntax watch statics imports
-            holds classes imported content reach declared source key
+            outline differ inside unusual library memory compiled blocks cells written syntax watch statics
+            imports holds classes imported content reach declared source key
 definition: fields state recipe promise tree
 storage:    describe notes record sizes lines scripts buffer mapping sole rebuild pickling payload tensors
             store files presence tensorfile reading sharing writing index sameness indexfile ledger known

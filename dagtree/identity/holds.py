@@ -13,13 +13,13 @@ from .library import hidden_state, is_looked_into, is_made_on_use
 from .outline import shown
 from .ownership import is_a, is_one_of, members_of, module_of, mro_of, qualname_of
 from .standard import public_module
-from .statics import CONTAINERS, attributes_of, has_own_dict, is_users_code, static_dict
+from .statics import CONTAINERS, attributes_of, has_own_dict, is_users_code, made_from, static_dict
 from .watch import MISSING, is_unbound
 
 if TYPE_CHECKING:
     from .reach import Reach
 
-__all__ = ["enum_attributes", "foreign", "instance"]
+__all__ = ["enum_attributes", "foreign", "instance", "wrapper"]
 
 _SCALARS = (int, float, complex, str, bytes)
 _METHODS = (types.BuiltinFunctionType, types.MethodWrapperType)
@@ -95,6 +95,12 @@ def _without_numbers(reach: Reach, hooks: OrderedDict[Any, Any]) -> object:
     reach.watch.elements(hooks)
     reach.watch.asked(hooks.values)
     return list(hooks.values()) if all(type(key) is int for key in hooks) and hooks else hooks
+
+
+def wrapper(reach: Reach, value: Any) -> None:
+    """A method, a partial or a property that lies deep in others."""
+    name, held = made_from(value) or ("", ())
+    reach.add(name, *map(reach.describe, held))
 
 
 def enum_attributes(reach: Reach, member: object) -> None:

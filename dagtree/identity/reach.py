@@ -19,7 +19,7 @@ from ..garbage import uncollected
 from .canonical import Refused, encode, encode_with
 from .classes import users_class
 from .dynamic import Lookups, aliases_in, lookups_in
-from .holds import foreign, instance
+from .holds import foreign, instance, wrapper
 from .imported import import_when_run, later_file
 from .imports import Needed, imports_of
 from .library import NOT_CODE
@@ -38,7 +38,7 @@ from .ownership import (
     public_name,
     qualname_of,
 )
-from .standard import public_module
+from .standard import public_module, renamed
 from .statics import (
     CONTAINERS,
     DESCRIPTORS,
@@ -159,7 +159,7 @@ class Reach:
         made = made_from(value)
         if made is not None:
             if self._depth >= _MAX_INLINE:
-                return self._later(self._made, value)
+                return self._later(functools.partial(wrapper, self), value)
             self._depth += 1
             described = join(made[0], *map(self.describe, made[1]))
             self._depth -= 1
@@ -170,6 +170,9 @@ class Reach:
             return self._later(self._container, value)
         if is_a(value, Enum):
             return join("enum", self.describe(kind), encode(value._name_, []))
+        name = renamed(value)
+        if name is not None:
+            return join("library", name)
         if is_library_class(kind):
             getter = getter_names(value)
             if getter:
@@ -194,10 +197,6 @@ class Reach:
 
     def add(self, *parts: str | bytes) -> None:
         self.parts.append(join(*parts))
-
-    def _made(self, value: Any) -> None:
-        name, held = made_from(value) or ("", ())
-        self.add(name, *map(self.describe, held))
 
     def _container(self, value: Any) -> None:
         kind = type(value)
@@ -296,8 +295,9 @@ class Reach:
             package = function.__globals__.get("__package__") or ""
             needed = [*imports_of([node], str(package)), *(Needed(name, None) for name in lookups.imports)]
             import_when_run(self, needed, module)
-        elif mentions.is_dynamic:
-            self.outline.note("unseen", "a lookup by name, in code whose source isn't there", b"", line=line)
+        else:
+            what = "a lookup by name, in code" if mentions.is_dynamic else "code"
+            self.outline.note("unseen", f"{what} whose source isn't there", b"", line=line)
         self._function_parts(function)
         self._globals(function.__globals__, chains, written_in(code.co_filename, function.__globals__))
         self._free(closure, mentions)
@@ -439,7 +439,7 @@ class Reach:
                 # mentions. Its bases count whole where they are reached in another way than through it.
                 return b"subject %d" % index
         if is_library_class(cls):
-            return join("library", f"{public_module(module_of(cls))}.{qualname_of(cls)}")
+            return join("library", renamed(cls) or f"{public_module(module_of(cls))}.{qualname_of(cls)}")
         return self._later(functools.partial(users_class, self), cls)
 
 

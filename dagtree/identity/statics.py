@@ -90,6 +90,7 @@ NOT_MEANT = frozenset(
         "_is_runtime_protocol",
         "__protocol_attrs__",
         "__non_callable_proto_members__",
+        "__callable_proto_members_only__",
         "__required_keys__",
         "__optional_keys__",
         "__readonly_keys__",
