@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import io
 import linecache
 from collections.abc import Iterator
 
@@ -44,4 +45,4 @@ def _bodies(lines: list[str]) -> Iterator[list[str]]:
         if isinstance(part, ast.Call) and isinstance(part.func, ast.Attribute) and part.func.attr in _MAGICS:
             last = part.args[-1] if part.args else None
             if isinstance(last, ast.Constant) and type(last.value) is str:
-                yield last.value.splitlines(keepends=True)
+                yield io.StringIO(last.value).readlines()

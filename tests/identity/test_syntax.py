@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import io
 import itertools
 import linecache
 import sys
@@ -63,7 +64,7 @@ _numbers = itertools.count()
 def loaded(text: str, names: dict[str, Any] | None = None) -> tuple[types.CodeType, list[str]]:
     """Code as a notebook runs it: its text is known to linecache."""
     file = f"<syntax-{next(_numbers)}>"
-    lines = text.splitlines(keepends=True)
+    lines = io.StringIO(text).readlines()  # as linecache reads a file: a form feed ends no line
     linecache.cache[file] = (len(text), None, lines, file)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
