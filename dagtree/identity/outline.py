@@ -15,7 +15,9 @@ from xxhash import xxh3_128_hexdigest
 
 from .ownership import is_a, module_of, qualname_of
 
-__all__ = ["Outline", "Source"]
+__all__ = ["NO_SOURCE", "Outline", "Source"]
+
+NO_SOURCE = "code whose source isn't there"
 
 LONGEST = 200
 _LONGEST_KEPT = 8_000  # so that later one sees where two differ

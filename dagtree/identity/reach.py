@@ -25,7 +25,7 @@ from .imports import Needed, imports_of
 from .library import NOT_CODE
 from .memory import shortened
 from .names import Mentions, computes_names, getter_names, mentions_of, supers_in
-from .outline import Outline, shown
+from .outline import NO_SOURCE, Outline, shown
 from .ownership import (
     is_a,
     is_library_class,
@@ -296,8 +296,8 @@ class Reach:
             needed = [*imports_of([node], str(package)), *(Needed(name, None) for name in lookups.imports)]
             import_when_run(self, needed, module)
         else:
-            what = "a lookup by name, in code" if mentions.is_dynamic else "code"
-            self.outline.note("unseen", f"{what} whose source isn't there", b"", line=line)
+            what = f"a lookup by name, in {NO_SOURCE}" if mentions.is_dynamic else NO_SOURCE
+            self.outline.note("unseen", what, b"", line=line)
         self._function_parts(function)
         self._globals(function.__globals__, chains, written_in(code.co_filename, function.__globals__))
         self._free(closure, mentions)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from pythons import SETTING, pythons
 
+from dagtree.execution.reasons import warnings_of
 from dagtree.identity.source import recipe_code
 
 MODULE = """
@@ -140,3 +141,13 @@ def test_ipython_itself_leaves_it_behind_like_that(tmp_path: Path) -> None:
     assert len(said) == 3
     assert len(set(said)) == 1
     assert said[0].endswith("['function', 'function']")
+
+
+def test_code_without_source_is_warned_of_in_words() -> None:
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec("class Train:\n    def run(self, state):\n        return 1\nclass State: pass", names)
+    (said,) = warnings_of(recipe_code(names["Train"], names["State"]).sources)
+    assert said == (
+        "code whose source isn't there (<string>:2): it counts by its bytecode, and so gets another key under "
+        "another Python; write it in a file, or give the recipe a `version`"
+    )
