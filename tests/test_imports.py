@@ -18,8 +18,8 @@ PACKAGE = Path(dagtree.__file__).parent
 # In order: a room imports only rooms above it, and a file only files above it in its room.
 LAYOUT = """
 identity:   names dynamic advice canonical standard arrays frames ownership formats objects models
-            outline differ library compiled written said blocks syntax watch statics imports holds
-            classes changed imported content outside unordered reach declared source key
+            outline differ inside unusual library memory compiled written said blocks cells syntax watch
+            statics imports holds classes changed imported content outside unordered reach declared source key
 definition: fields state recipe promise tree
 storage:    describe notes record sizes lines scripts buffer mapping sole rebuild pickling payload tensors
             store files presence tensorfile reading sharing writing index sameness indexfile ledger known

@@ -13,7 +13,7 @@ from ..definition.state import ExperimentState
 from ..errors import DagtreeError
 from ..identity.differ import PartChange, compare, outline_from, told_apart
 from ..identity.key import digest
-from ..identity.outline import Source
+from ..identity.outline import NO_SOURCE, Source
 from ..storage.describe import Described, understand
 from ..storage.record import Record
 from ..storage.store import Store
@@ -320,7 +320,12 @@ def warnings_of(covers: Iterable[Source]) -> tuple[str, ...]:
     said: dict[str, None] = {}
     for part in covers:
         where = f"{part.file}:{part.line}" if part.file and part.line else part.module or part.file
-        if part.kind == "unseen":
+        if part.kind == "unseen" and part.name == NO_SOURCE:
+            said[
+                f"{part.name} ({where}): it counts by its bytecode, and so gets another key under another "
+                f"Python; write it in a file, or give the recipe a `version`"
+            ] = None
+        elif part.kind == "unseen":
             said[
                 f"{part.name} ({where}): what it finds counts only where it is an attribute of the recipe or "
                 f"of the state; declare the rest in `depends_on`"

@@ -123,6 +123,8 @@ def _tensor(torch: Any, tensor: Any, above: list[object]) -> bytes:
         raise Refused(
             "a tensor on the meta device, which has no elements", "Declare its shape and dtype instead."
         )
+    if tensor.numel() and tensor.device.type == "cpu" and tensor.data_ptr() == 0:
+        raise Refused("a tensor whose memory was given back", "Declare it before its storage is resized.")
     plain = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
     if plain.dtype.is_floating_point or plain.dtype.is_complex:
         real = torch.view_as_real(plain) if plain.dtype.is_complex else plain

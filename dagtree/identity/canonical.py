@@ -201,10 +201,19 @@ def registered_as(cls: type) -> tuple[str, Callable[[Any], object]] | None:
 
 def encode(value: object, above: list[object]) -> bytes:
     """The bytes of ``value``, which lies in the containers ``above``; raises ``Refused``."""
-    encoder = ENCODERS.get(type(value))
+    kind = type(value)
+    if type(kind) is type or not _answers(kind):
+        encoder = ENCODERS.get(kind)
+    else:  # a registered class is found, but its metaclass isn't asked
+        encoder = next((known for one, known in ENCODERS.items() if one is kind), None)
     if encoder is not None:
         return encoder(value, above)
     return _object_encoder(value, above)
+
+
+def _answers(kind: type) -> bool:
+    """Whether the class's metaclass has its own say on whether classes are equal."""
+    return type(kind).__hash__ is not type.__hash__ or type(kind).__eq__ is not type.__eq__
 
 
 def encode_at(value: object, above: list[object], step: str) -> bytes:

@@ -23,6 +23,7 @@ from .ownership import (
     is_library_class,
     is_library_file,
     is_library_function,
+    is_one_of,
     members_of,
     module_of,
     mro_of,
@@ -141,7 +142,7 @@ class _Comparison:
         if now is MISSING or not is_plain(now, 0):
             return True
         encoded = plain_bytes(now)
-        if type(now) not in SCALARS:
+        if not is_one_of(type(now), SCALARS):
             self.reach.watch.look(partial(plain_now, now), encoded)
         return encoded != plain_bytes(said)
 
@@ -181,7 +182,9 @@ class _Comparison:
                 pairs.append((node, keywords[argument.arg]))
         # A list is shared by all calls, which may fill it: only constants are compared.
         return any(
-            type(now) in SCALARS and isinstance(node, ast.Constant) and self._is_other_value(node.value, now)
+            is_one_of(type(now), SCALARS)
+            and isinstance(node, ast.Constant)
+            and self._is_other_value(node.value, now)
             for node, now in pairs
         )
 
@@ -189,7 +192,7 @@ class _Comparison:
         """Whether the file's function is in what its decorators made of it."""
         if self._is_own(value, qualname):
             return True
-        if depth > 5 or type(value) in SCALARS or is_a(value, (type, ModuleType)):
+        if depth > 5 or is_one_of(type(value), SCALARS) or is_a(value, (type, ModuleType)):
             return False
         inner: list[Any] = list(static_dict(value).values())
         if type(value) is FunctionType:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -63,8 +64,9 @@ def users_class(reach: Reach, cls: type) -> None:
         for name, field in fields.items():
             facts = (field._field_type.name, field.init, field.compare, field.repr, field.hash)
             reach.add("field", name, encode((*facts, field.kw_only is True), []))
-            metadata = dict(field.metadata)
-            if metadata:
+            # Not through the proxy, which asks the mapping behind it.
+            (metadata,) = gc.get_referents(field.metadata)
+            if not is_a(metadata, dict) or dict.__len__(metadata):
                 reach.add("metadata", name, reach.found(f"{qualname_of(cls)}.{name} (metadata)", metadata))
             for part in (field.default, field.default_factory):
                 reach.add(

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import functools
 import types
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .library import hidden_state, is_looked_into
+from .inside import code_in, inner_objects, is_seen_in_part
+from .library import hidden_state, is_looked_into, is_made_on_use
 from .outline import shown
-from .ownership import is_a, members_of, module_of, mro_of, qualname_of
+from .ownership import is_a, is_one_of, members_of, module_of, mro_of, qualname_of
 from .standard import public_module
-from .statics import CONTAINERS, is_users_code, static_dict
+from .statics import CONTAINERS, attributes_of, has_own_dict, is_users_code, made_from, static_dict
 from .watch import MISSING, is_unbound
 
 if TYPE_CHECKING:
     from .reach import Reach
 
-__all__ = ["enum_attributes", "foreign", "instance"]
+__all__ = ["enum_attributes", "foreign", "instance", "wrapper"]
 
 _SCALARS = (int, float, complex, str, bytes)
 _METHODS = (types.BuiltinFunctionType, types.MethodWrapperType)
@@ -36,21 +37,24 @@ def foreign(reach: Reach, value: Any) -> None:
     role = reach.outline.role
     reach.add("foreign", public_module(module_of(kind)), qualname_of(kind))
     reach.watch.kind(value)
-    if kind in _METHODS and not is_unbound(value):
+    if is_one_of(kind, _METHODS) and not is_unbound(value):
         # `get = TABLE.get`: the table, whatever it holds.
         reach.add("method", value.__name__, reach.found(f"{role}.__self__", value.__self__))
         return
     held = static_dict(value)
     inside = is_looked_into(value)
+    if _inside(reach, value, role):
+        return
     if not (_content(reach, value, role) or _state(reach, value)) and (not inside or _hides(kind)):
-        reach.outline.note("type", role, qualname_of(kind).encode(), text=shown(value))
+        _by_type(reach, value, role)
     if inside:
         reach.watch.names_of(held)
         _slots(reach, value, role)
-    for name in sorted(name for name in held if isinstance(name, str)):
-        item = held[name]
-        if inside or is_users_code(item):
-            reach.watch.name(held, name, item)
+    for name, item in attributes_of(value):
+        if (inside and not is_made_on_use(value, name)) or is_users_code(item):
+            _watch(reach, held, name, item)
+            if "_hooks" in name and type(item) is OrderedDict:
+                item = _without_numbers(reach, item)
             reach.add("holds", name, reach.found(f"{role}.{name}", item))
 
 
@@ -64,19 +68,39 @@ def instance(reach: Reach, value: Any) -> None:
     reach.watch.bases(kind)
     held = static_dict(value)
     reach.watch.names_of(held)
-    for name in sorted(name for name in held if isinstance(name, str)):
-        reach.watch.name(held, name, held[name])
-        reach.add("attribute", name, reach.found(f"{role}.{name}", held[name]))
+    for name, item in attributes_of(value):
+        _watch(reach, held, name, item)
+        reach.add("attribute", name, reach.found(f"{role}.{name}", item))
+    if has_own_dict(kind):
+        reach.outline.note(
+            "type", role, qualname_of(kind).encode(), text=f"{shown(value)}, whose __dict__ is its own"
+        )
     _slots(reach, value, role)
     if _content(reach, value, role):
         return
     if is_a(value, _SCALARS):
         base_type: Any = next(scalar for scalar in _SCALARS if is_a(value, scalar))
-        content = base_type.__repr__(value)
+        try:
+            content = base_type.__repr__(value)
+        except ValueError:  # Python writes no number of more than 4300 digits in decimals
+            content = int.__format__(value, "x")
         reach.add("content", type(value).__name__, content)
         reach.outline.note("value", role, content.encode("utf-8", "surrogatepass"), text=content[:200])
-    elif not _state(reach, value) and _hides(kind):
-        reach.outline.note("type", role, qualname_of(kind).encode(), text=shown(value))
+    elif not _inside(reach, value, role) and not _state(reach, value) and _hides(kind):
+        _by_type(reach, value, role)
+
+
+def _without_numbers(reach: Reach, hooks: OrderedDict[Any, Any]) -> object:
+    """torch's hooks, in their order: the numbers under which it keeps them count through the process."""
+    reach.watch.elements(hooks)
+    reach.watch.asked(hooks.values)
+    return list(hooks.values()) if all(type(key) is int for key in hooks) and hooks else hooks
+
+
+def wrapper(reach: Reach, value: Any) -> None:
+    """A method, a partial or a property that lies deep in others."""
+    name, held = made_from(value) or ("", ())
+    reach.add(name, *map(reach.describe, held))
 
 
 def enum_attributes(reach: Reach, member: object) -> None:
@@ -84,10 +108,18 @@ def enum_attributes(reach: Reach, member: object) -> None:
     role = reach.outline.role
     held = static_dict(member)
     reach.watch.names_of(held)
-    own = [name for name in held if isinstance(name, str) and not (name[:1] == name[-1:] == "_")]
-    for name in sorted(own):
-        reach.watch.name(held, name, held[name])
-        reach.add("attribute", name, reach.found(f"{role}.{name}", held[name]))
+    for name, item in attributes_of(member):
+        if not (name[:1] == name[-1:] == "_"):
+            _watch(reach, held, name, item)
+            reach.add("attribute", name, reach.found(f"{role}.{name}", item))
+
+
+def _watch(reach: Reach, held: Mapping[str, Any], name: str, item: object) -> None:
+    if type(held) is dict and not all(type(one) is str for one in held):
+        # To look one up might ask names that are of a class of the user's.
+        reach.watch.items(held)
+    else:
+        reach.watch.name(held, name, item)
 
 
 def _content(reach: Reach, value: Any, role: str) -> bool:
@@ -111,6 +143,32 @@ def _items_in(base: Any, value: Any) -> Iterable[object]:
     if base is not dict:
         return tuple(base.__iter__(value))
     return (*dict.keys(value), *dict.values(value))
+
+
+def _inside(reach: Reach, value: Any, role: str) -> bool:
+    """Count the objects that an object of C is made of; whether it is."""
+    held = inner_objects(value)
+    if held is None:
+        return False
+    reach.watch.asked(functools.partial(_inner, value))
+    reach.add("inside", *(reach.found(role, item) for item in held))
+    if is_seen_in_part(value):
+        _by_type(reach, value, role)
+    return True
+
+
+def _inner(value: Any) -> tuple[object, ...]:
+    return inner_objects(value) or ()
+
+
+def _by_type(reach: Reach, value: Any, role: str) -> None:
+    """Say that only the type counts, and count the user's functions and classes that are found in it all the
+    same."""
+    reach.outline.note("type", role, qualname_of(type(value)).encode(), text=shown(value))
+    code = code_in(value)
+    if code:
+        reach.watch.asked(functools.partial(code_in, value))
+        reach.add("code", *(reach.found(f"{role}, inside", item) for item in code))
 
 
 def _state(reach: Reach, value: Any) -> bool:

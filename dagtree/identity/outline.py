@@ -15,7 +15,9 @@ from xxhash import xxh3_128_hexdigest
 
 from .ownership import is_a, module_of, qualname_of
 
-__all__ = ["Outline", "Source"]
+__all__ = ["NO_SOURCE", "Outline", "Source"]
+
+NO_SOURCE = "code whose source isn't there"
 
 LONGEST = 200
 _LONGEST_KEPT = 8_000  # so that later one sees where two differ
@@ -84,7 +86,10 @@ def shown(value: Any) -> str:
     """A value as text, without asking it when it is the user's: plain values as they are, others by type."""
     kind = type(value)
     if is_readable(value, 0) or _is_plain(value, kind):
-        text = repr(value)
+        try:
+            text = repr(value)
+        except ValueError:  # Python shows no number of more than 4300 digits
+            return f"a large {qualname_of(kind)}"
         if len(text) <= _LONGEST_KEPT:
             return text
         return f"{_size(value, kind)}{text[: LONGEST - 1]}…"
@@ -92,7 +97,11 @@ def shown(value: Any) -> str:
     if size:
         return size.removesuffix(": ")
     name = qualname_of(kind) if module_of(kind) == "builtins" else f"{module_of(kind)}.{qualname_of(kind)}"
-    shape = getattr(value, "shape", None) if module_of(kind).partition(".")[0] in ("numpy", "torch") else None
+    try:
+        is_array = module_of(kind).partition(".")[0] in ("numpy", "torch")
+        shape = getattr(value, "shape", None) if is_array else None
+    except RuntimeError:  # a nested tensor has none, and a parameter that isn't made yet has none so far
+        shape = None
     return f"a {name}" if shape is None else f"a {name} of shape {tuple(shape)}"
 
 

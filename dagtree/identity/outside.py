@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .library import NOT_CODE
 from .names import Mentions
-from .ownership import is_a, is_library_class, is_library_module
+from .ownership import is_a, is_library_class, is_library_module, is_one_of
 from .statics import CONTAINERS, is_users_code, join, key_bytes, name_of
 from .syntax import assigned_in, tree_bytes
 from .watch import MISSING
@@ -88,7 +88,7 @@ def settle(reach: Reach) -> bool:
 
 
 def _count(reach: Reach, label: str, name: str, value: Any, names: dict[str, Any], path: str) -> None:
-    if type(value) in CONTAINERS:
+    if is_one_of(type(value), CONTAINERS):
         reach.containers.append(
             Container(len(reach.parts), label, name, value, names, path, reach.outline.now)
         )

@@ -10,7 +10,7 @@ import os
 import site
 import sys
 import sysconfig
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -23,9 +23,11 @@ __all__ = [
     "is_library_function",
     "is_library_module",
     "is_library_module_name",
+    "is_one_of",
     "members_of",
     "module_of",
     "mro_of",
+    "names_in",
     "public_name",
     "qualname_of",
 ]
@@ -49,12 +51,24 @@ _known: dict[str, bool] = {}
 _module_of: Callable[[type], Any] = type.__dict__["__module__"].__get__
 qualname_of: Callable[[type], str] = type.__dict__["__qualname__"].__get__
 members_of: Callable[[type], Mapping[str, Any]] = type.__dict__["__dict__"].__get__
+_flags_of: Callable[[type], int] = type.__dict__["__flags__"].__get__
+_IS_FIXED, _IS_ON_HEAP = 1 << 8, 1 << 9  # Python's own: of C and can't be changed; made while it runs
+_MAKERS = frozenset({"abc", "builtins", "collections", "dataclasses", "enum", "types", "typing"})
 mro_of: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
+# Not `vars(module)`: a class of modules of the user's may answer.
+_of_modules: Any = ModuleType.__dict__
+names_in: Callable[[ModuleType], dict[str, Any]] = _of_modules["__dict__"].__get__
 
 
 def is_a(value: object, kinds: type | tuple[type, ...]) -> bool:
     """As ``isinstance``, which may ask the value for its class, and so run code of the user's."""
     return issubclass(type(value), kinds)
+
+
+def is_one_of(kind: type, kinds: Container[object]) -> bool:
+    """Whether ``kind`` is among ``kinds``, whose own class is ``type``; a metaclass of the user's, which may
+    have an ``__eq__`` or ``__hash__`` of its own, isn't asked."""
+    return type(kind) is type and kind in kinds
 
 
 def is_library_file(path: str) -> bool:
@@ -70,7 +84,7 @@ def is_library_file(path: str) -> bool:
 
 
 def is_library_module(module: ModuleType) -> bool:
-    held = vars(module)
+    held = names_in(module)
     path = held.get("__file__")
     if isinstance(path, str):
         return is_library_file(path)
@@ -86,7 +100,7 @@ def is_library_module_name(name: str) -> bool:
         return False
     for candidate in (name, first):
         module = sys.modules.get(candidate)
-        held: dict[str, Any] = {} if module is None else vars(module)
+        held: dict[str, Any] = names_in(module) if isinstance(module, ModuleType) else {}
         path = held.get("__file__")
         if isinstance(path, str):  # before its name: a user's trace.py is the user's
             return is_library_file(path)
@@ -121,7 +135,42 @@ def is_library_class(cls: type) -> bool:
     if not module or module.startswith("_cython_"):
         # Of C, unless there is Python in it: Cython's types live in a module that is nowhere.
         return not any(type(value) is FunctionType for value in members_of(cls).values())
-    return is_library_module_name(module)
+    if not is_library_module_name(module):
+        return False
+    return _offered(module, qualname_of(cls)) is cls or not _is_made_for_the_user(cls, module)
+
+
+def _is_made_for_the_user(cls: type, module: str) -> bool:
+    """Whether a class that only says that it is a library's was made at the user's request: by ``exec``, by
+    ``types.new_class``, ``make_dataclass`` or a call of ``ABCMeta``, which name themselves as its module."""
+    flags = _flags_of(cls)
+    if flags & _IS_FIXED or not flags & _IS_ON_HEAP:
+        return False  # of C
+    for value in members_of(cls).values():
+        if type(value) is staticmethod or type(value) is classmethod:
+            value = value.__func__
+        elif type(value) is property:
+            value = value.fget
+        if type(value) is FunctionType and not is_library_function(value):
+            return True
+    if any(not is_library_class(base) for base in mro_of(cls)[1:]):
+        return True
+    return module in _MAKERS and "<locals>" not in qualname_of(cls)
+
+
+def _offered(module: str, qualname: str) -> object:
+    """What a module holds under a dotted name; nothing is asked but modules and classes."""
+    found: object = sys.modules.get(module)
+    for part in qualname.split("."):
+        if isinstance(found, ModuleType):
+            found = names_in(found).get(part)
+        elif is_a(found, type):
+            found = members_of(found).get(part)  # type: ignore[arg-type]
+        else:
+            return None
+        if type(found) is staticmethod or type(found) is classmethod:
+            found = found.__func__
+    return found
 
 
 def public_name(function: FunctionType) -> str | None:
@@ -133,17 +182,7 @@ def public_name(function: FunctionType) -> str | None:
     module, qualname = function.__module__, function.__qualname__
     if not isinstance(module, str) or not is_library_module_name(module):
         return None
-    found: Any = sys.modules.get(module)
-    for part in qualname.split("."):
-        if is_a(found, ModuleType):
-            found = vars(found).get(part)
-        elif is_a(found, type):
-            found = members_of(found).get(part)
-        else:
-            return None
-        if type(found) in (staticmethod, classmethod):
-            found = found.__func__
-    if found is function:
+    if _offered(module, qualname) is function:
         return f"{public_module(module)}.{qualname}"
     wrapped = function.__dict__.get("__wrapped__")
     around = function.__globals__.get("__name__")

@@ -20,24 +20,26 @@ from .canonical import Refused, encode, encode_with
 from .classes import users_class
 from .dynamic import Lookups, aliases_in, lookups_in
 from .formats import taken_by_formats
-from .holds import foreign, instance
+from .holds import foreign, instance, wrapper
 from .imported import import_when_run, later_file
 from .imports import Needed, imports_of
+from .memory import shortened
 from .names import COMPUTING, DYNAMIC, computes_names, getter_names, mentions_of, supers_in
-from .outline import Outline, shown
+from .outline import NO_SOURCE, Outline, shown
 from .outside import Container, free_modules, globals_of, settle
 from .ownership import (
     is_a,
     is_library_class,
     is_library_function,
     is_library_module,
+    is_one_of,
     members_of,
     module_of,
     mro_of,
     public_name,
     qualname_of,
 )
-from .standard import public_module
+from .standard import public_module, renamed
 from .statics import (
     CONTAINERS,
     DESCRIPTORS,
@@ -50,6 +52,7 @@ from .statics import (
     join,
     leads_to,
     library_name,
+    made_from,
     matched_names,
     names_of,
     plain_bytes,
@@ -62,7 +65,7 @@ from .written import names_written
 
 __all__ = ["Reach"]
 
-MAX_OBJECTS = 5000
+_MAX_INLINE = 40
 _SHOWING = frozenset({"__repr__", "__dir__", "__init_subclass__", "__class_getitem__", "__subclasshook__"})
 
 
@@ -89,6 +92,7 @@ class Reach:
         self.containers: list[Container] = []
         self.filled: set[int] = set()
         self._labels: dict[int, int] = {}
+        self._depth = 0
         self._held: list[object] = []
         self._waiting: deque[tuple[Any, Any, int, str]] = deque()
         self._members: dict[int, Mapping[str, Any]] = {}
@@ -145,44 +149,42 @@ class Reach:
         self.outline.role = role
         described = self.describe(value)
         kind = type(value)
-        if described[:1] != b"#" and (kind in SCALARS or not (is_a(value, NAMED) or kind in CALLED)):
+        if described[:1] != b"#" and not (is_a(value, NAMED) or is_one_of(kind, CALLED)):
             self.outline.note("value", role, described, text=shown(value))
         return described
 
     def describe(self, value: Any) -> bytes:
         """``value`` in bytes: as what it is, or as the number of the object to be visited later."""
         kind = type(value)
-        if kind in SCALARS:
+        if is_one_of(kind, SCALARS):
             return encode(value, [])
         if kind is types.FunctionType:
             return self._function_reference(value)
         if is_a(value, type):
             return self._class_reference(value)
-        if kind is types.MethodType:
-            return join("method", self.describe(value.__func__), self.describe(value.__self__))
-        if kind is functools.partial:
-            return join(
-                "partial", self.describe(value.func), self.describe(value.args), self.describe(value.keywords)
-            )
-        if kind is staticmethod or kind is classmethod:
-            return join(kind.__name__, self.describe(value.__func__))
-        if kind is property:
-            return join("property", *(self.describe(part) for part in (value.fget, value.fset, value.fdel)))
-        if kind is functools.cached_property or kind is functools.partialmethod:
-            held = [vars(value).get(name) for name in ("func", "args", "keywords")]
-            return join(kind.__name__, *(self.describe(part) for part in held))
+        made = made_from(value)
+        if made is not None:
+            if self._depth >= _MAX_INLINE:
+                return self._later(functools.partial(wrapper, self), value)
+            self._depth += 1
+            described = join(made[0], *map(self.describe, made[1]))
+            self._depth -= 1
+            return described
         if is_a(value, types.ModuleType):
             return self._module_reference(value)
-        if kind in CONTAINERS:
+        if is_one_of(kind, CONTAINERS):
             return self._later(self._container, value)
         if is_a(value, Enum):
             return join("enum", self.describe(kind), encode(value._name_, []))
+        name = renamed(value)
+        if name is not None:
+            return join("library", name)
         if is_library_class(kind):
             getter = getter_names(value)
             if getter:
                 self.attributes(getter, getter)
             try:
-                encoded = encode_with(value, self.describe)
+                encoded = shortened(encode_with(value, self.describe))
             except Refused:
                 return self._later(functools.partial(foreign, self), value)
             self.watch.content(value)
@@ -194,9 +196,6 @@ class Reach:
     def _later(self, visit: Any, value: object) -> bytes:
         number = self._labels.get(id(value))
         if number is None:
-            if len(self._labels) >= MAX_OBJECTS and type(value) is not types.FunctionType:
-                self.outline.note("type", self.outline.role, b"", text=f"{shown(value)}, one of too many")
-                return join("more", qualname_of(type(value)).encode())
             number = self._labels[id(value)] = len(self._labels)
             self._held.append(value)
             self._waiting.append((visit, value, self.outline.now, self.outline.role))
@@ -209,11 +208,11 @@ class Reach:
         kind = type(value)
         if is_plain(value, 0):
             encoded = plain_bytes(value)
-            if kind is dict and all(type(item) in SCALARS for item in value.values()):
+            if kind is dict and all(is_one_of(type(item), SCALARS) for item in value.values()):
                 self.watch.items(value)  # keys of a plain dict can't change in place
-            elif kind in (list, set) and all(type(item) in SCALARS for item in value):
+            elif kind in (list, set) and all(is_one_of(type(item), SCALARS) for item in value):
                 self.watch.elements(value)
-            elif kind not in (tuple, frozenset) or any(type(item) not in SCALARS for item in value):
+            elif kind not in (tuple, frozenset) or any(not is_one_of(type(item), SCALARS) for item in value):
                 self.watch.look(functools.partial(plain_now, value), encoded)
             self.add("constant", encoded)
             self.outline.note("value", self.outline.role, encoded, text=shown(value))
@@ -301,8 +300,9 @@ class Reach:
                 self.filled.update(id(outside[name]) for name in names_written(node) if name in outside)
             needed = [*imports_of([node], str(package)), *(Needed(name, None) for name in lookups.imports)]
             import_when_run(self, needed, module)
-        elif mentions.is_dynamic:
-            self.outline.note("unseen", "a lookup by name, in code whose source isn't there", b"", line=line)
+        else:
+            what = f"a lookup by name, in {NO_SOURCE}" if mentions.is_dynamic else NO_SOURCE
+            self.outline.note("unseen", what, b"", line=line)
         self._function_parts(function)
         globals_of(self, function.__globals__, chains, code.co_filename)
         free_modules(self, closure, mentions)
@@ -395,7 +395,7 @@ class Reach:
                 # mentions. Its bases count whole where they are reached in another way than through it.
                 return b"subject %d" % index
         if is_library_class(cls):
-            return join("library", f"{public_module(module_of(cls))}.{qualname_of(cls)}")
+            return join("library", renamed(cls) or f"{public_module(module_of(cls))}.{qualname_of(cls)}")
         return self._later(functools.partial(users_class, self), cls)
 
 

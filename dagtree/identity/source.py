@@ -27,7 +27,7 @@ from .ownership import (
     qualname_of,
 )
 from .reach import Reach
-from .standard import public_module
+from .standard import public_module, renamed
 from .statics import join, lookup
 from .watch import MISSING, Watch
 
@@ -224,6 +224,9 @@ def _function(function: types.FunctionType, above: list[object]) -> bytes:
 
 def _class(cls: type) -> bytes:
     if is_library_class(cls):
+        name = renamed(cls)
+        if name is not None:
+            return named("function", canonical_bytes(name))
         return named("class", canonical_bytes(f"{public_module(module_of(cls))}.{qualname_of(cls)}"))
     return named("class", canonical_bytes(qualname_of(cls)) + _value_bytes(cls))
 

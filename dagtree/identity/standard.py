@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from .canonical import Encoder
 
-__all__ = ["public_module"]
+__all__ = ["public_module", "renamed"]
 
 
 def public_module(name: str | None) -> str:
@@ -44,9 +44,35 @@ def public_module(name: str | None) -> str:
     if not name:
         return ""
     first, *rest = name.split(".")
-    if first in ("posixpath", "ntpath"):
+    if first in ("posixpath", "ntpath", "genericpath"):
         return "os.path"
     return ".".join([first.lstrip("_") or first, *(part for part in rest if not part.startswith("_"))])
+
+
+_OTHER_NAMES = {
+    "thread.lock": "threading.Lock",
+    "thread.allocate_lock": "threading.Lock",
+    "re.PatternError": "re.error",
+    "posix._path_normpath": "os.path.normpath",
+    "nt._path_normpath": "os.path.normpath",
+    "asyncio.current_task": "asyncio.tasks.current_task",
+}
+"""What has another name, or is written in C, in another version of Python that is supported."""
+
+
+def renamed(value: object) -> str | None:
+    """The one name of a class or function of C that is a function of Python, or has another name, under
+    another Python; None for all else."""
+    if type(value) is types.BuiltinFunctionType:
+        name = f"{public_module(value.__module__)}.{value.__qualname__}"
+    elif type(value) is type:
+        name = f"{public_module(type.__dict__['__module__'].__get__(value))}.{_qualname_of(value)}"
+    else:
+        return None
+    return _OTHER_NAMES.get(name)
+
+
+_qualname_of: Callable[[type], str] = type.__dict__["__qualname__"].__get__
 
 
 def _range(value: range, above: list[object]) -> bytes:
@@ -147,6 +173,9 @@ _by_name(
 
 
 def _builtin(value: Any, above: list[object]) -> bytes:
+    name = renamed(value)
+    if name is not None:
+        return named("function", encode(name, []))
     owner = value.__self__
     if owner is None or isinstance(owner, types.ModuleType):
         module = owner.__name__ if owner is not None else value.__module__

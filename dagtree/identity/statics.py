@@ -17,9 +17,11 @@ from .ownership import (
     is_a,
     is_library_class,
     is_library_function,
+    is_one_of,
     members_of,
     module_of,
     mro_of,
+    names_in,
     public_name,
     qualname_of,
 )
@@ -31,8 +33,10 @@ __all__ = [
     "DESCRIPTORS",
     "NOT_MEANT",
     "SCALARS",
+    "attributes_of",
     "chains_in",
     "file_of",
+    "has_own_dict",
     "held_by",
     "is_generated",
     "is_plain",
@@ -42,6 +46,7 @@ __all__ = [
     "leads_to",
     "library_name",
     "lookup",
+    "made_from",
     "matched_names",
     "meant_members",
     "name_of",
@@ -86,6 +91,7 @@ NOT_MEANT = frozenset(
         "_is_runtime_protocol",
         "__protocol_attrs__",
         "__non_callable_proto_members__",
+        "__callable_proto_members_only__",
         "__required_keys__",
         "__optional_keys__",
         "__readonly_keys__",
@@ -99,6 +105,7 @@ _DECLARATIONS = frozenset(
     {"PROPERTIES", "NONHASHED_ATTRIBUTES", "version", "depends_on", "ignores", "_fields", "_names"}
 )
 CONTAINERS = (list, tuple, dict, set, frozenset)
+_BOUND = frozenset({staticmethod, classmethod, types.MethodType})
 
 
 def lookup(cls: type, name: str) -> tuple[type, object] | None:
@@ -125,7 +132,7 @@ def meant_members(members: Mapping[str, Any], from_fields: bool) -> list[tuple[s
 
 def is_of_typing(value: Any) -> bool:
     """Whether typing put the function into a protocol."""
-    if type(value) in (staticmethod, classmethod):
+    if type(value) is staticmethod or type(value) is classmethod:
         value = value.__func__
     return type(value) is types.FunctionType and value.__globals__.get("__name__") == "typing"
 
@@ -133,7 +140,7 @@ def is_of_typing(value: Any) -> bool:
 def is_generated(value: Any) -> bool:
     """Whether dataclasses or collections wrote it from the fields, in a way that differs between versions."""
     for _ in range(5):
-        if type(value) in (staticmethod, classmethod):
+        if type(value) is staticmethod or type(value) is classmethod:
             value = value.__func__
         elif type(value) is types.FunctionType and "__wrapped__" in value.__dict__:
             value = value.__dict__["__wrapped__"]
@@ -155,15 +162,32 @@ def library_name(function: types.FunctionType) -> str:
     return f"{public_module(function.__globals__.get('__name__', ''))}.{function.__code__.co_qualname}"
 
 
+def made_from(value: Any) -> tuple[str, tuple[Any, ...]] | None:
+    """What Python's own wrappers of code (methods, partials, properties) are made from, by a name; None for
+    anything else."""
+    kind = type(value)
+    if kind is types.MethodType:
+        return "method", (value.__func__, value.__self__)
+    if kind is functools.partial:
+        return "partial", (value.func, value.args, value.keywords)
+    if kind is staticmethod or kind is classmethod:
+        return kind.__name__, (value.__func__,)
+    if kind is property:
+        return "property", (value.fget, value.fset, value.fdel)
+    if kind is functools.cached_property or kind is functools.partialmethod:
+        return kind.__name__, tuple(vars(value).get(name) for name in ("func", "args", "keywords"))
+    return None
+
+
 def is_plain(value: Any, depth: int) -> bool:
     kind = type(value)
-    if kind in SCALARS:
+    if is_one_of(kind, SCALARS):
         return True
     if depth > 50:
         return False
     if kind is dict:
         return all(is_plain(key, depth + 1) and is_plain(item, depth + 1) for key, item in value.items())
-    if kind in (list, tuple, set, frozenset):
+    if kind is list or kind is tuple or kind is set or kind is frozenset:
         return all(is_plain(item, depth + 1) for item in value)
     return False
 
@@ -172,22 +196,40 @@ def key_bytes(value: Any) -> bytes:
     if is_plain(value, 0):
         return encode(value, [])
     name = qualname_of(type(value))
-    shown = (
-        value.__qualname__
-        if is_a(value, (type, types.FunctionType))
-        else value._name_
-        if is_a(value, Enum)
-        else ""
-    )
+    shown = name_of(value)
+    if is_a(value, Enum):
+        shown = object.__getattribute__(value, "_name_")
     return f"{name} {shown}".encode()
 
 
 def static_dict(value: object) -> Mapping[str, Any]:
-    try:
-        held = object.__getattribute__(value, "__dict__")
-    except AttributeError:
-        return {}
-    return held if is_a(held, dict) else {}
+    for base in mro_of(type(value)):
+        found: Any = members_of(base).get("__dict__")
+        if is_a(found, DESCRIPTORS):  # not a property of the user's, which would run
+            try:
+                held = found.__get__(value)
+            except (AttributeError, TypeError):
+                continue
+            return held if type(held) is dict else {}
+    return {}
+
+
+def attributes_of(value: object) -> list[tuple[str, Any]]:
+    """What is in an object's ``__dict__``, sorted by name; names that are of a subclass of ``str`` aren't
+    asked."""
+    held: Any = static_dict(value)
+    found: list[tuple[str, Any]] = [
+        (str.__str__(name), item) for name, item in dict.items(held) if is_a(name, str)
+    ]
+    return sorted(found, key=lambda pair: pair[0])
+
+
+def has_own_dict(kind: type) -> bool:
+    """Whether a class shows something else than the attributes of its instances as their ``__dict__``."""
+    found = next(
+        (members["__dict__"] for base in mro_of(kind) if "__dict__" in (members := members_of(base))), None
+    )
+    return found is not None and not is_a(found, DESCRIPTORS)
 
 
 def is_users_code(value: Any) -> bool:
@@ -203,7 +245,7 @@ def is_users_code(value: Any) -> bool:
             return "__wrapped__" in value.__dict__ or any(_cell_has_code(cell) for cell in cells)
         if is_a(value, type):
             return not is_library_class(value)
-        if kind in (staticmethod, classmethod, types.MethodType):
+        if is_one_of(kind, _BOUND):
             value = value.__func__
         elif kind is property:
             return any(
@@ -211,9 +253,9 @@ def is_users_code(value: Any) -> bool:
             )
         elif kind is functools.partial:
             value = value.func
-        elif kind in (functools.cached_property, functools.partialmethod):
+        elif kind is functools.cached_property or kind is functools.partialmethod:
             value = vars(value).get("func")
-        elif is_a(value, types.ModuleType) or kind in SCALARS or kind in CONTAINERS:
+        elif is_a(value, types.ModuleType) or is_one_of(kind, (*SCALARS, *CONTAINERS)):
             return False
         else:
             held = static_dict(value)
@@ -254,7 +296,7 @@ def leads_to(names: Mapping[str, Any], chain: tuple[str, ...], subjects: tuple[t
     found: Any = names.get(chain[0])
     for part in chain[1:]:
         if is_a(found, types.ModuleType):
-            found = vars(found).get(part)
+            found = names_in(found).get(part)
     return is_a(found, type) and any(found is base for subject in subjects for base in mro_of(subject))
 
 
@@ -262,7 +304,7 @@ def file_of(name: str) -> str | None:
     """The source file of a module, found without importing anything."""
     module = sys.modules.get(name)
     if module is not None:
-        path = vars(module).get("__file__")
+        path = names_in(module).get("__file__")
         return path if isinstance(path, str) and path.endswith(".py") else None
     folders: Any = None
     path = None
@@ -270,7 +312,7 @@ def file_of(name: str) -> str | None:
     for end in range(1, len(parts) + 1):
         loaded = sys.modules.get(".".join(parts[:end]))
         if loaded is not None:
-            folders = vars(loaded).get("__path__")
+            folders = names_in(loaded).get("__path__")
             if folders is None:
                 return None
             continue
@@ -303,11 +345,11 @@ def unbelieved(name: str, path: str) -> list[types.CodeType]:
     """The functions of a loaded module that its file, edited after the import, doesn't say any more."""
     module = sys.modules.get(name)
     found: list[types.CodeType] = []
-    for _, value in sorted(() if module is None else vars(module).items(), key=lambda pair: pair[0]):
+    for _, value in sorted(() if module is None else names_in(module).items(), key=lambda pair: pair[0]):
         members = [value]
         if is_a(value, type):
             members = [
-                item.__func__ if type(item) in (staticmethod, classmethod) else item
+                item.__func__ if type(item) is staticmethod or type(item) is classmethod else item
                 for _, item in sorted(members_of(value).items())
             ]
         for item in members:

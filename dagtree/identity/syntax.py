@@ -18,6 +18,7 @@ from typing import Any
 
 from .blocks import at_its_place, imported_in, parsed, statements_at
 from .canonical import canonical_bytes
+from .cells import magic_bodies
 from .compiled import FunctionNode, code_bytes, compiled, same_code, same_place
 from .names import parts_of
 
@@ -118,6 +119,8 @@ def definition_of(code: CodeType, module_globals: dict[str, Any] | None = None) 
         linecache.checkcache(code.co_filename)
         newer = linecache.getlines(code.co_filename, module_globals)
         found = _matching(code, newer) if newer != lines else None
+    if found is None and not lines and code.co_filename[:1] == "<":
+        found = next(filter(None, (_matching(code, body) for body in magic_bodies())), None)
     return found
 
 

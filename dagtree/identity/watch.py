@@ -4,6 +4,7 @@ use."""
 from __future__ import annotations
 
 import contextlib
+import functools
 import types
 from collections.abc import Callable, Iterable, Mapping
 from operator import is_
@@ -12,7 +13,8 @@ from typing import Any
 
 from .canonical import Refused, encode_with
 from .library import hidden_state
-from .ownership import is_a, mro_of
+from .memory import memory_digest, shortened
+from .ownership import is_a, is_one_of, mro_of
 
 __all__ = ["MISSING", "Watch", "is_unbound"]
 
@@ -96,11 +98,15 @@ class Watch:
 
     def content(self, value: object) -> None:
         """Notice what is changed in place, however large it is: a key must never be a moment old."""
-        if type(value) in _UNCHANGING or id(value) in self._seen or is_unbound(value):
+        if is_one_of(type(value), _UNCHANGING) or id(value) in self._seen or is_unbound(value):
             return
         self._seen.add(id(value))
+        digest = memory_digest(value)
+        if digest is not None:
+            self._looks.append((functools.partial(memory_digest, value), digest))
+            return
         with contextlib.suppress(Refused):
-            self._contents.append((value, encode_with(value, _by_identity)))
+            self._contents.append((value, shortened(encode_with(value, _by_identity))))
 
     def hidden(self, value: object) -> None:
         """Notice what an object of C holds."""
@@ -156,7 +162,7 @@ class Watch:
     def _contents_unchanged(self) -> bool:
         for value, encoded in self._contents:
             try:
-                if encode_with(value, _by_identity) != encoded:
+                if shortened(encode_with(value, _by_identity)) != encoded:
                     return False
             except Refused:
                 return False
@@ -165,7 +171,7 @@ class Watch:
 
 def is_unbound(value: object) -> bool:
     """Whether ``value`` is a function of C of a module or a class: ``len``, not ``table.get``."""
-    if type(value) not in _BOUND:
+    if not is_one_of(type(value), _BOUND):
         return False
     owner = getattr(value, "__self__", None)
     return owner is None or is_a(owner, (types.ModuleType, type))

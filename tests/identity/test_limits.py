@@ -215,6 +215,19 @@ def test_of_a_lock_only_the_type_counts_and_that_is_said(step: Any) -> None:
     assert (part.name, part.text) == ("LOCK", f"a _thread.{type(threading.Lock()).__name__}")
 
 
+@shows("Code whose source isn't there")
+def test_of_code_without_source_the_bytecode_counts_and_that_is_said() -> None:
+    codes = []
+    for text in ("return 1", "return 1  # the same", "return 2"):
+        names: dict[str, Any] = {"__name__": "__main__"}
+        exec(f"class Step:\n    def run(self, state):\n        {text}", names)
+        codes.append(recipe_code(names["Step"], State))
+    assert codes[0].digest == codes[1].digest != codes[2].digest
+    assert [part.name for part in codes[0].sources if part.kind == "unseen"] == [
+        "code whose source isn't there"
+    ]
+
+
 @shows("Containers that the code of an edge itself fills")
 def test_of_a_cache_the_type_and_its_first_content_count_and_that_is_said(step: Any) -> None:
     run = "CACHE[state.x] = 1\nstate.x = CACHE[state.x]"

@@ -7,7 +7,6 @@ import functools
 import importlib
 import linecache
 import os
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -16,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pythons import pythons
 
 import dagtree.identity.source as source
 from dagtree.identity.canonical import canonical_bytes, register_encoding
@@ -585,21 +585,7 @@ print(code.digest, [one.name for one in code.sources])
 """
 
 
-def pythons() -> list[str]:
-    # A shim of pyenv's may stand for nothing.
-    found = [
-        path for name in ("python3.12", "python3.13") if (path := shutil.which(name)) and "shims" not in path
-    ]
-    versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    found += [
-        str(path) for version in ("3.12", "3.13") for path in sorted(versions.glob(f"{version}.*/bin/python"))
-    ]
-    return found
-
-
-@pytest.mark.parametrize(
-    "python", pythons() or [pytest.param("", marks=pytest.mark.skip(reason="no other Python is installed"))]
-)
+@pytest.mark.parametrize("python", pythons())
 def test_other_pythons_give_the_same_code(python, tmp_path):
     (tmp_path / "across.py").write_text(ACROSS)
     script = SCRIPT.format(root=str(ROOT), folder=str(tmp_path))
