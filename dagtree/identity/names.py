@@ -8,11 +8,12 @@ the code object doesn't hold.
 from __future__ import annotations
 
 import ast
+import builtins
 import opcode
 import operator
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from types import CodeType
 from typing import Any
@@ -30,6 +31,7 @@ __all__ = [
     "computes_names",
     "fields_in",
     "getter_names",
+    "hands_on",
     "mentions_of",
     "parts_of",
     "supers_in",
@@ -266,6 +268,27 @@ def parts_of(tree: ast.AST) -> tuple[ast.AST, ...]:
     parts = tuple(found)
     _last = tree, parts
     return parts
+
+
+def hands_on(tree: ast.AST, name: str, followed: Container[str]) -> bool:
+    """Whether what has the name is given to somebody else, rather than asked for attributes, or given to what
+    is called by a name that is ``followed`` or Python's own."""
+    parts = parts_of(tree)
+    asked = {id(part.value) for part in parts if isinstance(part, ast.Attribute)}
+    for part in parts:
+        if (
+            isinstance(part, ast.Call)
+            and (chain := chain_of(part.func))
+            and (chain[0] in followed or chain[0] in vars(builtins))
+        ):
+            asked.update(map(id, (*part.args, *(keyword.value for keyword in part.keywords))))
+    return any(
+        isinstance(part, ast.Name)
+        and part.id == name
+        and isinstance(part.ctx, ast.Load)
+        and id(part) not in asked
+        for part in parts
+    )
 
 
 def words_in(tree: ast.AST) -> set[str]:

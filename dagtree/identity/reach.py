@@ -24,7 +24,7 @@ from .holds import foreign, instance, wrapper
 from .imported import import_when_run, later_file
 from .imports import Needed, imports_of
 from .memory import shortened
-from .names import COMPUTING, DYNAMIC, computes_names, getter_names, mentions_of, supers_in
+from .names import COMPUTING, DYNAMIC, computes_names, getter_names, hands_on, mentions_of, supers_in
 from .outline import NO_SOURCE, Outline, shown
 from .outside import Container, free_modules, globals_of, settle
 from .ownership import (
@@ -300,6 +300,9 @@ class Reach:
                 self.filled.update(id(outside[name]) for name in names_written(node) if name in outside)
             needed = [*imports_of([node], str(package)), *(Needed(name, None) for name in lookups.imports)]
             import_when_run(self, needed, module)
+            if self._is_method_of_recipe(function) and hands_on(node, code.co_varnames[0], outside):
+                # `state.schedule.step(self)`: what lies in a state was made by another edge's code.
+                self.attributes(names_of(self.subjects[:1]))
         else:
             what = f"a lookup by name, in {NO_SOURCE}" if mentions.is_dynamic else NO_SOURCE
             self.outline.note("unseen", what, b"", line=line)
@@ -332,6 +335,11 @@ class Reach:
                 if name in held and name not in declared:
                     return held[name]
         return None
+
+    def _is_method_of_recipe(self, function: types.FunctionType) -> bool:
+        if len(self.subjects) < 2 or not function.__code__.co_argcount:
+            return False
+        return any(held.get(function.__name__) is function for _, held in self._bases[0])
 
     def _unseen(self, lookups: Lookups, node: ast.AST, line: int) -> None:
         """Note the places that look things up in a way that can't be followed."""

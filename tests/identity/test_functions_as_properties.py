@@ -100,6 +100,40 @@ def test_a_run_refuses_a_function_whose_code_changed_since_it_was_given(tmp_path
     fresh.run()
 
 
+class Schedule:
+    """Lies in a state, and asks the recipe that it is given."""
+
+    def step(self, recipe: Any) -> Any:
+        return recipe.rate()
+
+
+def test_methods_of_a_recipe_that_hands_itself_to_what_lies_in_a_state_count(tmp_path: Path) -> None:
+    class State(dg.ExperimentState):
+        NONHASHED_ATTRIBUTES = ["schedule", "value"]
+
+        def initialize_state(self) -> None:
+            self.schedule, self.value = Schedule(), 0
+
+    class Step(dg.Recipe):
+        def run(self, state: Any) -> Any:
+            state.value = state.schedule.step(self)
+            return state
+
+        def rate(self) -> int:
+            return 1
+
+    class Alone(Step):
+        def run(self, state: Any) -> Any:
+            state.value = self.run.__name__
+            return state
+
+    root = dg.Experiment(tmp_path, State).spawn_new_tree()
+    before = Step()(root).key, Alone()(root).key
+    Step.rate = lambda self: 2  # type: ignore[method-assign]
+    assert Step()(root).key != before[0]
+    assert Alone()(root).key == before[1], "it keeps itself to itself"
+
+
 SCRIPT = """
     import dataclasses, numpy, sys
     from numpy.random import rand
