@@ -148,6 +148,6 @@ def test_code_without_source_is_warned_of_in_words() -> None:
     exec("class Train:\n    def run(self, state):\n        return 1\nclass State: pass", names)
     (said,) = warnings_of(recipe_code(names["Train"], names["State"]).sources)
     assert said == (
-        "code whose source isn't there (<string>:2): it counts by its bytecode, and so gets another key under "
-        "another Python; write it in a file, or give the recipe a `version`"
+        "code whose source isn't there (<string>:2): it counts by its bytecode, and so gets another key "
+        "under another Python; write it in a file, or give the recipe a `version`"
     )
