@@ -260,7 +260,9 @@ class _Comparison:
             if home == "__future__":
                 return False
             module = sys.modules.get(home)
-            held: Mapping[str, Any] = {} if module is None else vars(module)
+            held: Mapping[str, Any] = (
+                ModuleType.__getattribute__(module, "__dict__") if is_a(module, ModuleType) else {}
+            )
             expected = held.get(said.name, sys.modules.get(f"{home}.{said.name}", MISSING))
             source = file_of(home)
         if now is expected or expected is MISSING:

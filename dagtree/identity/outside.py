@@ -110,7 +110,7 @@ def _filled(reach: Reach, one: Container) -> bytes:
     text = f"a {kind} that the code itself fills"
     reach.outline.note("type", one.label, first, text=text)
     members = _members(one.value)
-    reach.watch.look(partial(_ids, one.value), tuple(id(member) for _, member in members))
+    reach.watch.asked(partial(_members_alone, one.value))
     described = [join(at, reach.found(f"{one.label}[...]", member)) for at, member in members]
     return join("written", one.label, kind, first, *described)
 
@@ -123,7 +123,9 @@ def _as_written(one: Container) -> list[bytes]:
         values = assigned_in(path, one.name, one.names)
     if not values:
         for module in list(sys.modules.values()):
-            held = vars(module) if is_a(module, types.ModuleType) else {}
+            if not is_a(module, types.ModuleType):
+                continue
+            held: dict[str, Any] = types.ModuleType.__getattribute__(module, "__dict__")
             if held.get(one.name) is one.value and held is not one.names and not is_library_module(module):
                 path = held.get("__file__")
                 values = assigned_in(path, one.name, held) if isinstance(path, str) else []
@@ -152,8 +154,8 @@ def _is_defined(value: Any) -> bool:
     )
 
 
-def _ids(value: Any) -> tuple[int, ...]:
-    return tuple(id(one) for _, one in _members(value))
+def _members_alone(value: Any) -> list[Any]:
+    return [one for _, one in _members(value)]
 
 
 def _module(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import linecache
+import os
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -127,7 +128,10 @@ def definition_of(code: CodeType, module_globals: dict[str, Any] | None = None) 
 def module_tree(path: str) -> ast.Module | None:
     """The syntax tree of a file; None if it can't be read."""
     linecache.checkcache(path)
-    whole = _file(linecache.getlines(path)).whole()
+    lines = linecache.getlines(path)
+    if not lines and os.path.isfile(path) and not os.path.getsize(path):
+        return ast.Module(body=[], type_ignores=[])  # since 3.13 an empty file has a line
+    whole = _file(lines).whole()
     return None if whole is None else whole.tree
 
 

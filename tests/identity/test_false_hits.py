@@ -347,7 +347,7 @@ CASES: dict[str, dict[str, str]] = {
         "state": STATE + "\n    def __repr__(self): return '{0}'\n",
     },
     "a property that is set by a computed name": {
-        "run": "for n, v in {'lr': 1}.items(): setattr(state, n, v)",
+        "run": "for n, v in self.options.items(): setattr(state, n, v)",
         "state": STATE
         + """
     @property
@@ -633,3 +633,20 @@ def test_where_the_state_is_written_is_no_part_of_the_key(digest_of: Callable[..
     """Each call makes another package."""
     run = f"state.x = (type(state).{name}, self.{name})"
     assert digest_of(1, run=run) == digest_of(1, run=run)
+
+
+def test_a_function_that_is_registered_later_is_noticed() -> None:
+    names: dict[str, Any] = {"__name__": "__main__"}
+    text = (
+        "LAYERS = {}\ndef register(name, f): LAYERS[name] = f\n"
+        "class Step:\n    def run(self, state): return LAYERS, register\nclass State: pass\n"
+    )
+    linecache.cache["<registry>"] = (len(text), None, text.splitlines(keepends=True), "<registry>")
+    exec(compile(text, "<registry>", "exec"), names)
+    seen = [recipe_code(names["Step"], names["State"]).digest]
+    for line in ("register('a', lambda: 1)", "register('a', lambda: 2)", "LAYERS['b'] = 1", "LAYERS.clear()"):
+        exec(line, names)
+        seen.append(recipe_code(names["Step"], names["State"]).digest)
+    assert seen[2] == seen[3]
+    assert seen[0] == seen[4]
+    assert len(set(seen)) == 3

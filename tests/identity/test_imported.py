@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import importlib
 import itertools
+import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from test_source import pythons
 
 import dagtree as dg
 from dagtree.identity.imports import Needed, imports_of
@@ -466,3 +468,82 @@ def test_it_makes_no_difference_how_a_changed_module_is_taken(
 ) -> None:
     assert config_of("config.LAYERS = [1]", run=run) != config_of("config.LAYERS = [2]", run=run)
     assert config_of("config.LAYERS = [64]", run=run) == config_of(run=run)
+
+
+ACROSS = """
+CACHE, SETTINGS, LAYERS = {}, {"lr": 1}, {}
+
+
+def register(f):
+    LAYERS[f.__name__] = f
+    return f
+
+
+@register
+def dense():
+    return "{0.half}".format(CACHE)
+
+
+def main(lr):
+    SETTINGS["lr"] = lr
+
+
+def load(name):
+    CACHE[name] = [x for x in name]
+    del CACHE[name][0]
+    CACHE.setdefault(name, register)
+    return CACHE[name], TEXT.format(name), setattr(name, "a", 1)
+
+
+TEXT = "{0.half}"
+
+
+class Step:
+    def half(self):
+        return 2
+
+    def run(self, state):
+        from changed_across import config
+        state.x = load("a"), SETTINGS, LAYERS, config
+        return state
+"""
+SCRIPT = """
+import hashlib, sys, types
+sys.path[:0] = [{root!r}, {folder!r}]
+package = types.ModuleType("dagtree"); package.__path__ = [{root!r} + "/dagtree"]
+sys.modules["dagtree"] = package
+# xxhash isn't installed for every Python here.
+stand_in = types.ModuleType("xxhash")
+stand_in.xxh3_128_hexdigest = lambda text: hashlib.md5(text).hexdigest()
+sys.modules["xxhash"] = stand_in
+import across_changed
+from dagtree.identity.source import recipe_code
+def show(): print(recipe_code(across_changed.Step, None).digest)
+show()
+from changed_across import config
+show()
+config.Net.made[3] = across_changed.CACHE["b"] = 4
+show()
+config.LAYERS.append(1); config.Net.go = across_changed.main; config.args = 5; across_changed.main(3)
+show()
+"""
+
+
+@pytest.mark.parametrize(
+    "python", pythons() or [pytest.param("", marks=pytest.mark.skip(reason="no other Python is installed"))]
+)
+def test_other_pythons_see_the_same_changes(python: str, tmp_path: Path) -> None:
+    (tmp_path / "changed_across").mkdir()
+    for name, text in {"__init__": "", "config": CONFIG, "parts": PARTS}.items():
+        (tmp_path / "changed_across" / f"{name}.py").write_text(textwrap.dedent(text))
+    (tmp_path / "across_changed.py").write_text(ACROSS)
+    script = SCRIPT.format(root=str(Path(dg.__file__).parent.parent), folder=str(tmp_path))
+
+    def shown(executable: str) -> list[str]:
+        ran = subprocess.run([executable, "-B", "-c", script], capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stderr[-2000:]
+        return ran.stdout.split()
+
+    not_loaded, loaded, filled, changed = shown(sys.executable)
+    assert not_loaded == loaded == filled != changed
+    assert shown(python) == [not_loaded, loaded, filled, changed]
