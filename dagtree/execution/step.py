@@ -7,6 +7,7 @@ from __future__ import annotations
 from ..errors import DamagedError, NotComputedError
 from .handle import Handle
 from .output import listening
+from .report import failure_of
 from .task import Outcome, Step
 from .work import Work
 
@@ -17,6 +18,11 @@ def perform(step: Step, *inputs: Outcome) -> Outcome:
     """Do a step whose inputs are the outcomes of the steps that make its parents."""
     outcome = Outcome(step.node.key)
     nodes = step.nodes()
+    if step.context.broken is not None:
+        # This process has neither the store nor the classes, so that nothing can be written down.
+        outcome.failures.append(failure_of(step.context.broken, step.node.key, step.label()))
+        outcome.statuses = {node.key: "failed" for node in nodes}
+        return outcome
     statuses: dict[str, str] = {}
     handles: dict[str, Handle] = {}
     for done in inputs:

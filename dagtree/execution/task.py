@@ -79,6 +79,7 @@ class Context:
         self.started: Callable[[Step], None] = _ignore
         self.claims: Claims | None = None
         self.is_abroad = False
+        self.broken: Exception | None = None
         self._packed: tuple[str, bytes] | None = None
         self._environment: str | None = None
 
@@ -125,17 +126,23 @@ _KEPT_CONTEXTS = 8
 
 
 def _unpack_context(name: str, content: bytes) -> Context:
-    """The context in another process, unpacked once for all of its steps."""
+    """The context in another process, unpacked once for all of its steps. Never raises: a worker that can't
+    unpack its task ends, and so would all of them in turn, while the run waits."""
     with _unpacking:
         context = _contexts.get(name)
         if context is None:
-            context = Context(**cloudpickle.loads(content))
-            context._packed = (name, content)
-            context.is_abroad = True
-            context.store.refresh()  # what was evicted since this process last worked there
-            context.claims = claims_of(context.store, lazy=True)
-            part_from_engine()
-            offer(context.script_classes, (context.state_class, *context.recipes, *context.functions))
+            try:
+                context = Context(**cloudpickle.loads(content))
+                context._packed = (name, content)
+                context.is_abroad = True
+                context.store.refresh()  # what was evicted since this process last worked there
+                context.claims = claims_of(context.store, lazy=True)
+                part_from_engine()
+                offer(context.script_classes, (context.state_class, *context.recipes, *context.functions))
+            except Exception as error:
+                context = Context.__new__(Context)
+                context.broken = error
+                return context
             while len(_contexts) >= _KEPT_CONTEXTS:
                 _contexts.pop(next(iter(_contexts)))
             _contexts[name] = context

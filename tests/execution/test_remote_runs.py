@@ -57,6 +57,30 @@ def grow(place: str | Path) -> tuple[dg.Experiment, dict[str, Any]]:
     return exp, {"root": root, "added": added, "drawn": drawn, "moment": moment, "total": total}
 
 
+def _credentials() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+
+
+def _set_credentials(wanted: dict[str, str]) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ.update(wanted)
+
+
+def test_workers_without_credentials_fail_their_nodes_and_nothing_hangs(on_s3: str, client: Any) -> None:
+    there, nodes = grow(on_s3)
+    client.run(
+        _set_credentials, {"AWS_EC2_METADATA_DISABLED": "true", "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+    )
+    with pytest.raises(dg.RunError, match="no credentials: for S3 set AWS_ACCESS_KEY_ID") as caught:
+        there.run(client)
+    assert caught.value.report.failed >= 1
+    assert caught.value.report.computed == 0
+    client.run(_set_credentials, _credentials())
+    assert there.run(client).failed == 0
+    assert nodes["total"].get().seen
+
+
 SCHEDULERS = ["single-threaded", "threads", "processes", "cluster"]
 
 
@@ -65,9 +89,7 @@ def test_a_run_on_s3_is_a_run_in_a_directory(on_s3: str, scheduler: str, tmp_pat
     there, nodes = grow(on_s3)
     here, same = grow(tmp_path / "here")
     if scheduler == "cluster":
-        client.run(
-            os.environ.update, {name: os.environ[name] for name in os.environ if name.startswith("AWS_")}
-        )
+        client.run(_set_credentials, _credentials())
     report = there.run(client if scheduler == "cluster" else scheduler, workers=2)
     assert (report.computed, report.failed, report.functions) == (here.run().computed, 0, 2)
     for name, promise in nodes.items():
