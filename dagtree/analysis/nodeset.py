@@ -52,21 +52,13 @@ class Tree:
             self._places = {key: place for place, key in enumerate(self.records)}
         return self._places
 
-    def parents(self, record: Record) -> tuple[str, ...]:
-        """Keys of the states that it was made from.
-
-        The record of a moment names the end of its edge first, which the moment lies before, then
-        the edge's parents, from which both were made.
-        """
-        return record.parents[1:] if record.kind == "moment" else record.parents
-
     @property
     def children(self) -> Mapping[str, Sequence[str]]:
         """Keys of the nodes below each key, in the tree's order; no entry for a leaf."""
         if self._children is None:
             below: dict[str, list[str]] = {}
             for key, record in self.records.items():
-                for parent in dict.fromkeys(self.parents(record)):
+                for parent in dict.fromkeys(record.lineage):
                     if parent in self.records:
                         below.setdefault(parent, []).append(key)
             self._children = below
@@ -99,7 +91,7 @@ class Node(Recorded):
     @property
     def parent_keys(self) -> tuple[str, ...]:
         """All parents' keys, in the recipe's order, also of parents that aren't there."""
-        return self._tree.parents(self.record)
+        return self.record.lineage
 
     @property
     def parents(self) -> tuple[Node, ...]:
@@ -130,7 +122,7 @@ class Node(Recorded):
         while record.kind != "root":
             names.append(record.recipe if record.moment is None else f"{record.recipe}@{record.moment}")
             seen.add(record.key)
-            above = self._tree.parents(record)
+            above = record.lineage
             if not above or above[0] in seen or above[0] not in records:
                 names.append("…")
                 break

@@ -89,7 +89,7 @@ def _define(tree: Tree, records: Mapping[str, Record], promise: ExperimentStateP
     cls = None if record.kind == "root" else _recipe(record, label)
     code = root_code(tree.state_class) if cls is None else recipe_code(cls, tree.state_class)
     body = body_of(cls or tree.state_class, tree.state_class, properties)
-    above = record.parents[1:] if record.kind == "moment" else record.parents
+    above = record.lineage
     kind = "root" if cls is None else "recipe"
     key = keys.node_key(kind, record.recipe, code.digest, body, above)
     parents = tuple(_known(tree, records, one, label) for one in above)

@@ -140,7 +140,7 @@ class Reasons:
             ),
             parents=tuple(
                 label_of_record(self.records[key], self.records) + f" [{key[:8]}]"
-                for key in (record.parents[1:] if record.kind == "moment" else record.parents)
+                for key in record.lineage
                 if key in self.records
             ),
         )

@@ -295,15 +295,14 @@ def words_in(tree: ast.AST) -> set[str]:
     """The names that a syntax tree uses, takes after a dot or imports; parts of dotted ones too."""
     found: set[str] = set()
     for part in parts_of(tree):
-        kind = type(part)
-        if kind is ast.Name:
-            found.add(part.id)  # type: ignore[attr-defined]  # mypy doesn't follow `kind`
-        elif kind is ast.Attribute:
-            found.add(part.attr)  # type: ignore[attr-defined]
-        elif kind is ast.alias:
-            found.update(part.name.split("."))  # type: ignore[attr-defined]
-        elif kind is ast.ImportFrom:
-            found.update((part.module or "").split("."))  # type: ignore[attr-defined]
+        if isinstance(part, ast.Name):
+            found.add(part.id)
+        elif isinstance(part, ast.Attribute):
+            found.add(part.attr)
+        elif isinstance(part, ast.alias):
+            found.update(part.name.split("."))
+        elif isinstance(part, ast.ImportFrom):
+            found.update((part.module or "").split("."))
     return found
 
 

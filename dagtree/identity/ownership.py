@@ -165,7 +165,7 @@ def _offered(module: str, qualname: str) -> object:
         if isinstance(found, ModuleType):
             found = names_in(found).get(part)
         elif is_a(found, type):
-            found = members_of(found).get(part)  # type: ignore[arg-type]
+            found = members_of(found).get(part)  # type: ignore[arg-type]  # is_a says it
         else:
             return None
         if type(found) is staticmethod or type(found) is classmethod:

@@ -18,7 +18,7 @@ from ..errors import DamagedError
 from .buffer import Buffer
 from .files import open_regular
 from .local import LocalStore
-from .reading import understand_table, unreadable
+from .reading import MALFORMED, understand_table, unreadable
 from .record import Record
 from .sizes import label_of_line, size_text
 from .space import Orphan, Range, find_orphans, sizes_on_disk
@@ -180,7 +180,7 @@ def check(
         try:
             for want, name in _parts(record):
                 needed_by.setdefault(want, []).append((key, name))
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        except MALFORMED as error:
             reasons[key] = "damaged", "", f"its record doesn't say where its state lies ({error!r})"
         finally:
             record.forget_more()

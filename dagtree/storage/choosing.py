@@ -12,7 +12,7 @@ from typing import Any
 from .freeing import LEAST_BYTES, Plan, plan_freeing
 from .local import LocalStore
 from .record import Record
-from .space import Uses, bytes_kept, lineage
+from .space import Uses, bytes_kept
 
 __all__ = ["choose", "descendants", "fit", "lineage_of", "seconds_of"]
 
@@ -41,7 +41,7 @@ def choose(
     seconds = {key: seconds_of(records[key]) for key in uses.ranges}
     below: dict[str, list[str]] = {}
     for key, record in records.items():
-        for above in lineage(record):
+        for above in record.lineage:
             below.setdefault(above, []).append(key)
     gone = {key for key in records if key not in uses.ranges}
     users = {one: set(keys) for one, keys in uses.users.items()}
@@ -57,7 +57,7 @@ def choose(
             if one not in records:
                 return math.inf
             total += seconds[one] if one in seconds else seconds_of(records[one])
-            for above in lineage(records[one]):
+            for above in records[one].lineage:
                 if above not in seen and (above in gone or above not in records):
                     seen.add(above)
                     waiting.append(above)
@@ -110,7 +110,7 @@ def descendants(records: Mapping[str, Record], keys: Iterable[str]) -> set[str]:
     """The nodes with those keys and all that was made from them."""
     below: dict[str, list[str]] = {}
     for key, record in records.items():
-        for above in lineage(record):
+        for above in record.lineage:
             below.setdefault(above, []).append(key)
     found = {key for key in keys if key in records}
     waiting = list(found)
@@ -130,7 +130,7 @@ def lineage_of(records: Mapping[str, Record], keys: Iterable[str]) -> set[str]:
         key = waiting.pop()
         if key not in found:
             found.add(key)
-            waiting.extend(above for above in lineage(records[key]) if above in records)
+            waiting.extend(above for above in records[key].lineage if above in records)
     return found
 
 

@@ -85,9 +85,7 @@ def with_ancestors(keys: Iterable[str], records: Mapping[str, Record]) -> list[s
             entered.add(key)
             waiting.append((key, True))
             record = records[key]
-            # A moment's first parent is the end of its edge, which it doesn't come from.
-            above = record.parents[1:] if record.kind == "moment" else record.parents
-            waiting.extend((parent, False) for parent in reversed(above))
+            waiting.extend((parent, False) for parent in reversed(record.lineage))
     return list(ordered)
 
 

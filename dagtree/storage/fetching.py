@@ -11,7 +11,7 @@ from ..identity.key import digest
 from .buffer import Buffer
 from .nearby import Nearby
 from .payload import Payload
-from .reading import understand_table
+from .reading import MALFORMED, understand_table
 from .record import Record
 
 __all__ = ["Ranges", "fetch_payloads"]
@@ -62,7 +62,7 @@ class _Node:
         self.parts: list[_Part] = []
         try:
             files, place, entries = understand_table(record.more.get("payload"))
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        except MALFORMED as error:
             self.fail(
                 f"{self.key}: its record in {location}/records doesn't say where its state lies ({error!r})"
             )

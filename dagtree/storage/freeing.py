@@ -25,7 +25,7 @@ from .checking import prefix_of
 from .files import open_regular, replace_file, writer_name
 from .local import LocalStore
 from .notes import Removal
-from .reading import understand_table
+from .reading import MALFORMED, understand_table
 from .record import Record
 from .sameness import essence_of
 from .space import Range, Uses, sizes_on_disk
@@ -42,7 +42,7 @@ _LATE_S = 3600.0
 """How old a file that no record names must be where another machine's record may not be visible yet."""
 _WRITER = re.compile(r"(.+)-(\d+)-[0-9a-f]{8}\Z")
 _TENSORS = re.compile(r"tensors/[0-9a-f]{2}/([0-9a-f]{32})(?:-([0-9a-f]+))?\.safetensors\Z")
-_TEMPORARY = re.compile(r"\.(?:.*\.)?([^.]+-\d+-[0-9a-f]{8})(?:\.\d+)?\.tmp\Z")
+_TEMPORARY = re.compile(r"\.(?:.*\.)?([^.]+-\d+-[0-9a-f]{8})\.tmp\Z")
 
 
 class Move(NamedTuple):
@@ -246,7 +246,7 @@ def _parts_of(store: LocalStore, wanted: set[Range], gone: set[str]) -> dict[Ran
         line = index.lines(key)[0]
         try:
             files, skeleton, buffers = understand_table(line.more.get("payload"))
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+        except MALFORMED:
             continue
         finally:
             line.forget_more()
@@ -365,6 +365,6 @@ def _essence(directory: Path, line: Record) -> str:
         line.forget_more()
         with open_regular(directory / files[skeleton[0]]) as file:
             content = os.pread(file.fileno(), skeleton[2], skeleton[1])
-    except (OSError, KeyError, TypeError, ValueError, IndexError, AttributeError):
+    except (OSError, *MALFORMED):
         return ""
     return essence_of(content)

@@ -19,6 +19,7 @@ from .ledger import NO_NODE, Ledger
 from .lines import Said, decode_line
 from .notes import HEX, Damage, Note, Removal
 from .record import Record
+from .sharing import Places
 from .store import Folder
 
 __all__ = [
@@ -47,6 +48,7 @@ class Known:
     revision: int
     only_here = False
     _ledger: Ledger
+    _places: Places
     _lock: threading.RLock
 
     def holds(self, key: str) -> bool:
@@ -108,6 +110,13 @@ class Known:
         if not self._ledger.is_open:
             self.refresh()
         return self._ledger.index
+
+    def _learn_places(self, record: Record) -> None:
+        index = self._opened()
+        if any(key not in index.records for key in record.parents):
+            self.refresh()  # another process computed it, and this one never read it
+            index = self._ledger.index
+        self._places.learn_above(record.parents, index.records, index.there.keys())
 
     def note(
         self,

@@ -80,7 +80,7 @@ class LocalStore(Known):
     def write(self, record: Record, payload: Payload | None) -> Record:
         with disk_errors(f"keep node {record.key} ({record.recipe})", self.location):
             writer = self._writer_here()
-            flush = _seconds(record) > 1
+            flush = record.seconds > 1
             if payload is not None:
                 if payload.buffers:
                     self._learn_places(record)
@@ -99,13 +99,6 @@ class LocalStore(Known):
             self._ledger.take(record)
             self.revision += 1
         return record
-
-    def _learn_places(self, record: Record) -> None:
-        index = self._opened()
-        if any(key not in index.records for key in record.parents):
-            self.refresh()  # another process computed it, and this one never read it
-            index = self._ledger.index
-        self._places.learn_above(record.parents, index.records, index.there.keys())
 
     def _recorded(self, key: str, file: str) -> list[dict[int, str]]:
         """What lies in a file of tensors according to each line about its node: digests by offset."""
@@ -330,8 +323,3 @@ class LocalStore(Known):
             self.close()
         except Exception:  # at exit, what it needs may be gone before it
             pass
-
-
-def _seconds(record: Record) -> float:
-    seconds = record.more.get("seconds")
-    return seconds if isinstance(seconds, int | float) else 0.0

@@ -20,6 +20,7 @@ from .payload import Payload
 from .record import Record
 
 __all__ = [
+    "MALFORMED",
     "NEED",
     "Extents",
     "contents_of",
@@ -35,6 +36,8 @@ __all__ = [
 _FILE = re.compile(
     r"(?:packs/[A-Za-z0-9][A-Za-z0-9_-]{0,99}\.pack|tensors/[0-9a-f]{2}/[0-9a-f]{32}(?:-[0-9a-f]{1,32})?\.safetensors)\Z"
 )
+MALFORMED = (KeyError, TypeError, ValueError, IndexError, AttributeError)
+"""What `understand_table` raises, and what uses its answer."""
 NEED = re.compile(r'"([^"]*)":(\d{1,18})')
 _NEEDS = re.compile(r'(?:"[^"]*":\d{1,18}(?:,(?=")|\Z))*\Z')
 _KEY = re.compile(rb'"key":"([0-9a-f]{32})"')
@@ -168,7 +171,7 @@ def read_payload(
     table = record.more.get("payload")
     try:
         files, skeleton_place, buffers = understand_table(table)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except MALFORMED as error:
         raise DamagedError(
             f"node {key}: its record in {directory / 'records'} doesn't say where its state lies ({error!r})",
             key,
@@ -295,7 +298,7 @@ def contents_of(table: Any, file: str) -> dict[int, str]:
     """The digests of the buffers that a record says to lie in a file, by offset."""
     try:
         files, _, buffers = understand_table(table)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+    except MALFORMED:
         return {}
     return {entry["offset"]: entry["digest"] for entry in buffers if files[entry["file"]] == file}
 

@@ -156,6 +156,18 @@ class Record(_Facts):
         return self.lines.needs(self.row)
 
     @property
+    def lineage(self) -> tuple[str, ...]:
+        """The keys of the nodes that it was made from. A moment's first parent is the end of its edge, which
+        it doesn't come from; the others are the edge's."""
+        return self.parents[1:] if self.kind == "moment" else self.parents
+
+    @property
+    def seconds(self) -> float:
+        """How long it took to compute; 0 where that isn't known."""
+        seconds = self.more.get("seconds")
+        return seconds if isinstance(seconds, int | float) else 0.0
+
+    @property
     def defined(self) -> float:
         return self.ended if self._defined is None else self._defined
 

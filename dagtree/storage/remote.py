@@ -160,16 +160,9 @@ class RemoteStore(Known):
         differs: list[str] = []
         if record.key in self._ledger.index.evicted:
             differs = sameness.differences(self._ledger.index, record.key, table, payload.skeleton)
-        self._post_later(join, is_urgent=_seconds(record) > HOLD_S)
+        self._post_later(join, is_urgent=record.seconds > HOLD_S)
         self._places.learn(table, is_ours=True)
         return made
-
-    def _learn_places(self, record: Record) -> None:
-        index = self._opened()
-        if any(key not in index.records for key in record.parents):
-            self.refresh()  # another process computed it, and this one never read it
-            index = self._ledger.index
-        self._places.learn_above(record.parents, index.records, index.there.keys())
 
     def writable(self) -> RemoteStore:
         return RemoteStore(self._bucket.url)
@@ -378,8 +371,3 @@ class _TrustedPlaces(Places):
 
 def _nothing(key: str, file: str) -> list[dict[int, str]]:
     return []
-
-
-def _seconds(record: Record) -> float:
-    seconds = record.more.get("seconds")
-    return seconds if isinstance(seconds, int | float) else 0.0

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..identity.key import digest
 from .index import Index
-from .reading import understand_table
+from .reading import MALFORMED, understand_table
 
 __all__ = ["REST", "differences", "essence_of"]
 
@@ -130,7 +130,7 @@ def differences(index: Index, key: str, table: Any, skeleton: bytes) -> list[str
             continue
         try:
             was = {entry["name"]: entry["digest"] for entry in understand_table(line.more["payload"])[2]}
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+        except MALFORMED:
             continue
         line.forget_more()
         now = {entry["name"]: entry["digest"] for entry in table["buffers"]}

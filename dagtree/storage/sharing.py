@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from .buffer import Buffer
 from .files import open_regular, read_exactly
 from .mapping import Checked, FileMap, Identity, can_map
-from .reading import understand_table
+from .reading import MALFORMED, understand_table
 from .record import Record
 
 __all__ = ["Place", "Places"]
@@ -73,7 +73,7 @@ class Places:
         """Learn from what a record says of its payload; from one that says nothing sensible, nothing."""
         try:
             files, _, buffers = understand_table(table)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+        except MALFORMED:
             return
         with self._lock:
             if len(self._places) > _MOST:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, overload
 
 from .indexfile import INDEX_FILE
 from .local import LocalStore
-from .reading import understand_table
+from .reading import MALFORMED, understand_table
 from .record import Record
 from .sizes import label_of_line, size_text
 
@@ -22,7 +22,6 @@ __all__ = [
     "Uses",
     "bytes_kept",
     "find_orphans",
-    "lineage",
     "measure_space",
     "ranges_of",
     "sizes_on_disk",
@@ -43,16 +42,11 @@ def ranges_of(record: Record) -> set[Range]:
     """Where the bytes of a record's node lie; nowhere when it says nothing sensible of that."""
     try:
         files, skeleton, buffers = understand_table(record.more.get("payload"))
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+    except MALFORMED:
         return set()
     found = {Range(files[skeleton[0]], skeleton[1], skeleton[2])}
     found.update(Range(files[entry["file"]], entry["offset"], entry["size"]) for entry in buffers)
     return {one for one in found if one.size_bytes}
-
-
-def lineage(record: Record) -> tuple[str, ...]:
-    """The keys of the nodes that a node was made from; those of a moment are its edge's."""
-    return record.parents[1:] if record.kind == "moment" else record.parents
 
 
 class Orphan(NamedTuple):
@@ -303,7 +297,7 @@ def _state_bytes(record: Record) -> int:
 def _subtrees(records: Mapping[str, Record], uses: Uses) -> dict[str, tuple[int, int]]:
     """Logical and physical bytes of each node with all below it, along first parents."""
     parent = {
-        key: next((one for one in lineage(record)[:1] if one in records), "")
+        key: next((one for one in record.lineage[:1] if one in records), "")
         for key, record in records.items()
     }
     below: dict[str, list[str]] = {}

@@ -17,6 +17,7 @@ import pytest
 
 import dagtree as dg
 from dagtree.storage.local import LocalStore
+from dagtree.storage.record import Record
 from study import Number
 
 happen: dict[str, Callable[[], Any]] = {}
@@ -249,7 +250,7 @@ def test_what_took_long_is_flushed_before_it_counts(tmp_path: Path, monkeypatch:
 
     if not Path("/proc/self/fd").exists():
         pytest.skip("needs /proc")
-    monkeypatch.setattr("dagtree.storage.local._seconds", lambda record: 2.0 * (record.recipe == "Grow"))
+    monkeypatch.setattr(Record, "seconds", property(lambda record: 2.0 * (record.recipe == "Grow")))
     exp = dg.Experiment(tmp_path / "x", state_class=Number)
     root = exp.spawn_new_tree(start=0)
     exp.run()
@@ -272,7 +273,7 @@ def test_what_took_long_is_flushed_before_it_counts(tmp_path: Path, monkeypatch:
     calls.clear()
     Grow.version, kept = "2", Grow.version
     try:
-        monkeypatch.setattr("dagtree.storage.local._seconds", lambda record: 0.0)
+        monkeypatch.setattr(Record, "seconds", property(lambda record: 0.0))
         Grow(name="2", size_bytes=200_000)(root)
         assert exp.run().computed == 1
     finally:

@@ -169,7 +169,7 @@ class Upkeep(RuleBasedStateMachine):
             verified = self.exp.verify()
             self.kept -= set(verified)
             self.harmed |= set(verified)
-            assert all(fault.kind == "damaged" for fault in verified.faults)
+            assert all(fault.kind == "damaged" for fault in verified.faults), verified.faults
 
     @invariant()
     def what_is_there_is_what_was_computed(self) -> None:

@@ -14,7 +14,7 @@ import dagtree as dg
 from dagtree.storage.local import LocalStore
 from dagtree.storage.payload import Payload
 from dagtree.storage.sizes import parse_size, size_text
-from dagtree.storage.space import Uses, lineage, measure_space
+from dagtree.storage.space import Uses, measure_space
 from dagtree.testing import make_record
 from study import Add, Number
 
@@ -67,7 +67,7 @@ def test_a_subtree_counts_what_its_nodes_share_once(tmp_path: Path) -> None:
             store.mark_damaged(key, "for this test")
         uses, space = Uses(store), measure_space(store)
         records = store.records()
-        first = {key: next(iter(lineage(records[key])), None) for key in keys}
+        first = {key: next(iter(records[key].lineage), None) for key in keys}
 
         def is_below(key: str | None, top: str, first: dict[str, Any] = first) -> bool:
             while key is not None and key != top:
