@@ -23,6 +23,7 @@ from .formats import taken_by_formats
 from .holds import foreign, instance, wrapper
 from .imported import import_when_run, later_file
 from .imports import Needed, imports_of
+from .library import is_mark, is_record
 from .memory import shortened
 from .names import COMPUTING, DYNAMIC, computes_names, getter_names, hands_on, mentions_of, supers_in
 from .outline import NO_SOURCE, Outline, shown
@@ -183,6 +184,8 @@ class Reach:
             getter = getter_names(value)
             if getter:
                 self.attributes(getter, getter)
+            if is_record(kind):
+                return self._later(functools.partial(foreign, self), value)
             try:
                 encoded = shortened(encode_with(value, self.describe))
             except Refused:
@@ -261,6 +264,8 @@ class Reach:
             self.add("default", name, self.found(f"{name}=", value))
         self.watch.names_of(function.__dict__)
         for name, value in sorted(function.__dict__.items()):
+            if is_mark(name) and not is_users_code(value):
+                continue
             self.watch.name(function.__dict__, name, value)
             self.add("attribute", name, self.found(f"{function.__name__}.{name}", value))
 

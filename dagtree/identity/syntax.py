@@ -276,6 +276,8 @@ def _definition(file: _File, line: int, last: int, node: FunctionNode) -> Defini
 def _without_effect(statement: object) -> bool:
     if isinstance(statement, ast.AnnAssign):
         return hasattr(statement, "is_void")
+    if isinstance(statement, ast.ImportFrom):
+        return statement.module == "__future__"
     return isinstance(statement, ast.Pass) or (
         isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
     )
