@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .library import NOT_CODE
 from .names import Mentions
 from .ownership import is_a, is_library_class, is_library_module, is_one_of
-from .statics import CONTAINERS, is_users_code, join, key_bytes, name_of
+from .statics import CONTAINERS, SCALARS, is_users_code, join, key_bytes, name_of
 from .syntax import assigned_in, tree_bytes
 from .watch import MISSING
 
@@ -106,17 +106,36 @@ def _leads_on(value: Any) -> bool:
 
 def _filled(reach: Reach, one: Container) -> bytes:
     kind = type(one.value).__name__
+    keys = reach.filled[id(one.value)]
     first = b"".join(_as_written(one))
-    text = f"a {kind} that the code itself fills"
-    reach.outline.note("type", one.label, first, text=text)
+    if type(one.value) is not dict or keys is None:
+        reach.outline.note("type", one.label, first, text=f"a {kind} that the code itself fills")
+        rest = b""
+    else:
+        # Where all is known that the code sets, the rest is a setting like any other.
+        for key in sorted(map(repr, keys)):
+            reach.outline.note("type", f"{one.label}[{key}]", first, text="what the code itself sets")
+        reach.watch.asked(partial(_flat_without, one.value, keys))
+        rest = reach.found(one.label, _without(one.value, keys))
     members = _members(one.value)
     reach.watch.asked(partial(_members_alone, one.value))
     described = [join(at, reach.found(f"{one.label}[...]", member)) for at, member in members]
-    return join("written", one.label, kind, first, *described)
+    return join("written", one.label, kind, first, rest, *described)
+
+
+def _without(held: dict[Any, Any], keys: frozenset[object]) -> dict[Any, Any]:
+    """Keys of the user's classes aren't asked whether they are equal."""
+    return {key: item for key, item in held.items() if not (is_one_of(type(key), SCALARS) and key in keys)}
+
+
+def _flat_without(held: dict[Any, Any], keys: frozenset[object]) -> Iterable[object]:
+    rest = _without(held, keys)
+    return (*rest, *rest.values())
 
 
 def _as_written(one: Container) -> list[bytes]:
-    """What the module assigns to the name: its own, or the one that the container is imported from."""
+    """What the module assigns to the name, and puts into it outside of functions: its own, or the one that
+    the container is imported from."""
     values = assigned_in(one.path, one.name, one.names)
     path = one.names.get("__file__")
     if not values and isinstance(path, str) and path != one.path:

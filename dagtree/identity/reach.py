@@ -62,7 +62,7 @@ from .statics import (
 from .syntax import code_bytes, definition_of, tree_bytes
 from .unordered import in_order
 from .watch import MISSING, Watch
-from .written import names_written
+from .written import Keys, both, names_written
 
 __all__ = ["Reach"]
 
@@ -91,7 +91,7 @@ class Reach:
         self.outline = Outline()
         self.sorting: set[int] = set()
         self.containers: list[Container] = []
-        self.filled: set[int] = set()
+        self.filled: dict[int, Keys] = {}
         self._labels: dict[int, int] = {}
         self._depth = 0
         self._held: list[object] = []
@@ -302,7 +302,10 @@ class Reach:
                 supers = mentions.attributes if precise is None else precise
             package = function.__globals__.get("__package__") or ""
             if mentions.may_write:
-                self.filled.update(id(outside[name]) for name in names_written(node) if name in outside)
+                for name, keys in names_written(node).items():
+                    if name in outside:
+                        place = id(outside[name])
+                        self.filled[place] = both(keys, self.filled.get(place, frozenset()))
             needed = [*imports_of([node], str(package)), *(Needed(name, None) for name in lookups.imports)]
             import_when_run(self, needed, module)
             if self._is_method_of_recipe(function) and hands_on(node, code.co_varnames[0], outside):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import linecache
 import os
+import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from .canonical import canonical_bytes
 from .cells import magic_bodies
 from .compiled import FunctionNode, code_bytes, compiled, same_code, same_place
 from .names import parts_of
+from .said import outside_functions
+from .written import filled_by
 
 __all__ = ["Definition", "assigned_in", "code_bytes", "definition_of", "module_tree", "tree_bytes"]
 
@@ -30,6 +33,8 @@ _MAX_LAMBDAS = 64
 _MAX_KEPT = 10_000
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _BODIES = ("body", "orelse", "finalbody", "handlers", "cases")
+_GOES_ON = re.compile(r"[\s#)\]}]|$|(else|elif|except|finally)\b")
+_NO_VALUES = ("def ", "async def ", "class ", "@", "import ", "from ")
 _SKIPPED = frozenset(
     {"type_comment", "kind", "type_params", "type_ignores", "ctx", "simple", "returns", "lineno"}
 )
@@ -64,7 +69,7 @@ class _File:
     def __init__(self, lines: list[str]) -> None:
         self.lines = lines
         self._text = ""
-        self._assigned: dict[str, list[ast.expr]] = {}
+        self._assigned: dict[str, list[ast.AST]] = {}
         self._whole: _Whole | None = None
         self._is_parsed = False
         self._imported: list[list[str]] | None = None
@@ -85,26 +90,29 @@ class _File:
             self._imported = list(imported_in("".join(self.lines)))
         yield from self._imported
 
-    def assigned(self, name: str) -> list[ast.expr]:
+    def assigned(self, name: str) -> list[ast.AST]:
         found = self._assigned.get(name)
         if found is None:
             found = self._assigned[name] = list(self._sought(name))
         return found
 
-    def _sought(self, name: str) -> Iterator[ast.expr]:
+    def _sought(self, name: str) -> Iterator[ast.AST]:
         if not self._text:
-            self._text = "\n" + "".join(self.lines)
-        text, sought = self._text, f"\n{name}"
-        place = text.find(sought)
-        while place >= 0:
-            after = text[place + len(sought) : place + len(sought) + 1]
-            if not (after.isalnum() or after == "_" or after > "\x7f"):
-                for node, _ in statements_at(self.lines, text.count("\n", 0, place) + 1):
-                    if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
-                        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-                        if any(isinstance(one, ast.Name) and one.id == name for one in targets):
-                            yield node.value
-            place = text.find(sought, place + 1)
+            self._text = "".join(self.lines)
+        seen: set[int] = set()
+        for place in re.finditer(rf"\b{re.escape(name)}\b", self._text):
+            line = self._text.count("\n", 0, place.start())
+            while line > 0 and _GOES_ON.match(self.lines[line]):
+                line -= 1
+            if line in seen or self.lines[line].startswith(_NO_VALUES):
+                continue
+            seen.add(line)
+            for node, _ in statements_at(self.lines, line + 1):
+                if isinstance(node, ast.Assign | ast.AnnAssign) and _binds(node, name):
+                    if node.value is not None:
+                        yield node.value
+                elif any(_binds(part, name) or _fills(part, name) for part in outside_functions([node])):
+                    yield node
 
 
 _files: dict[int, _File] = {}
@@ -135,9 +143,9 @@ def module_tree(path: str) -> ast.Module | None:
     return None if whole is None else whole.tree
 
 
-def assigned_in(path: str, name: str, module_globals: dict[str, Any] | None = None) -> list[ast.expr]:
-    """What a file assigns to a name on lines of its own that aren't indented, in their order. Found without
-    parsing the file."""
+def assigned_in(path: str, name: str, module_globals: dict[str, Any] | None = None) -> list[ast.AST]:
+    """What a file assigns to a name outside of functions and classes, and the statements there that put
+    something into what has it, in their order. Found without parsing the file."""
     return _file(linecache.getlines(path, module_globals)).assigned(name)
 
 
@@ -149,6 +157,16 @@ def _file(lines: list[str]) -> _File:
             _files.clear()
         file = _files[id(lines)] = _File(lines)
     return file
+
+
+def _binds(node: ast.AST, name: str) -> bool:
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    return any(isinstance(one, ast.Name) and one.id == name for one in targets)
+
+
+def _fills(node: ast.AST, name: str) -> bool:
+    base, _ = filled_by(node) or (None, None)
+    return isinstance(base, ast.Name) and base.id == name
 
 
 def tree_bytes(node: ast.AST) -> bytes:

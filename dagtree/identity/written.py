@@ -7,16 +7,21 @@ import ast
 from .compiled import FunctionNode
 from .names import FILLING, parts_of
 
-__all__ = ["bound_by", "names_written"]
+__all__ = ["Keys", "both", "bound_by", "filled_by", "names_written"]
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _NAMED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.ExceptHandler, ast.MatchAs, ast.MatchStar)
 
 
-def names_written(tree: ast.AST) -> frozenset[str]:
-    """Those names, of all functions and lambdas in a syntax tree. A name that a function, or one around it,
-    has as an argument or a variable of its own is no global."""
-    names: set[str] = set()
+Keys = frozenset[object] | None
+"""The keys under which code writes into a container, where they are all written there; None where they
+aren't."""
+
+
+def names_written(tree: ast.AST) -> dict[str, Keys]:
+    """Those names, of all functions and lambdas in a syntax tree, and the keys under which they are filled. A
+    name that a function, or one around it, has as an argument or a variable of its own is no global."""
+    names: dict[str, Keys] = {}
     waiting = [tree]
     while waiting:
         part = waiting.pop()
@@ -25,10 +30,30 @@ def names_written(tree: ast.AST) -> frozenset[str]:
             waiting.extend(_before(part))
         else:
             waiting.extend(ast.iter_child_nodes(part))
-    return frozenset(names)
+    return names
 
 
-def _written_by(function: FunctionNode, around: frozenset[str], names: set[str]) -> None:
+def both(one: Keys, other: Keys) -> Keys:
+    return None if one is None or other is None else one | other
+
+
+def filled_by(part: ast.AST) -> tuple[ast.expr, Keys] | None:
+    """The container that a part of a syntax tree, without what is in it, fills, and the keys it writes."""
+    if isinstance(part, ast.Subscript) and not isinstance(part.ctx, ast.Load):
+        return part.value, _literal(part.slice)
+    if isinstance(part, ast.Call) and isinstance(part.func, ast.Attribute) and part.func.attr in FILLING:
+        if part.func.attr == "update" and not part.args and all(one.arg for one in part.keywords):
+            return part.func.value, frozenset(one.arg for one in part.keywords)
+        is_keyed = part.func.attr in ("setdefault", "pop") and part.args
+        return part.func.value, _literal(part.args[0]) if is_keyed else None
+    return None
+
+
+def _literal(node: ast.expr) -> Keys:
+    return frozenset([node.value]) if isinstance(node, ast.Constant) else None
+
+
+def _written_by(function: FunctionNode, around: frozenset[str], names: dict[str, Keys]) -> None:
     own: list[ast.AST] = []
     inner: list[FunctionNode] = []
     waiting: list[ast.AST] = [function.body] if isinstance(function, ast.Lambda) else [*function.body]
@@ -41,20 +66,13 @@ def _written_by(function: FunctionNode, around: frozenset[str], names: set[str])
         else:
             waiting.extend(ast.iter_child_nodes(part))
     rebound = {name for part in own if isinstance(part, ast.Global) for name in part.names}
-    names |= rebound
+    names.update(dict.fromkeys(rebound))
     arguments = {part.arg for part in parts_of(function.args) if isinstance(part, ast.arg)}
     known = (around | arguments | {name for part in own for name in bound_by(part)}) - rebound
     for part in own:
-        if isinstance(part, ast.Subscript) and not isinstance(part.ctx, ast.Load):
-            filled = part.value
-        elif (
-            isinstance(part, ast.Call) and isinstance(part.func, ast.Attribute) and part.func.attr in FILLING
-        ):
-            filled = part.func.value
-        else:
-            continue
+        filled, keys = filled_by(part) or (None, None)
         if isinstance(filled, ast.Name) and filled.id not in known:
-            names.add(filled.id)
+            names[filled.id] = both(keys, names.get(filled.id, frozenset()))
     for further in inner:
         _written_by(further, known, names)
 

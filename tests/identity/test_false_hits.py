@@ -460,6 +460,70 @@ CASES: dict[str, dict[str, str]] = {
         "config": "D = {'lr': {0}}",
         "run": "D['a'] = 1; state.x = D['lr']",
     },
+    "a setting of a table in which the code itself sets another": {
+        "top": """
+            import json
+            CONFIG = json.loads('{"lr": 1}')
+            CONFIG["lr"] += {0}
+        """,
+        "run": "CONFIG['device'] = 'cpu'; state.x = CONFIG['lr']",
+    },
+    "a setting that was read from a file, in a table that the code itself fills in": {
+        "top": """
+            from .config import read
+            CONFIG = read()
+            def device():
+                CONFIG.setdefault('device', 'cuda'), CONFIG.update(used=True), CONFIG.pop('old', None)
+                return CONFIG['device']
+        """,
+        "config": "def read(): return {'lr': {0}, 'device': 'cpu'}",
+        "run": "device(); state.x = CONFIG['lr']",
+    },
+    "a setting of another module's table that another module sets": {
+        "top": """
+            from . import config
+            config.CONFIG['lr'] = {0}
+        """,
+        "config": """
+            CONFIG = {'lr': 0}
+            def get(name):
+                CONFIG['used'] = True
+                return CONFIG[name]
+        """,
+        "run": "state.x = config.get('lr')",
+    },
+    "what a script puts into a list that the code fills": {
+        "top": """
+            LAYERS = [1]
+            LAYERS.append({0})
+        """,
+        "run": "LAYERS.append(9); state.x = sum(LAYERS)",
+    },
+    "what a script adds to a list that the code fills": {
+        "top": """
+            LAYERS = [1]
+            LAYERS += [{0}]
+        """,
+        "run": "LAYERS.append(9); state.x = sum(LAYERS)",
+    },
+    "what a loop puts into a table that the code fills": {
+        "top": """
+            TABLE = {}
+            for i in range({0}):
+                if i:
+                    TABLE[i] = i
+        """,
+        "run": "TABLE[state.x] = 9; state.x = sum(TABLE)",
+    },
+    "what is put into a table that the code fills if it is there": {
+        "top": """
+            try:
+                import nothing_like_it
+            except ImportError:
+                TABLE = {1: {0}}
+        """,
+        "run": "TABLE[state.x] = 9; state.x = TABLE[1]",
+    },
     "a function in a registry that reached code fills": {
         "top": """
             LAYERS = {}
@@ -584,7 +648,7 @@ def test_a_cache_that_reached_code_fills_changes_no_key(change: str) -> None:
     lines = """
         CACHE, OTHER = {}, {}
         class Box:
-            def go(self): OTHER[1] = 1
+            def go(self): OTHER[self] = 1
         TABLE = {'box': Box()}
         def load(name):
             if name not in CACHE: CACHE[name] = 1
@@ -601,6 +665,18 @@ def test_a_cache_that_reached_code_fills_changes_no_key(change: str) -> None:
     before = recipe_code(names["Step"], names["State"]).digest
     exec(change, names)
     assert recipe_code(names["Step"], names["State"]).digest == before
+
+
+@pytest.mark.parametrize(
+    "fill", ["TABLE['a'] = 2", "TABLE.setdefault('a', 2)", "TABLE.update(a=2)", "TABLE.pop('a', 0)"]
+)
+def test_what_the_code_sets_by_its_name_changes_no_key(digest_of: Callable[..., str], fill: str) -> None:
+    """Whether it ran before, or what it set the last time."""
+    top = "TABLE = {'b': 1}\n"
+    run = f"{fill}\nstate.x = TABLE['b']"
+    before = digest_of(1, top=top, run=run)
+    assert digest_of(1, top=top + "def warm(): " + fill + "\nwarm()\n", run=run) == before
+    assert digest_of(1, top=top.replace("1", "2"), run=run) != before
 
 
 def test_a_function_that_nobody_calls_changes_no_key_by_filling_a_container(
