@@ -50,6 +50,7 @@ _AFFAIRS = frozenset(
 _MARKS = ("_torchdynamo_", "__dynamo_")
 _RECORDS = ("torch._dynamo", "torch._library")
 _MADE_ON_USE = {
+    "functools": {"_method_cache"},
     "networkx": {"__networkx_cache__"},
     "numpy": {"_ufunc"},
     "torch._library": {"source"},  # the file and the line

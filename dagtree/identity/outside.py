@@ -4,7 +4,7 @@ in it."""
 
 from __future__ import annotations
 
-import sys
+import ast
 import types
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .library import NOT_CODE
 from .names import Mentions
 from .ownership import is_a, is_library_class, is_library_module, is_one_of
-from .statics import CONTAINERS, SCALARS, is_users_code, join, key_bytes, name_of
-from .syntax import assigned_in, tree_bytes
+from .statics import CONTAINERS, SCALARS, chains_in, is_users_code, join, key_bytes, name_of
+from .syntax import tree_bytes
 from .watch import MISSING
+from .wording import written_at
 
 if TYPE_CHECKING:
     from .reach import Reach
@@ -69,6 +70,7 @@ def settle(reach: Reach) -> bool:
 
     What code hangs in is first: it may lead to what fills the others.
     """
+    more = _unknown(reach)
     met, reach.containers = reach.containers, []
     leading = []
     for one in met:
@@ -84,7 +86,7 @@ def settle(reach: Reach) -> bool:
     for one in leading:
         reach.outline.now = one.now
         reach.parts[one.place] = join("global", one.label, reach.found(one.label, one.value))
-    return bool(met)
+    return more or bool(met)
 
 
 def _count(reach: Reach, label: str, name: str, value: Any, names: dict[str, Any], path: str) -> None:
@@ -95,6 +97,28 @@ def _count(reach: Reach, label: str, name: str, value: Any, names: dict[str, Any
         reach.parts.append(b"")
     else:
         reach.add("global", label, reach.found(label, value))
+    reach.origins[reach.outline.now, label] = partial(written_at, name, value, names, path)
+
+
+def _unknown(reach: Reach) -> bool:
+    """Count how the globals, and the attributes of classes, are made in which something lies that nobody can
+    look into: `RESIZE = Resize(SIZE)`, of a package that isn't known. Whether there were any."""
+    met, reach.unknown = reach.unknown, []
+    for now, role in met:
+        label = role
+        while label and (now, label) not in reach.origins:
+            label = label.rpartition(".")[0]
+        made = reach.origins.pop((now, label), None)
+        if made is None:
+            continue
+        statements, names, path = made()
+        reach.outline.now = now
+        for statement in statements:
+            content = tree_bytes(statement)
+            reach.add("made", label, content)
+            reach.outline.note("value", f"{label}, as written", content, text=ast.unparse(statement))
+            globals_of(reach, names, chains_in(statement), path)
+    return bool(met)
 
 
 def _leads_on(value: Any) -> bool:
@@ -107,7 +131,7 @@ def _leads_on(value: Any) -> bool:
 def _filled(reach: Reach, one: Container) -> bytes:
     kind = type(one.value).__name__
     keys = reach.filled[id(one.value)]
-    first = b"".join(_as_written(one))
+    first = b"".join(map(tree_bytes, written_at(one.name, one.value, one.names, one.path).statements))
     if type(one.value) is not dict or keys is None:
         reach.outline.note("type", one.label, first, text=f"a {kind} that the code itself fills")
         rest = b""
@@ -131,26 +155,6 @@ def _without(held: dict[Any, Any], keys: frozenset[object]) -> dict[Any, Any]:
 def _flat_without(held: dict[Any, Any], keys: frozenset[object]) -> Iterable[object]:
     rest = _without(held, keys)
     return (*rest, *rest.values())
-
-
-def _as_written(one: Container) -> list[bytes]:
-    """What the module assigns to the name, and puts into it outside of functions: its own, or the one that
-    the container is imported from."""
-    values = assigned_in(one.path, one.name, one.names)
-    path = one.names.get("__file__")
-    if not values and isinstance(path, str) and path != one.path:
-        values = assigned_in(path, one.name, one.names)
-    if not values:
-        for module in list(sys.modules.values()):
-            if not is_a(module, types.ModuleType):
-                continue
-            held: dict[str, Any] = types.ModuleType.__getattribute__(module, "__dict__")
-            if held.get(one.name) is one.value and held is not one.names and not is_library_module(module):
-                path = held.get("__file__")
-                values = assigned_in(path, one.name, held) if isinstance(path, str) else []
-                if values:
-                    break
-    return [tree_bytes(value) for value in values]
 
 
 def _members(value: Any) -> list[tuple[bytes, Any]]:

@@ -62,6 +62,7 @@ from .statics import (
 from .syntax import code_bytes, definition_of, tree_bytes
 from .unordered import in_order
 from .watch import MISSING, Watch
+from .wording import Wording
 from .written import Keys, both, names_written
 
 __all__ = ["Reach"]
@@ -92,6 +93,8 @@ class Reach:
         self.sorting: set[int] = set()
         self.containers: list[Container] = []
         self.filled: dict[int, Keys] = {}
+        self.origins: dict[tuple[int, str], Callable[[], Wording]] = {}
+        self.unknown: list[tuple[int, str]] = []
         self._labels: dict[int, int] = {}
         self._depth = 0
         self._held: list[object] = []
@@ -244,9 +247,10 @@ class Reach:
         """A library's wrapper (``torch.no_grad()``, ``functools.wraps``): by name, and by what of the user's
         it was made from."""
         self.add("wrapper", library_name(function))
-        self._function_parts(function)
+        # Some of the standard library's say what they wrap only in newer Pythons.
+        self._function_parts(function, says_twice="__wrapped__")
 
-    def _function_parts(self, function: types.FunctionType) -> None:
+    def _function_parts(self, function: types.FunctionType, says_twice: str = "") -> None:
         self.watch.function(function)
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
             try:
@@ -265,6 +269,8 @@ class Reach:
         self.watch.names_of(function.__dict__)
         for name, value in sorted(function.__dict__.items()):
             if is_mark(name) and not is_users_code(value):
+                continue
+            if name == says_twice and any(value is one for one in held_by(function).values()):
                 continue
             self.watch.name(function.__dict__, name, value)
             self.add("attribute", name, self.found(f"{function.__name__}.{name}", value))

@@ -524,6 +524,51 @@ CASES: dict[str, dict[str, str]] = {
         """,
         "run": "TABLE[state.x] = 9; state.x = TABLE[1]",
     },
+    "a setting of a package that nobody knows": {
+        "top": """
+            import jinja2
+            ENV = jinja2.Environment(trim_blocks={0} == 1)
+        """,
+        "run": "state.x = ENV.from_string('a').render()",
+    },
+    "a constant from which a package's object is made": {
+        "top": """
+            import jinja2
+            from .config import TRIM
+            ENV = jinja2.Environment(trim_blocks=TRIM)
+        """,
+        "config": "TRIM = {0} == 1",
+        "run": "state.x = ENV.from_string('a').render()",
+    },
+    "a table of a package's objects in another module": {
+        "top": "from . import config",
+        "config": "import jinja2\nENVS = {'a': [jinja2.Environment(trim_blocks={0} == 1)]}",
+        "run": "state.x = config.ENVS['a'][0].from_string('a').render()",
+    },
+    "a package's object that another module imports": {
+        "top": "from .config import ENV as E",
+        "config": "from .deep import ENV",
+        "deep": "import jinja2\nENV = E = jinja2.Environment(trim_blocks={0} == 1)",
+        "run": "state.x = E.from_string('a').render()",
+    },
+    "a package's object in a class": {
+        "top": """
+            import jinja2
+            class Page:
+                class Kind:
+                    env = jinja2.Environment(trim_blocks={0} == 1)
+        """,
+        "run": "state.x = Page.Kind.env.from_string('a').render()",
+    },
+    "a package's object in an object": {
+        "top": """
+            import jinja2
+            class Page:
+                def __init__(self, trim): self.env = jinja2.Environment(trim_blocks=trim)
+            PAGE = Page({0} == 1)
+        """,
+        "run": "state.x = PAGE.env.from_string('a').render()",
+    },
     "a function in a registry that reached code fills": {
         "top": """
             LAYERS = {}
@@ -677,6 +722,39 @@ def test_what_the_code_sets_by_its_name_changes_no_key(digest_of: Callable[..., 
     before = digest_of(1, top=top, run=run)
     assert digest_of(1, top=top + "def warm(): " + fill + "\nwarm()\n", run=run) == before
     assert digest_of(1, top=top.replace("1", "2"), run=run) != before
+
+
+def test_what_is_made_in_another_cell_counts_by_how_the_last_one_makes_it() -> None:
+    names: dict[str, Any] = {"__name__": "__main__"}
+
+    def after(cell: str) -> str:
+        file = f"/tmp/ipykernel_1/{next(_names)}.py"
+        linecache.cache[file] = (len(cell), None, cell.splitlines(keepends=True), file)
+        exec(compile(cell, file, "exec"), names)
+        return recipe_code(names["Step"], names["State"]).digest if "Step" in names else ""
+
+    after("import jinja2\nclass State: pass\n")
+    after("ENV = jinja2.Environment(trim_blocks=True)\nCACHE = {1: 2}\n")
+    first = after(
+        "class Step:\n    def run(self, state):\n        CACHE[state.x] = ENV\n        return CACHE[1]\n"
+    )
+    assert after("ENV = jinja2.Environment(trim_blocks=True)  # as it was\n") == first
+    assert after("ENV = jinja2.Environment(trim_blocks=False)\n") != first
+    assert after("ENV = jinja2.Environment(trim_blocks=True)\n") == first
+    assert after("CACHE = {1: 3}\n") != first
+    assert after("CACHE = {1: 2}\n") == first
+
+
+@pytest.mark.parametrize(
+    "further",
+    ["ENV.from_string('a').render()", "ENV.globals['a'] = 1", "# made above", "OTHER = jinja2.Environment()"],
+)
+def test_what_happens_to_a_packages_object_changes_no_key(
+    digest_of: Callable[..., str], further: str
+) -> None:
+    top = "import jinja2\nENV = jinja2.Environment()\n"
+    run = "state.x = ENV.from_string('a').render()"
+    assert digest_of(1, top=top, run=run) == digest_of(1, top=top + further + "\n", run=run)
 
 
 def test_a_function_that_nobody_calls_changes_no_key_by_filling_a_container(

@@ -1,0 +1,73 @@
+"""How a file makes what has a name: the statements that assign it, or put something into it."""
+
+from __future__ import annotations
+
+import ast
+import linecache
+import sys
+import types
+from typing import Any, NamedTuple
+
+from .ownership import is_a, is_library_module, members_of, module_of, names_in, qualname_of
+from .syntax import assigned_in, module_tree
+
+__all__ = ["Wording", "written_at", "written_in_class"]
+
+
+class Wording(NamedTuple):
+    """Statements of a file, or the values that they assign, with the globals that they name."""
+
+    statements: list[ast.AST]
+    names: dict[str, Any]
+    path: str
+
+
+def written_at(name: str, value: object, names: dict[str, Any], path: str) -> Wording:
+    """How a global is made by its own module, or by the one that it is imported from, outside of functions.
+    ``path`` is the file of the code that reads it."""
+    statements = assigned_in(path, name, names)
+    home = names.get("__file__")
+    if not statements and isinstance(home, str) and home != path:
+        path, statements = home, assigned_in(home, name, names)
+    if statements:
+        return Wording(statements, names, path)
+    if not isinstance(home, str):  # of a notebook: in the cell that was run last
+        for cell, entry in reversed(list(linecache.cache.items())):
+            if len(entry) == 4 and entry[1] is None and (statements := assigned_in(cell, name)):
+                return Wording(statements, names, path)
+    for module in list(sys.modules.values()):
+        if not is_a(module, types.ModuleType):
+            continue
+        held = names_in(module)
+        if held.get(name) is value and held is not names and not is_library_module(module):
+            home = held.get("__file__")
+            statements = assigned_in(home, name, held) if isinstance(home, str) else []
+            if statements:
+                return Wording(statements, held, str(home))
+    return Wording([], names, path)
+
+
+def written_in_class(cls: type, name: str) -> Wording:
+    """How an attribute is made in the body of a class."""
+    nothing = Wording([], {}, "")
+    module = sys.modules.get(module_of(cls))
+    names: dict[str, Any] = names_in(module) if is_a(module, types.ModuleType) else {}  # type: ignore[arg-type]
+    paths = [one.__code__.co_filename for one in members_of(cls).values() if type(one) is types.FunctionType]
+    path = names.get("__file__") or next(iter(paths), "")
+    tree: ast.AST | None = module_tree(path) if isinstance(path, str) and path else None
+    for part in qualname_of(cls).split("."):
+        body = [] if tree is None else getattr(tree, "body", [])
+        tree = next((one for one in body if getattr(one, "name", None) == part), None)
+    if not isinstance(tree, ast.ClassDef):
+        return nothing
+    found: list[ast.AST] = [
+        one.value
+        for one in tree.body
+        if isinstance(one, ast.Assign | ast.AnnAssign)
+        and one.value is not None
+        and any(
+            isinstance(target, ast.Name) and target.id == name
+            for target in (one.targets if isinstance(one, ast.Assign) else [one.target])
+        )
+    ]
+    return Wording(found, names, path)
