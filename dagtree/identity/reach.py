@@ -57,7 +57,6 @@ from .statics import (
     matched_names,
     names_of,
     plain_bytes,
-    plain_now,
 )
 from .syntax import code_bytes, definition_of, tree_bytes
 from .unordered import in_order
@@ -214,12 +213,7 @@ class Reach:
         kind = type(value)
         if is_plain(value, 0):
             encoded = plain_bytes(value)
-            if kind is dict and all(is_one_of(type(item), SCALARS) for item in value.values()):
-                self.watch.items(value)  # keys of a plain dict can't change in place
-            elif kind in (list, set) and all(is_one_of(type(item), SCALARS) for item in value):
-                self.watch.elements(value)
-            elif kind not in (tuple, frozenset) or any(not is_one_of(type(item), SCALARS) for item in value):
-                self.watch.look(functools.partial(plain_now, value), encoded)
+            self.watch.plain(value)
             self.add("constant", encoded)
             self.outline.note("value", self.outline.role, encoded, text=shown(value))
         elif kind is dict:
