@@ -17,6 +17,7 @@ from .statics import CONTAINERS, SCALARS, chains_in, is_users_code, join, key_by
 from .syntax import tree_bytes
 from .watch import MISSING
 from .wording import written_at
+from .written import Keys, filled_by
 
 if TYPE_CHECKING:
     from .reach import Reach
@@ -131,20 +132,38 @@ def _leads_on(value: Any) -> bool:
 def _filled(reach: Reach, one: Container) -> bytes:
     kind = type(one.value).__name__
     keys = reach.filled[id(one.value)]
-    first = b"".join(map(tree_bytes, written_at(one.name, one.value, one.names, one.path).statements))
-    if type(one.value) is not dict or keys is None:
+    known = keys if type(one.value) is dict else None
+    wording = written_at(one.name, one.value, one.names, one.path)
+    first = b"".join(tree_bytes(said) for said in wording.statements if not _is_elsewhere(said, known))
+    if known is None:
         reach.outline.note("type", one.label, first, text=f"a {kind} that the code itself fills")
         rest = b""
     else:
         # Where all is known that the code sets, the rest is a setting like any other.
-        for key in sorted(map(repr, keys)):
-            reach.outline.note("type", f"{one.label}[{key}]", first, text="what the code itself sets")
-        reach.watch.asked(partial(_flat_without, one.value, keys))
-        rest = reach.found(one.label, _without(one.value, keys))
+        for key in sorted(map(repr, known)):
+            reach.outline.note("type", f"{one.label}[{key}]", first, text="set by the code itself")
+        reach.watch.asked(partial(_flat_without, one.value, known))
+        rest = reach.found(one.label, _without(one.value, known))
     members = _members(one.value)
     reach.watch.asked(partial(_members_alone, one.value))
     described = [join(at, reach.found(f"{one.label}[...]", member)) for at, member in members]
     return join("written", one.label, kind, first, rest, *described)
+
+
+def _is_elsewhere(said: ast.AST, keys: Keys) -> bool:
+    """Whether a statement, or a value that is assigned, puts nothing under the keys that the code sets: what
+    it puts elsewhere counts as it is."""
+    if keys is None:
+        return False
+    if isinstance(said, ast.Dict):
+        return all(isinstance(key, ast.Constant) and key.value not in keys for key in said.keys)
+    if isinstance(said, ast.Call) and isinstance(said.func, ast.Name) and said.func.id == "dict":
+        return not said.args and all(one.arg and one.arg not in keys for one in said.keywords)
+    if isinstance(said, ast.Assign | ast.AugAssign | ast.Expr):
+        targets = said.targets if isinstance(said, ast.Assign) else [getattr(said, "target", said.value)]
+        places = [filled_by(target) for target in targets]
+        return all(place and place[1] is not None and not place[1] & keys for place in places)
+    return False
 
 
 def _without(held: dict[Any, Any], keys: frozenset[object]) -> dict[Any, Any]:

@@ -25,16 +25,19 @@ class Wording(NamedTuple):
 def written_at(name: str, value: object, names: dict[str, Any], path: str) -> Wording:
     """How a global is made by its own module, or by the one that it is imported from, outside of functions.
     ``path`` is the file of the code that reads it."""
-    statements = assigned_in(path, name, names)
     home = names.get("__file__")
+    if not isinstance(home, str):
+        # Of a notebook: in the cell that was run last. How statements are cut into cells tells nothing.
+        for cell, entry in reversed(list(linecache.cache.items())):
+            if len(entry) == 4 and entry[1] is None:
+                bound = [one for one in assigned_in(cell, name) if isinstance(one, ast.expr)]
+                if bound:
+                    return Wording(list(bound), names, path)
+    statements = assigned_in(path, name, names)
     if not statements and isinstance(home, str) and home != path:
         path, statements = home, assigned_in(home, name, names)
     if statements:
         return Wording(statements, names, path)
-    if not isinstance(home, str):  # of a notebook: in the cell that was run last
-        for cell, entry in reversed(list(linecache.cache.items())):
-            if len(entry) == 4 and entry[1] is None and (statements := assigned_in(cell, name)):
-                return Wording(statements, names, path)
     for module in list(sys.modules.values()):
         if not is_a(module, types.ModuleType):
             continue

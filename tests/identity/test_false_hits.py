@@ -745,6 +745,23 @@ def test_what_is_made_in_another_cell_counts_by_how_the_last_one_makes_it() -> N
     assert after("CACHE = {1: 2}\n") == first
 
 
+def test_how_statements_are_cut_into_cells_makes_no_difference() -> None:
+    step = "class State: pass\nclass Step:\n    def run(self, state):\n        C['b'] = D[1] = 2\n"
+    digests = set()
+    for cut in (
+        ["C = {}\nD = {1: 1}\nC['a'] = 1\n"],
+        ["C = {}\nD = {1: 1}\n", "C['a'] = 1\n"],
+        ["D = {1: 1}\nC = {'a': 1}\n"],
+    ):
+        names: dict[str, Any] = {"__name__": "__main__"}
+        for cell in [*cut, step]:
+            file = f"/tmp/ipykernel_1/{next(_names)}.py"
+            linecache.cache[file] = (len(cell), None, cell.splitlines(keepends=True), file)
+            exec(compile(cell, file, "exec"), names)
+        digests.add(recipe_code(names["Step"], names["State"]).digest)
+    assert len(digests) == 1
+
+
 @pytest.mark.parametrize(
     "further",
     ["ENV.from_string('a').render()", "ENV.globals['a'] = 1", "# made above", "OTHER = jinja2.Environment()"],
