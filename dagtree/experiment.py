@@ -220,7 +220,7 @@ class Experiment(Travel, Upkeep):
         its key covers. Without a node, all that are defined; of a restored experiment, all of its graph.
         Computes nothing, and changes nothing.
         """
-        from .analysis.nodeset import Node
+        from .analysis.node import Node
         from .execution.explain import Explanations
         from .execution.reasons import Reasons
 

@@ -10,8 +10,10 @@ from ..deprecation import alias
 from ..errors import SelectionError
 from ..storage.record import Record
 from .loader import Loader
-from .nodeset import Node, NodeSet, Tree
+from .node import Node
+from .nodeset import NodeSet
 from .order import distances, in_order, superseded_keys
+from .tree import Tree
 
 # What only drawings need is imported where one is drawn: opening a tree to filter it shouldn't wait for that.
 if TYPE_CHECKING:
