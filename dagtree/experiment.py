@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -390,6 +390,14 @@ class _Loader(Beside):
 
     def promise(self, key: str) -> Any:
         return self._experiment._promise(key)
+
+    def outcome(self, key: str, function: Callable[[Any], Any]) -> Any:
+        """What a function gives for a state; it draws the same random numbers for each."""
+        from .execution.generators import generators, preserved
+
+        state = self.restore(key)
+        with preserved(), generators.seeded(0, "outcome", shared=False):
+            return function(state)
 
     def tensors(self, key: str) -> Tensors:
         return Tensors(self._experiment._store.restore(key).buffers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,8 @@ from .related import Related
 from .text import shorten
 
 if TYPE_CHECKING:
+    from ..storage.tensors import Tensors
+    from .diff import Difference
     from .tree import Tree
 
 __all__ = ["Node"]
@@ -50,13 +52,26 @@ class Node(Related):
         digest = self.record.more.get("sources")
         return self._tree.loader.sources(digest) if digest else []
 
-    def tensors(self) -> Mapping[str, Any]:
+    def tensors(self) -> Tensors:
         """The node's tensors by their names (``model.0.weight``), each made when it is asked for, without
         unpickling anything; without torch they are numpy arrays.
 
         Raises NotComputedError when the node has no state, DamagedError when its bytes are damaged.
         """
         return self._tree.loader.tensors(self.key)
+
+    def diff(self, other: Node, behaviour: Callable[[Any], Any] | None = None) -> Difference:
+        """What differs between this node and another, of this graph or of another one: where their paths part
+        and what differs after that (properties, code with a unified diff, further parents), metrics and
+        results, where they were computed, and how far the states are from each other, tensor by tensor, from
+        the files and without unpickling. Tensors that share bytes aren't read.
+
+        With ``behaviour`` both states are restored, and their outputs compared. Prints, shows as HTML, and
+        ``diff.table()`` is a data frame.
+        """
+        from .diff import difference
+
+        return difference(self, other, behaviour)
 
     def export(self, path: str | os.PathLike[str], overwrite: bool = False) -> Path:
         """Write one ordinary safetensors file with all of the node's tensors under their names; its path.

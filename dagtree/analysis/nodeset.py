@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import SelectionError
 from .choose import Choosing
 from .html import table_html
 from .node import Node
+
+if TYPE_CHECKING:
+    from .follow import FollowedTensor
 
 __all__ = ["NodeSet"]
 
@@ -29,6 +32,17 @@ class NodeSet(Choosing):
         for node in self._nodes:
             with node.lazy_load():
                 yield node
+
+    def tensor(self, name: str) -> FollowedTensor:
+        """One tensor at each of these nodes that has it: its norm and sparsity, and how far the edge from the
+        first parent moved it, from the files and without unpickling. Prints, shows as HTML, and ``.table()``
+        is a data frame.
+
+        Raises SelectionError when none of them has a tensor of that name (``model.fc1.weight``).
+        """
+        from .follow import follow
+
+        return follow(self._nodes, name)
 
     def copy_to(self, place: str | os.PathLike[str], progress: bool | None = None) -> Any:
         """Send these nodes, and all that they come from, to an experiment in a directory or at a URL; what is
