@@ -20,13 +20,13 @@ from .errors import (
     NotComputedError,
     TreeError,
 )
+from .handing import Handing
 from .reopening import Beside, kept_state_class, missing_code, planned
 from .storage.mapping import Check
 from .storage.notes import Note
 from .storage.opening import open_store
 from .storage.record import Record
 from .storage.tensors import Tensors
-from .travel import Travel
 from .upkeep import Upkeep
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Experiment"]
 
 
-class Experiment(Travel, Upkeep):
+class Experiment(Handing, Upkeep):
     """A tree of states in a directory, or at a URL: ``s3://bucket/run``, whatever fsspec reaches.
 
     Takes the directory or URL (made when the first node is kept, not before) and the class of its states.

@@ -22,7 +22,7 @@ __all__ = ["Difference", "difference"]
 
 _ROWS = 20
 _DIFF_LINES = 60
-_ENVIRONMENT = ("host", "platform", "python", "implementation", "machine", "cores", "dagtree")
+_ENVIRONMENT = ("host", "platform", "python", "implementation", "machine", "cores", "user", "dagtree")
 
 
 class Difference:

@@ -73,6 +73,15 @@ class Node(Related):
 
         return difference(self, other, behaviour)
 
+    def cite(self) -> str:
+        """How this state was made, in plain words, fit for an appendix: every step with its properties, when
+        and where it ran, versions, the commit, data that the keys cover, and what was measured."""
+        from ..storage.copying import with_ancestors
+        from .cite import cite
+
+        above = with_ancestors([self.key], self._tree.records)
+        return cite(self, [self._tree.node(key) for key in above if key != self.key])
+
     def export(self, path: str | os.PathLike[str], overwrite: bool = False) -> Path:
         """Write one ordinary safetensors file with all of the node's tensors under their names; its path.
         What is tied is one tensor, under the first of its names. Needs neither torch nor the state's classes.
