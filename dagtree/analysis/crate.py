@@ -56,7 +56,7 @@ class _Crate:
         self._codes: dict[str, Any] = {}
         self._hosts: dict[str, Any] = {}
         self._people: dict[str, Any] = {}
-        self._environments: dict[str, Any] = {}
+        self._environments: dict[int, Any] = {}
         self._fill(about["name"])
 
     def _add(self, at: str, kind: str | list[str], **facts: Any) -> Any:
@@ -180,10 +180,10 @@ class _Crate:
         facts = deed.environment
         if not facts:
             return None
-        content = json.dumps(facts, indent=1, sort_keys=True)
-        name = digest(content.encode())[:12]
-        if name not in self._environments:
-            self._environments[name] = self.crate.add_file(
+        if id(facts) not in self._environments:  # deeds share them, and outlive this
+            content = json.dumps(facts, indent=1, sort_keys=True)
+            name = digest(content.encode())[:12]
+            self._environments[id(facts)] = self.crate.add_file(
                 io.StringIO(content),
                 f"environments/{name}.json",
                 properties={
@@ -191,7 +191,7 @@ class _Crate:
                     "encodingFormat": "application/json",
                 },
             )
-        return self._environments[name]
+        return self._environments[id(facts)]
 
     def _host(self, deed: Deed) -> Any | None:
         host = deed.environment.get("host")

@@ -54,15 +54,19 @@ def deeds_of(nodes: Iterable[Node]) -> list[Deed]:
             continue
         end = record.parents[0] if record.kind == "moment" and record.parents else node.key
         made.setdefault(end, []).append(node)
-    return [_deed(key, sorted(group, key=_place)) for key, group in made.items()]
+    known: dict[Any, dict[str, Any]] = {}
+    return [_deed(key, sorted(group, key=_place), known) for key, group in made.items()]
 
 
 def _place(node: Node) -> tuple[bool, int]:
     return node.moment is None, node.moment or 0
 
 
-def _deed(key: str, made: list[Node]) -> Deed:
+def _deed(key: str, made: list[Node], known: dict[Any, dict[str, Any]]) -> Deed:
     last = made[-1]
+    environment = last.record.more.get("environment")
+    if environment not in known:  # thousands of nodes name a few
+        known[environment] = kept_environment(last)
     started = [one for node in made if (one := _seconds(node.record.more.get("started"))) is not None]
     ended = [one for node in made if (one := _seconds(node.record.ended)) is not None]
     return Deed(
@@ -72,7 +76,7 @@ def _deed(key: str, made: list[Node]) -> Deed:
         last.parent_keys,
         min(started, default=None),
         max(ended, default=None),
-        kept_environment(last),
+        known[environment],
     )
 
 
