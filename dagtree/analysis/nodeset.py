@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SelectionError
@@ -12,6 +12,7 @@ from .html import table_html
 from .node import Node
 
 if TYPE_CHECKING:
+    from .apply import Applied
     from .follow import FollowedTensor
 
 __all__ = ["NodeSet"]
@@ -32,6 +33,19 @@ class NodeSet(Choosing):
         for node in self._nodes:
             with node.lazy_load():
                 yield node
+
+    def apply(self, *functions: Callable[[Any], Any]) -> Applied:
+        """What functions of a state say at each of these nodes, as a table: nodes are rows, functions
+        columns.
+
+        Takes what ``@dagtree.function`` makes, or plain functions of a state. Nothing is called before
+        somebody looks; then only what isn't recorded for the function's code of now, restoring each state
+        once for all functions, and everything is kept at the nodes. ``.run(scheduler, workers)`` says where;
+        ``.table()`` is a data frame. Needs the states' classes.
+        """
+        from .apply import Applied
+
+        return Applied(self, functions)
 
     def tensor(self, name: str) -> FollowedTensor:
         """One tensor at each of these nodes that has it: its norm and sparsity, and how far the edge from the
