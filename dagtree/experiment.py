@@ -26,6 +26,7 @@ from .storage.mapping import Check
 from .storage.notes import Note
 from .storage.opening import open_store
 from .storage.record import Record
+from .truth import Truth
 from .upkeep import Upkeep
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Experiment"]
 
 
-class Experiment(Handing, Upkeep):
+class Experiment(Handing, Truth, Upkeep):
     """A tree of states in a directory, or at a URL: ``s3://bucket/run``, whatever fsspec reaches.
 
     Takes the directory or URL (made when the first node is kept, not before) and the class of its states.

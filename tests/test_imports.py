@@ -27,9 +27,10 @@ storage:    describe notes record sizes lines scripts buffer mapping sole rebuil
             space checking freed freeing choosing
 execution:  environment generators kinds output report explain kept nearest current reasons plan
             again handle task assemble progress gauge work step schedulers rounds run calls
+            beside
 analysis:   order text facts recorded select html loader extra distance behaviour compared
-            parting diff follow apply matrix deeds cite listing prov crate related node sequence
-            choose nodeset tree measure picture layout dot outline svg draw graph
+            parting diff follow apply matrix reproduced deeds cite listing prov crate related
+            node sequence choose nodeset tree measure picture layout dot outline svg draw graph
 """
 ROOMS = {room: files.split() for room, files in re.findall(r"(\w+):([\w\s]+?)(?=\w+:|$)", LAYOUT)}
 FOR_ALL = {"errors", "deprecation", "garbage", "version"}  # import nothing of the house
@@ -42,6 +43,7 @@ FACES = {
     "storecontract",
     "testing",
     "travel",
+    "truth",
     "upkeep",
     "__init__",
 }  # stand outside of the rooms and import all of them

@@ -59,6 +59,11 @@ def _step(deed: Deed, numbers: Mapping[str, int], cited: Node) -> str:
     text += f"; computed {when}" if when else ""
     text += f" in {took}" if took else ""
     text += f"; key {node.key}" + (f", code {deed.code}" if deed.code else "")
+    accepted = node.accepted
+    if accepted:
+        text += (
+            f"; accepted in place of {accepted.get('from')}, which older code made ({accepted.get('how')})"
+        )
     return text + "."
 
 
