@@ -19,7 +19,8 @@ PACKAGE = Path(dagtree.__file__).parent
 LAYOUT = """
 identity:   names dynamic advice canonical standard arrays frames ownership formats objects models
             outline differ inside unusual library memory compiled written said blocks cells syntax watch
-            statics imports holds classes changed imported content outside unordered reach declared source key
+            statics imports meaning holds classes changed imported content outside unordered reach declared
+            source key
 definition: fields state recipe promise tree
 storage:    describe notes record sizes lines scripts buffer mapping sole rebuild pickling payload tensors
             store files presence tensorfile reading sharing writing index sameness indexfile ledger known

@@ -118,6 +118,10 @@ class Watch:
         """Notice when ``look`` gives something else than ``seen``: a file's content."""
         self._looks.append((look, seen))
 
+    def close(self) -> None:
+        """Nothing more will be noticed: what was is known twice no longer."""
+        self._seen.clear()
+
     def unchanged(self) -> bool:
         for held, name, value in self._names:
             if held.get(name, MISSING) is not value:
