@@ -9,6 +9,7 @@ encoding is refused.
 from __future__ import annotations
 
 import struct
+import sys
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -166,6 +167,11 @@ def register_encoding(cls: type[T], encode: Callable[[T], object], name: str | N
             "register_encoding takes a class and a function: register_encoding(Point, lambda point: "
             "(point.x, point.y))"
         )
+    if _is_the_houses(cls):
+        raise DefinitionError(
+            f"Values of {cls.__module__}.{cls.__qualname__} have an encoding, on which keys rest that are "
+            f"already there. Register a class of your own: one that holds such a value, or derives from it."
+        )
     name = cls.__qualname__ if name is None else name
     other, _ = _registered.get(name, (None, None))
     if other is not None and (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
@@ -191,6 +197,32 @@ def register_encoding(cls: type[T], encode: Callable[[T], object], name: str | N
         return inner
 
     ENCODERS[cls] = registered
+
+
+def _is_the_houses(cls: type) -> bool:
+    """Whether values of exactly this class are encoded by this room."""
+    if any(cls is known for known in ENCODERS):
+        return not any(cls is registered for registered, _ in _registered.values())
+    first, name = str(cls.__module__).partition(".")[0], cls.__name__
+    if first == "numpy" and issubclass(cls, (numpy := sys.modules["numpy"]).generic | numpy.dtype):
+        return True
+    return name in _OF_LIBRARIES.get(first, "").split() and any(
+        getattr(sys.modules.get(module), name, None) is cls for module in (first, "torch.nn")
+    )
+
+
+_OF_LIBRARIES = {
+    "datetime": "date datetime time timedelta timezone",
+    "decimal": "Decimal",
+    "fractions": "Fraction",
+    "ipaddress": "IPv4Address IPv4Interface IPv4Network IPv6Address IPv6Interface IPv6Network",
+    "numpy": "memmap ndarray",
+    "pandas": "DataFrame Index Interval Period Series Timedelta Timestamp",
+    "pathlib": "Path PosixPath PurePath PurePosixPath PureWindowsPath WindowsPath",
+    "torch": "Size Tensor Parameter device dtype layout memory_format",
+    "uuid": "UUID",
+    "zoneinfo": "ZoneInfo",
+}
 
 
 def registered_as(cls: type) -> tuple[str, Callable[[Any], object]] | None:
