@@ -53,7 +53,7 @@ class Source:
 
 
 def _source(**facts: Any) -> Source:
-    """As ``Source(...)``, which sets each attribute past the guard of a frozen class, at ten times the cost."""
+    """As ``Source(...)``, at a tenth of the cost: that sets each attribute past a frozen guard."""
     source = object.__new__(Source)
     object.__setattr__(source, "__dict__", facts)
     return source
