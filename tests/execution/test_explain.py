@@ -523,6 +523,30 @@ def test_an_ignored_property_is_not_what_a_key_covers(tmp_path: Path, cells: Any
     assert again.explain(again.graph.node(node.key)).properties == ("fraction=0.5",)
 
 
+@pytest.mark.parametrize("order", [1, -1], ids=["computed upwards", "computed downwards"])
+def test_the_closest_of_siblings_is_the_one_whose_value_is_nearest(order: int, tmp_path: Path) -> None:
+    exp = dg.Experiment(tmp_path, Number)
+    root = exp.spawn_new_tree(start=0)
+    kept = {amount: Add(amount=amount)(root).key for amount in [-5, 0.001, 0.1, 2, 30][::order]}
+    exp.run()
+    for amount, nearest in [(-7, -5), (0.002, 0.001), (0.09, 0.1), (0.5, 2), (3, 2), (17, 30), (1e9, 30)]:
+        assert Add(amount=amount)(root).explain().closest == kept[nearest], amount
+
+
+def test_the_closest_has_the_property_that_a_recipe_got_later(tmp_path: Path) -> None:
+    exp = dg.Experiment(tmp_path, Number)
+    root = exp.spawn_new_tree(start=0)
+    old = {amount: Add(amount=amount)(root).key for amount in (1, 2, 3)}
+    exp.run()
+    names: dict[str, Any] = {"dg": dg, "__name__": __name__}
+    exec(
+        "class Add(dg.Recipe):\n amount: float\n clip: float = 1.0\n"
+        " def run(self, state):\n  state.value += self.amount\n",
+        names,
+    )
+    assert names["Add"](amount=2, clip=0.5)(root).explain().closest == old[2]
+
+
 def test_the_closest_of_many_siblings_is_found_by_looking_it_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
