@@ -9,12 +9,11 @@ encoding is refused.
 from __future__ import annotations
 
 import struct
-import sys
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import DefinitionError, UnsupportedValueError
-from .advice import description_of, in_short
+from .advice import description_of, in_short, is_known_class
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -83,6 +82,8 @@ class _Coding(threading.local):
     hook: Callable[[Any], bytes] | None = None
     subjects: tuple[type, ...] = ()
     """The recipe's and the state's class, whose methods a function among their properties may call."""
+    is_look: bool = False
+    """Whether the bytes only tell if something was changed: arrays count by what lies in their memory."""
 
 
 CODING = _Coding()
@@ -167,7 +168,8 @@ def register_encoding(cls: type[T], encode: Callable[[T], object], name: str | N
             "register_encoding takes a class and a function: register_encoding(Point, lambda point: "
             "(point.x, point.y))"
         )
-    if _is_the_houses(cls):
+    known = any(cls is one for one in ENCODERS) and all(cls is not one for one, _ in _registered.values())
+    if known or is_known_class(cls):
         raise DefinitionError(
             f"Values of {cls.__module__}.{cls.__qualname__} have an encoding, on which keys rest that are "
             f"already there. Register a class of your own: one that holds such a value, or derives from it."
@@ -197,32 +199,6 @@ def register_encoding(cls: type[T], encode: Callable[[T], object], name: str | N
         return inner
 
     ENCODERS[cls] = registered
-
-
-def _is_the_houses(cls: type) -> bool:
-    """Whether values of exactly this class are encoded by this room."""
-    if any(cls is known for known in ENCODERS):
-        return not any(cls is registered for registered, _ in _registered.values())
-    first, name = str(cls.__module__).partition(".")[0], cls.__name__
-    if first == "numpy" and issubclass(cls, (numpy := sys.modules["numpy"]).generic | numpy.dtype):
-        return True
-    return name in _OF_LIBRARIES.get(first, "").split() and any(
-        getattr(sys.modules.get(module), name, None) is cls for module in (first, "torch.nn")
-    )
-
-
-_OF_LIBRARIES = {
-    "datetime": "date datetime time timedelta timezone",
-    "decimal": "Decimal",
-    "fractions": "Fraction",
-    "ipaddress": "IPv4Address IPv4Interface IPv4Network IPv6Address IPv6Interface IPv6Network",
-    "numpy": "memmap ndarray",
-    "pandas": "DataFrame Index Interval Period Series Timedelta Timestamp",
-    "pathlib": "Path PosixPath PurePath PurePosixPath PureWindowsPath WindowsPath",
-    "torch": "Size Tensor Parameter device dtype layout memory_format",
-    "uuid": "UUID",
-    "zoneinfo": "ZoneInfo",
-}
 
 
 def registered_as(cls: type) -> tuple[str, Callable[[Any], object]] | None:
@@ -255,14 +231,15 @@ def encode_at(value: object, above: list[object], step: str) -> bytes:
         raise refused.at(step) from None
 
 
-def encode_with(value: object, hook: Callable[[Any], bytes]) -> bytes:
-    """The bytes of ``value``, with functions and classes in it as ``hook`` says."""
-    before = CODING.hook
-    CODING.hook = hook
+def encode_with(value: object, hook: Callable[[Any], bytes], is_look: bool = False) -> bytes:
+    """The bytes of ``value``, with functions and classes in it as ``hook`` says. With ``is_look`` they are
+    bytes of this process alone, made faster, which differ where the value does."""
+    before = CODING.hook, CODING.is_look
+    CODING.hook, CODING.is_look = hook, is_look
     try:
         return encode(value, [])
     finally:
-        CODING.hook = before
+        CODING.hook, CODING.is_look = before
 
 
 def holds_code(encoded: bytes) -> bool:
