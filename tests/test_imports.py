@@ -26,7 +26,7 @@ storage:    describe notes record sizes lines scripts buffer mapping sole rebuil
             store files presence tensorfile reading sharing writing index sameness indexfile ledger known
             leftovers local claims bucket nearby fetching outbox remoteledger remote opening copying exporting
             space checking freed freeing choosing
-execution:  environment generators kinds output report explain kept nearest current reasons plan
+execution:  environment generators kinds output report explain kept nearest current warned reasons plan
             again handle task assemble progress gauge work step schedulers rounds run
 analysis:   order text facts recorded select html loader nodeset measure picture layout dot
             outline svg draw graph

@@ -37,8 +37,9 @@ class Source:
 
     ``kind`` is "function", "class", "value" (a constant, what a closure holds, a default), "file" (a module
     that is imported when the code runs), "data" (a file or folder that `depends_on` names), "type" (a value
-    of which only the type counts) or "unseen" (a place that looks something up in a way that can't be
-    followed). ``text`` is the source, or the value; ``digest`` differs when what counts of the part differs.
+    of which only the type counts), "moving" (an iterator, which counts with where it is) or "unseen" (a place
+    that looks something up in a way that can't be followed). ``text`` is the source, or the value; ``digest``
+    differs when what counts of the part differs.
     ``via`` is the index of the part by which this one was reached, -1 for where the code begins.
     """
 

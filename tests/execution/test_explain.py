@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import linecache
+import re
 import sys
 import textwrap
 import types
@@ -266,6 +267,36 @@ def test_lookups_that_cannot_be_followed_are_warned_of(tmp_path: Path, cells: An
     assert "getattr(state" in linecache.getline("<cell 0>", line)
     assert "depends_on" in warning
     assert warning in exp.plan().warnings
+    assert nodes["train 0.1"].explain().warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("setting", "use", "said"),
+    [
+        ("class Tally:\n n = 0\n def up(self): self.n += 1\nC = Tally()\nC.up()", "C.up()", "C.n "),
+        ("C = 0", "global C\n  C += 1", "C "),
+        ("C = iter([1, 2, 3])", "next(C)", "C .*list_iterator"),
+        ("import itertools\nC = itertools.count()", "next(C)", "C .*count"),
+        ("C = zip('ab', 'cd')", "next(C)", "C .*zip"),
+    ],
+    ids=["an object that counts", "a global", "an iterator", "a counter", "a zip"],
+)
+def test_what_changes_as_it_runs_is_warned_of_and_named(
+    setting: str, use: str, said: str, tmp_path: Path, cells: Any
+) -> None:
+    run = f"class Count(dg.Recipe):\n def run(self, state):\n  {use}\n  return state\n"
+    project = cells(("class Prune(", f"{setting}\n{run}\nclass Prune("))
+    exp, nodes = define(project, tmp_path)
+    first = project.Count()(nodes["root"])
+    exp.run()
+    second = project.Count()(nodes["root"])
+    assert second.key != first.key
+    told = second.explain()
+    assert told.closest == first.key
+    (change,) = told.changes
+    assert re.match(rf"value {said.split()[0]}\b", str(change))
+    assert re.match(rf"{said}", told.warnings[0])
+    assert re.search(r"when the recipe is applied", told.warnings[0])
     assert nodes["train 0.1"].explain().warnings == ()
 
 
