@@ -128,7 +128,8 @@ _KNOWN = {
 def is_known_class(cls: type) -> bool:
     """Whether it is a library's class whose values have an encoding."""
     first, name = str(cls.__module__).partition(".")[0], cls.__name__
-    if first == "numpy" and issubclass(cls, (numpy := sys.modules["numpy"]).generic | numpy.dtype):
+    numpy: Any = sys.modules.get("numpy")
+    if first == "numpy" and numpy is not None and issubclass(cls, (numpy.generic, numpy.dtype)):
         return True
     return name in _KNOWN.get(first, "").split() and any(
         getattr(sys.modules.get(module), name, None) is cls for module in (first, "torch.nn")
