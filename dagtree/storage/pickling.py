@@ -18,7 +18,7 @@ import cloudpickle
 
 from . import rebuild
 from .buffer import DTYPE_BYTES, Buffer
-from .scripts import PYTHON, class_code, copy_of, is_of_script
+from .scripts import PYTHON, class_code, copy_of, is_of_script, with_cache
 
 __all__ = ["CODE_MARK", "take_apart"]
 
@@ -335,7 +335,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not
             return self._taking.reduce_typed_storage(value)
         elif isinstance(value, self._untyped):
             return self._taking.reduce_storage(value)
-        reduced = super().reducer_override(value)
+        reduced = with_cache(value)
+        if reduced is NotImplemented:
+            reduced = super().reducer_override(value)
         if reduced is not NotImplemented and kind is FunctionType:
             self._taking.has_code = True
         return reduced
