@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,9 +72,13 @@ class Travel:
         return _copy(source, to, None, progress)
 
     def _copy_to(
-        self, place: str | os.PathLike[str], keys: Iterable[str] | None, progress: bool | None
+        self,
+        place: str | os.PathLike[str],
+        keys: Iterable[str] | None,
+        progress: bool | None,
+        light: Set[str] = frozenset(),
     ) -> Copied:
-        return _copy(self._store, place, keys, progress)
+        return _copy(self._store, place, keys, progress, light)
 
 
 def _copy(
@@ -82,6 +86,7 @@ def _copy(
     place: str | os.PathLike[str],
     keys: Iterable[str] | None,
     progress: bool | None,
+    light: Set[str] = frozenset(),
 ) -> Copied:
     from .execution.progress import Progress
     from .storage.copying import copy_nodes, with_ancestors
@@ -102,7 +107,7 @@ def _copy(
             if was_sent:
                 line.end(_Sent(record), 1, 0, 0.0, {})
 
-        return copy_nodes(source, target, wanted, told)
+        return copy_nodes(source, target, wanted, told, light)
 
 
 class _Sent:

@@ -17,29 +17,33 @@ PACKAGE = Path(dagtree.__file__).parent
 
 # In order: a room imports only rooms above it, and a file only files above it in its room.
 LAYOUT = """
-identity:   names dynamic advice canonical standard arrays frames ownership formats objects models
-            outline differ inside unusual library memory compiled written said blocks cells syntax watch
-            statics wording imports holds classes changed imported content outside unordered reach declared
+identity:   names dynamic advice canonical standard memory arrays frames ownership formats objects models
+            outline differ inside unusual library compiled written said blocks cells syntax watch statics
+            imports wording meaning holds classes changed imported content outside unordered reach declared
             source key
 definition: fields state recipe promise tree
 storage:    describe notes record sizes lines scripts buffer mapping sole rebuild pickling payload tensors
             store files presence tensorfile reading sharing writing index sameness indexfile ledger known
-            leftovers local claims bucket nearby fetching outbox remoteledger remote opening copying exporting
-            space checking freed freeing choosing
-execution:  environment generators kinds output report explain kept nearest current reasons plan
-            again handle task assemble progress gauge work step schedulers rounds run
-analysis:   order text facts recorded select html loader nodeset measure picture layout dot
-            outline svg draw graph
+            leftovers local claims bucket nearby fetching outbox remoteledger remote opening copying
+            exporting space checking freed freeing choosing
+execution:  environment generators kinds output report explain kept nearest current warned reasons plan
+            again handle task assemble progress gauge work step schedulers rounds run calls beside
+analysis:   order text facts recorded select html loader extra distance behaviour compared parting diff
+            follow apply matrix reproduced deeds cite listing prov crate related node sequence choose
+            nodeset tree measure picture layout dot outline svg draw graph
 """
 ROOMS = {room: files.split() for room, files in re.findall(r"(\w+):([\w\s]+?)(?=\w+:|$)", LAYOUT)}
 FOR_ALL = {"errors", "deprecation", "garbage", "version"}  # import nothing of the house
 FACES = {
     "experiment",
     "fakes",
+    "handing",
+    "loading",
     "reopening",
     "storecontract",
     "testing",
     "travel",
+    "truth",
     "upkeep",
     "__init__",
 }  # stand outside of the rooms and import all of them

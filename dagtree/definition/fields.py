@@ -8,11 +8,13 @@ attributes that are declared.
 from __future__ import annotations
 
 import copy
+import copyreg
 import difflib
+import gc
 import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from types import MethodType
+from types import MappingProxyType, MethodType
 from typing import Any, ClassVar, get_origin
 
 from ..errors import PropertyError, UnsupportedValueError
@@ -68,6 +70,16 @@ def snapshot(value: object, name: str = "value", is_ignored: bool = False) -> An
         return value
     try:
         return copy.deepcopy(value)
+    except RecursionError:
+        if is_ignored:
+            raise _cannot(
+                value, name, "be copied: it is nested too deep", "`run` gets a copy of its own"
+            ) from None
+        raise UnsupportedValueError(
+            f"{name} is a {type(value).__name__} that is nested deeper than Python's stack allows, so "
+            f"it can't be identity. Declare something flatter.",
+            name,
+        ) from None
     except Exception as error:
         if is_ignored:
             raise _cannot(value, name, f"be copied ({error})", "`run` gets a copy of its own") from None
@@ -76,6 +88,20 @@ def snapshot(value: object, name: str = "value", is_ignored: bool = False) -> An
             f"what it is now would not be what runs. Give what it is made from instead: a path, numbers.",
             name,
         ) from None
+
+
+def _shown_again(mapping: Any) -> MappingProxyType[Any, Any]:
+    return MappingProxyType(mapping)
+
+
+def _reduce_shown(proxy: MappingProxyType[Any, Any]) -> tuple[Any, ...]:
+    # Asking the proxy would run the methods of the mapping behind it.
+    (behind,) = gc.get_referents(proxy)
+    return _shown_again, (behind,)
+
+
+# Python copies and pickles none, wherever it lies in a property or a state.
+copyreg.pickle(MappingProxyType, _reduce_shown)
 
 
 def check_travels(value: object, name: str) -> None:

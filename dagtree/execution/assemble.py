@@ -12,13 +12,14 @@ from ..definition.recipe import Recipe
 from ..definition.state import ExperimentState
 from ..definition.tree import Tree
 from ..identity.key import digest
+from ..identity.source import Code
 from ..storage.scripts import by_value, script_classes
 from ..storage.store import Store
 from .environment import torch_threads
 from .plan import Plan, Unit
 from .task import Context, Job, LinkedNode, NodeFacts, Step
 
-__all__ = ["assemble"]
+__all__ = ["assemble", "keep_source"]
 
 
 def assemble(
@@ -123,10 +124,13 @@ def _state_facts(cls: type[ExperimentState], store: Store | None) -> dict[str, A
 def _keep_sources(plan: Plan, store: Store) -> dict[str, str]:
     """Write the code down, by content; the digests of what was written, by fingerprint."""
     codes = {unit.promise.code.digest: unit.promise.code for unit in plan.units.values() if unit.computes}
-    written = {}
-    for name, code in codes.items():
-        parts = [dataclasses.asdict(source) for source in code.sources]
-        content = json.dumps(parts, indent=1).encode()
-        written[name] = digest(content)
-        store.write_once("sources", written[name], content)
-    return written
+    return {name: keep_source(code, store) for name, code in codes.items()}
+
+
+def keep_source(code: Code, store: Store) -> str:
+    """Write the code down that a fingerprint covers; the digest of what was written."""
+    parts = [dataclasses.asdict(source) for source in code.sources]
+    content = json.dumps(parts, indent=1).encode()
+    name = digest(content)
+    store.write_once("sources", name, content)
+    return name

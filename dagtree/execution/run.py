@@ -45,6 +45,7 @@ class Run:
         progress: bool | None = None,
         taken: ExperimentStatePromise | None = None,
         named: set[str] | None = None,
+        own: Set[str] = frozenset(),
     ) -> None:
         self.tree = tree
         self.store = store
@@ -62,6 +63,7 @@ class Run:
         self.workers = workers
         self.progress = progress
         self.taken = taken
+        self.own = own if taken is None else own | {taken.key}  # computed for their own sake, also if evicted
         self.statuses: dict[str, str] = {}
         self.failures: dict[tuple[str, str | None], Failure] = {}
         self.called: list[tuple[str, str]] = []
@@ -85,7 +87,7 @@ class Run:
         if store.evicted():
             self.were_evicted = frozenset(store.evicted())
             self.spared, left = spared_nodes(
-                self.tree, store, self.targets, asked, results_of(store), self.taken
+                self.tree, store, self.targets, asked, results_of(store), self.own
             )
         self.targets = current(self.tree, self.targets, left)
         plan = make_plan(self.targets, store.keys(), asked, results_of(store), self.spared)

@@ -15,7 +15,7 @@ from ..errors import DefinitionError
 from ..identity.key import digest
 from ..storage.claims import Claims, claims_of
 from ..storage.record import Record
-from ..storage.scripts import offer, teach_modules
+from ..storage.scripts import offer, packed, teach_modules
 from ..storage.store import Store
 from .environment import environment
 from .generators import part_from_engine
@@ -95,7 +95,7 @@ class Context:
         if self._packed is None:
             teach_modules()
             try:
-                content = cloudpickle.dumps({name: getattr(self, name) for name in SHIPPED})
+                content = packed({name: getattr(self, name) for name in SHIPPED})
             except Exception as error:
                 raise DefinitionError(
                     f"This tree can't be sent to other processes: {type(error).__name__}: {error}. What a "

@@ -39,6 +39,7 @@ class Work:
         self.handles = handles
         self.store = step.context.store
         self.payloads: dict[str, Payload] = {}
+        self.read: dict[str, Payload] = {}
         self.resizes = False  # whether the recipe, or a function, resizes what was restored
 
     def __call__(self) -> None:
@@ -63,7 +64,7 @@ class Work:
                     if contents is None:
                         contents = [self.content(key) for key in step.node.parents]
                     with generators.seeded(
-                        seed_of(step.node.key), step.code, shared=step.context.shared
+                        self.seed(), step.code, shared=step.context.shared
                     ) as self.provisional:
                         state = self.run(contents)
                         payload = Payload.dump(content_of(state)) if state is not None else None
@@ -92,6 +93,22 @@ class Work:
                         self.fail(error)
                         return
                     contents = [self.restored(key) for key in step.node.parents]
+
+    def accepted(self) -> dict[str, Any] | None:
+        """What is on record of the older node in whose place this one was accepted, if it was."""
+        records = self.store.records()
+        for node in self.step.nodes():
+            known = records.get(node.key)
+            accepted = known.more.get("accepted") if known is not None else None
+            if isinstance(accepted, dict) and isinstance(accepted.get("seed_key"), str):
+                return accepted
+        return None
+
+    def seed(self) -> int:
+        """From the node's key; of one that was accepted, from the older one's, so that it comes out as it
+        was."""
+        accepted = self.accepted()
+        return seed_of(self.step.node.key if accepted is None else accepted["seed_key"])
 
     def must_own(self, error: BaseException) -> bool:
         """Whether it failed because restored memory, which is mapped, can't be resized: then again, with
@@ -221,9 +238,12 @@ class Work:
             "seconds": round(self.seconds, 6),
             "environment": step.context.environment(),
             "device": device(),
-            "seeds": {"key": seed_of(step.node.key)},
+            "seeds": {"key": self.seed()},
             "state": step.context.state_facts,
         }
+        accepted = self.accepted()
+        if accepted is not None:
+            facts["accepted"] = accepted
         if threads is not None:
             facts["torch_threads"] = threads
         cls = step.context.state_class if step.recipe is None else step.context.recipes[step.recipe]
@@ -315,6 +335,10 @@ class Work:
         payload = self.payloads.get(job.key)
         if payload is not None and not payload.is_intact():
             payload = None
+        if payload is None and sum(other.key == job.key for other in step.jobs) > 1:
+            if job.key not in self.read:
+                self.read[job.key] = self.store.restore(job.key)  # once for all functions
+            payload = self.read[job.key]
         op = context.functions[job.function]
         if context.is_abroad:
             check_function(op, context.state_class, job.code)

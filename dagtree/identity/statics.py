@@ -154,7 +154,7 @@ def is_generated(value: Any) -> bool:
 
 def join(*parts: str | bytes) -> bytes:
     texts = [part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part for part in parts]
-    return b"[" + b"".join(b"%d:%b" % (len(text), text) for text in texts) + b"]"
+    return b"[" + b"".join([b"%d:%b" % (len(text), text) for text in texts]) + b"]"
 
 
 def library_name(function: types.FunctionType) -> str:

@@ -12,16 +12,15 @@ import ast
 import linecache
 import os
 import re
-import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import CodeType
-from typing import Any
+from typing import Any, cast
 
 from .blocks import at_its_place, imported_in, parsed, statements_at
-from .canonical import canonical_bytes
+from .canonical import canonical_bytes, encode
 from .cells import magic_bodies
-from .compiled import FunctionNode, code_bytes, compiled, same_code, same_place
+from .compiled import FunctionNode, code_bytes, compiled, quietly, same_code, same_place
 from .names import parts_of
 from .said import outside_functions
 from .written import filled_by
@@ -40,14 +39,38 @@ _SKIPPED = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Definition:
-    """Where a function is written: its node, its file's text and first line. The lines that the node itself
-    names count from anywhere."""
+    """Where a function is written: its first line, its text, and its syntax tree, whose own lines count from
+    anywhere."""
 
-    node: FunctionNode
     line: int
     text: str
+    _node: FunctionNode | None
+    _source: str = ""
+    """The very lines from which the tree can be made again; nothing where that takes more than them."""
+
+    def tree(self) -> FunctionNode:
+        if self._node is None:
+            tree: Any = _statement(self._source)
+            if tree is None:
+                raise RecursionError(f"no room to parse the function on line {self.line} again")
+            self._node = tree
+            return cast(FunctionNode, tree)
+        return self._node
+
+    def forget(self) -> None:
+        """Keep no tree: it has some thirty objects to a line, which Python's search for cycles goes through
+        again and again."""
+        if self._source:
+            self._node = None
+
+
+def _statement(text: str) -> ast.AST | None:
+    is_indented = text[:1].isspace()
+    tree = parsed("if 1:\n" + text if is_indented else text)
+    top = None if tree is None else tree.body[0]
+    return top.body[0] if is_indented and isinstance(top, ast.If) else top
 
 
 # By name; lambdas under "<lambda>". The owner is the class around it: private names are called after it.
@@ -68,7 +91,7 @@ class _File:
 
     def __init__(self, lines: list[str]) -> None:
         self.lines = lines
-        self._text = ""
+        self.text = "".join(lines)
         self._assigned: dict[str, list[ast.AST]] = {}
         self._whole: _Whole | None = None
         self._is_parsed = False
@@ -77,7 +100,7 @@ class _File:
     def whole(self) -> _Whole | None:
         """None if it isn't Python."""
         if not self._is_parsed:
-            tree = parsed("".join(self.lines)) if self.lines else None
+            tree = parsed(self.text) if self.lines else None
             if tree is not None:
                 whole = _Whole(tree, imported=sorted(_imported(tree)))
                 _gather(tree, None, whole.functions, lambdas=False)
@@ -87,7 +110,7 @@ class _File:
 
     def imported(self) -> Iterator[list[str]]:
         if self._imported is None:
-            self._imported = list(imported_in("".join(self.lines)))
+            self._imported = list(imported_in(self.text))
         yield from self._imported
 
     def assigned(self, name: str) -> list[ast.AST]:
@@ -97,22 +120,32 @@ class _File:
         return found
 
     def _sought(self, name: str) -> Iterator[ast.AST]:
-        if not self._text:
-            self._text = "".join(self.lines)
-        seen: set[int] = set()
-        for place in re.finditer(rf"\b{re.escape(name)}\b", self._text):
-            line = self._text.count("\n", 0, place.start())
+        before = -1
+        for line in self._lines_with(name):
             while line > 0 and _GOES_ON.match(self.lines[line]):
                 line -= 1
-            if line in seen or self.lines[line].startswith(_NO_VALUES):
+            if line == before or self.lines[line].startswith(_NO_VALUES):
                 continue
-            seen.add(line)
-            for node, _ in statements_at(self.lines, line + 1):
+            before = line
+            with quietly():
+                nodes = list(statements_at(self.lines, line + 1))
+            for node, _ in nodes:
                 if isinstance(node, ast.Assign | ast.AnnAssign) and _binds(node, name):
                     if node.value is not None:
                         yield node.value
                 elif any(_binds(part, name) or _fills(part, name) for part in outside_functions([node])):
                     yield node
+
+    def _lines_with(self, name: str) -> Iterator[int]:
+        line = counted = 0
+        place = self.text.find(name)
+        while place >= 0:
+            end = place + len(name)
+            if not (_is_word(self.text[max(place - 1, 0) : place]) or _is_word(self.text[end : end + 1])):
+                line += self.text.count("\n", counted, place)
+                counted = place
+                yield line
+            place = self.text.find(name, end)
 
 
 _files: dict[int, _File] = {}
@@ -159,6 +192,10 @@ def _file(lines: list[str]) -> _File:
     return file
 
 
+def _is_word(sign: str) -> bool:
+    return sign.isalnum() or sign == "_"
+
+
 def _binds(node: ast.AST, name: str) -> bool:
     targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
     return any(isinstance(one, ast.Name) and one.id == name for one in targets)
@@ -172,11 +209,9 @@ def _fills(node: ast.AST, name: str) -> bool:
 def tree_bytes(node: ast.AST) -> bytes:
     """What a syntax tree means: the same bytes for the same code however it is laid out, under every Python
     version."""
+    if ast.AnnAssign in set(map(type, parts_of(node))):
+        _mark_void_annotations(node)
     parts: list[bytes] = []
-    for inner in parts_of(node):
-        if type(inner) is ast.AnnAssign and inner.value is None:
-            _mark_void_annotations(node)
-            break
     _write(node, parts.append, in_class=False)
     return b"".join(parts)
 
@@ -254,7 +289,7 @@ def _at_its_place(code: CodeType, file: _File) -> Definition | None:
     if found is None:
         return None
     node, last = found
-    return _definition(file, code.co_firstlineno, last, node)
+    return _definition(file, code.co_firstlineno, last, node, not isinstance(node, ast.Lambda))
 
 
 def _anywhere(code: CodeType, file: _File) -> Definition | None:
@@ -273,7 +308,8 @@ def _anywhere(code: CodeType, file: _File) -> Definition | None:
     candidates = sorted(candidates, key=lambda candidate: candidate[0] != code.co_firstlineno)[:_MAX_LAMBDAS]
     matching: tuple[int, FunctionNode] | None = None
     for line, node, owner in candidates:
-        made = compiled(node, owner, code, whole.imported)
+        with quietly():
+            made = compiled(node, owner, code, whole.imported)
         if made is None or not same_code(made, code):
             continue
         if same_place(made, code):
@@ -285,10 +321,13 @@ def _anywhere(code: CodeType, file: _File) -> Definition | None:
     return _definition(file, matching[0], matching[1].end_lineno or matching[0], matching[1])
 
 
-def _definition(file: _File, line: int, last: int, node: FunctionNode) -> Definition:
+def _definition(file: _File, line: int, last: int, node: FunctionNode, is_whole: bool = False) -> Definition:
     lines = file.lines[line - 1 : last]
-    text = "".join(lines)
-    return Definition(node, line, textwrap.dedent(text) if lines[0][:1].isspace() else text)
+    text = source = "".join(lines)
+    if source[:1].isspace():
+        margin = source[: len(source) - len(source.lstrip())]
+        text = "".join("\n" if one.isspace() else one.removeprefix(margin) for one in lines)
+    return Definition(line, text, node, source if is_whole else "")
 
 
 def _without_effect(statement: object) -> bool:
@@ -314,8 +353,11 @@ def _layout_of(kind: type[ast.AST]) -> _Layout:
 
 def _write(node: Any, add: Any, in_class: bool) -> None:
     kind = type(node)
+    if kind is ast.Name:
+        add(_loaded.get(node.id) or _load(node.id))
+        return
     if kind is ast.Constant:
-        add(b"=" + canonical_bytes(node.value))
+        add(b"=" + encode(node.value, []))
         return
     if kind is ast.JoinedStr:
         _write_fstring(node, add)
@@ -353,12 +395,20 @@ def _write(node: Any, add: Any, in_class: bool) -> None:
 
 
 _names: dict[str, bytes] = {}
+_loaded: dict[str, bytes] = {}
 
 
 def _name(name: str) -> bytes:
     if len(_names) >= _MAX_KEPT:
         _names.clear()
     written = _names[name] = canonical_bytes(name)
+    return written
+
+
+def _load(name: str) -> bytes:
+    if len(_loaded) >= _MAX_KEPT:
+        _loaded.clear()
+    written = _loaded[name] = b"(Name id=" + _name(name) + b")"
     return written
 
 

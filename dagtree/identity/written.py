@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from .compiled import FunctionNode
-from .names import FILLING, parts_of
+from .names import FILLING, parts_within
 
 __all__ = ["Keys", "both", "bound_by", "filled_by", "names_written"]
 
@@ -22,14 +22,8 @@ def names_written(tree: ast.AST) -> dict[str, Keys]:
     """Those names, of all functions and lambdas in a syntax tree, and the keys under which they are filled. A
     name that a function, or one around it, has as an argument or a variable of its own is no global."""
     names: dict[str, Keys] = {}
-    waiting = [tree]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, _FUNCTIONS):
-            _written_by(part, frozenset(), names)
-            waiting.extend(_before(part))
-        else:
-            waiting.extend(ast.iter_child_nodes(part))
+    for function in _functions_in(parts_within((tree,), _FUNCTIONS)):
+        _written_by(function, frozenset(), names)
     return names
 
 
@@ -39,8 +33,8 @@ def both(one: Keys, other: Keys) -> Keys:
 
 def filled_by(part: ast.AST) -> tuple[ast.expr, Keys] | None:
     """The container that a part of a syntax tree, without what is in it, fills, and the keys it writes."""
-    if isinstance(part, ast.Subscript) and not isinstance(part.ctx, ast.Load):
-        return part.value, _literal(part.slice)
+    if isinstance(part, ast.Subscript):
+        return None if type(part.ctx) is ast.Load else (part.value, _literal(part.slice))
     if isinstance(part, ast.Call) and isinstance(part.func, ast.Attribute) and part.func.attr in FILLING:
         if part.func.attr == "update" and not part.args and all(one.arg for one in part.keywords):
             return part.func.value, frozenset(one.arg for one in part.keywords)
@@ -53,26 +47,42 @@ def _literal(node: ast.expr) -> Keys:
     return frozenset([node.value]) if isinstance(node, ast.Constant) else None
 
 
-def _written_by(function: FunctionNode, around: frozenset[str], names: dict[str, Keys]) -> None:
-    own: list[ast.AST] = []
-    inner: list[FunctionNode] = []
-    waiting: list[ast.AST] = [function.body] if isinstance(function, ast.Lambda) else [*function.body]
-    while waiting:
-        part = waiting.pop()
-        own.append(part)
+def _functions_in(parts: list[ast.AST]) -> list[FunctionNode]:
+    """The functions among the parts, and those in their decorators and defaults, which are added to them."""
+    found: list[FunctionNode] = []
+    for part in parts:
         if isinstance(part, _FUNCTIONS):
-            inner.append(part)
-            waiting.extend(_before(part))
-        else:
-            waiting.extend(ast.iter_child_nodes(part))
-    rebound = {name for part in own if isinstance(part, ast.Global) for name in part.names}
-    names.update(dict.fromkeys(rebound))
-    arguments = {part.arg for part in parts_of(function.args) if isinstance(part, ast.arg)}
-    known = (around | arguments | {name for part in own for name in bound_by(part)}) - rebound
+            found.append(part)
+            parts += parts_within(_before(part), _FUNCTIONS)
+    return found
+
+
+def _written_by(function: FunctionNode, around: frozenset[str], names: dict[str, Keys]) -> None:
+    body = (function.body,) if isinstance(function, ast.Lambda) else function.body
+    own = parts_within(body, _FUNCTIONS)
+    inner = _functions_in(own)
+    rebound: set[str] = set()
+    given = function.args
+    own_arguments = [*given.posonlyargs, *given.args, given.vararg, *given.kwonlyargs, given.kwarg]
+    bound = {one.arg for one in own_arguments if one is not None}
+    fills: list[tuple[str, Keys]] = []
     for part in own:
-        filled, keys = filled_by(part) or (None, None)
-        if isinstance(filled, ast.Name) and filled.id not in known:
-            names[filled.id] = both(keys, names.get(filled.id, frozenset()))
+        if isinstance(part, ast.Name):
+            if type(part.ctx) is ast.Store:
+                bound.add(part.id)
+        elif isinstance(part, (ast.Subscript, ast.Call)):
+            filled = filled_by(part)
+            if filled is not None and isinstance(filled[0], ast.Name):
+                fills.append((filled[0].id, filled[1]))
+        elif isinstance(part, ast.Global):
+            rebound.update(part.names)
+        else:
+            bound.update(bound_by(part))
+    known = (around | bound) - rebound
+    names.update(dict.fromkeys(rebound))
+    for name, keys in fills:
+        if name not in known:
+            names[name] = both(keys, names.get(name, frozenset()))
     for further in inner:
         _written_by(further, known, names)
 

@@ -172,6 +172,12 @@ class Known:
             self._say(Removal(record.key, "evicted", (record.check,), state))
             self._say(record)
 
+    def write_again(self, record: Record) -> None:
+        """Keeps a record whose bytes lie here already, where another node has them."""
+        check_key(record.key)
+        with self._errors(f"keep the record of node {record.key}"):
+            self._say(record)
+
     def state_of_evicted(self, key: str) -> str:
         index = self._opened()
         removals = [index.removal(line) for line in index.lines(key)]
