@@ -22,9 +22,9 @@ identity:   names dynamic advice canonical standard arrays frames ownership form
             statics imports holds classes changed imported content outside unordered reach declared source key
 definition: fields state recipe promise tree
 storage:    describe notes record sizes lines scripts buffer mapping sole rebuild pickling payload tensors
-            store files presence tensorfile reading sharing writing index sameness indexfile ledger known
-            leftovers local claims bucket nearby fetching outbox remoteledger remote opening copying exporting
-            space checking freed freeing choosing
+            store files board presence tensorfile reading sharing writing index sameness indexfile ledger
+            ground known leftovers local claims bucket nearby fetching outbox remoteledger remoteground remote
+            opening copying exporting space checking freed freeing choosing
 execution:  environment generators kinds output report explain kept nearest current reasons plan
             again handle task assemble progress gauge work step schedulers rounds run
 analysis:   order text facts recorded select html loader nodeset measure picture layout dot

@@ -14,10 +14,13 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from ..errors import FormatVersionError, NotComputedError, StorageError
+from .board import Board
+from .ground import Ground
 from .index import Index
 from .ledger import NO_NODE, Ledger
 from .lines import Said, decode_line
 from .notes import HEX, Damage, Note, Removal
+from .presence import Someone
 from .record import Record
 from .sharing import Places
 from .store import Folder
@@ -56,6 +59,32 @@ class Known:
 
     def batched(self) -> AbstractContextManager[None]:
         return nullcontext()
+
+    def exists(self) -> bool:
+        """Whether an experiment is kept there."""
+        raise NotImplementedError
+
+    def board(self) -> Board:
+        """Where those say so who are at work there."""
+        raise NotImplementedError
+
+    def ground(self) -> Ground:
+        """Its files, for those who look at all of them or are alone there."""
+        raise NotImplementedError
+
+    def publish(self) -> None:
+        """What was written here can be seen by everybody."""
+        raise NotImplementedError
+
+    def bury(self, dead: Someone, claimed: Set[str], alive: Set[str]) -> None:
+        """Removes what a process left that died while it made the nodes that it ``claimed``: its temporary
+        files, and what it wrote for nodes of which it wrote no record. Others that are alive make the nodes
+        in ``alive``."""
+        raise NotImplementedError
+
+    def index(self) -> Index:
+        """What the lines say; who holds it changes nothing of it."""
+        return self._opened()
 
     def _say(self, said: Said) -> None:
         """Keeps what is said, and takes it in."""

@@ -7,12 +7,13 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from ..identity.key import digest
 from .buffer import Buffer
 from .files import (
     Appender,
+    Bytes,
     create_file,
     flush_file,
     flush_folder,
@@ -31,16 +32,7 @@ SMALL_BYTES = 64 * 1024
 """Smaller buffers share a file with those of other nodes: making a file costs more than appending to one."""
 
 
-class Part(Protocol):
-    """Some bytes of a file."""
-
-    @property
-    def offset(self) -> int: ...
-    @property
-    def size_bytes(self) -> int: ...
-
-
-P = TypeVar("P", bound=Part)
+P = TypeVar("P")
 
 
 class PayloadWriter:
@@ -169,12 +161,10 @@ class Writer(PayloadWriter):
         """Whether the experiment is, and what was written: what is appended to a removed file is lost."""
         return self._records.is_there() and (self._pack is None or self._pack.is_there())
 
-    def append_parts(self, parts: Iterable[P], content: memoryview) -> dict[P, tuple[str, int]]:
-        """Appends parts of ``content`` to the pack and flushes it; the file and offset of each now."""
-        pack, lies = self._pack or self._open_pack(), {}
-        for part in parts:
-            with content[part.offset : part.offset + part.size_bytes] as chunk:
-                lies[part] = self._pack_name, pack.append(chunk)
+    def append_parts(self, parts: Iterable[tuple[P, Bytes]]) -> dict[P, tuple[str, int]]:
+        """Appends bytes to the pack and flushes it; the file and offset of each now."""
+        pack = self._pack or self._open_pack()
+        lies = {part: (self._pack_name, pack.append(chunk)) for part, chunk in parts}
         self._flush(pack)
         return lies
 
