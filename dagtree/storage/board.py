@@ -35,6 +35,8 @@ class Board(Protocol):
     """How often one who is at work writes his notice."""
     lease_s: float
     """How long the notice of one on another machine may stay as it is before he counts as dead."""
+    ahead_s: float
+    """For how long work is claimed ahead."""
 
     def where(self, name: str = "") -> str:
         """The notice, or where all lie, as a message names it."""
@@ -76,6 +78,7 @@ class FolderBoard:
     is_far = False
     beat_s = 5.0
     lease_s = 60.0
+    ahead_s = 0.05
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.location = os.fspath(directory)

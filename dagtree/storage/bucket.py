@@ -332,6 +332,7 @@ class BucketBoard:
     is_far = True
     beat_s = 15.0
     lease_s = 90.0
+    ahead_s = 0.25  # requests take longer than lines in files
     _NEWS_S = 5.0
 
     def __init__(self, bucket: Bucket) -> None:

@@ -28,10 +28,9 @@ from .store import Store
 
 __all__ = ["Claims", "claims_of", "remove_the_dead"]
 
-_AHEAD_S = 0.05  # as many cheap nodes are claimed at once as are likely to be begun within this time
-_STALE_S = 0.2  # what was claimed ahead and is not begun by then is left to others
 _MOST = 1024
-_PATIENCE_S = 0.4  # others settle within a millisecond, or say within `_STALE_S` what they hold
+_STALE = 4  # times as long as is claimed ahead: what is not begun by then is left to others
+_PATIENCE = 8  # others settle at once, or say by then what they hold
 _IDLE_S = 0.2
 
 
@@ -137,6 +136,8 @@ class Claims:
         with self._lock:
             self._running.discard(key)
             if self._holds is not None:
+                if len(self._unsent) >= _MOST:
+                    self._unsent.clear()  # so many within a second cost nothing when they are made twice
                 made = (key, *self._also.get(key, ()))
                 self._unsent.update([one for one in made if self._holds(one)])
             if self._lazy:
@@ -153,14 +154,14 @@ class Claims:
 
     def _claim(self, key: str) -> Someone | None:
         """Claims the node, and with it others that come next; who has it, when it can't be had."""
-        presence, now = self._opened(), time.monotonic()
-        if self._known:
+        presence, now, had_company = self._opened(), time.monotonic(), bool(self._known)
+        if had_company:
             for other, theirs in self._look():
                 if key in theirs.holds:
                     self._read_news(True)
                     return other
         pace = (len(self.begun) - self._begun_before) / max(now - self._claimed, 1e-6)
-        self._size = max(1, min(2 * self._size, int(pace * _AHEAD_S), _MOST))
+        self._size = max(1, min(2 * self._size, int(pace * self._board.ahead_s), _MOST))
         self._claimed, self._begun_before = now, len(self.begun)
         wanted = [key, *self._next(key)]
         self._say(wanted)
@@ -172,7 +173,7 @@ class Claims:
         if others:  # else whoever comes finds that it is wanted, and leaves it alone just as well
             self._say(())
         self._ahead.pop(key, None)
-        self._read_news(bool(others))
+        self._read_news(had_company or bool(others))
         return lost.get(key)
 
     def _settle(
@@ -188,7 +189,7 @@ class Claims:
                 (lost if other.name < name else undecided).update(dict.fromkeys(wanted & theirs.wants, other))
             if undecided.keys() <= lost.keys():
                 return lost
-            if time.monotonic() - started > _PATIENCE_S:
+            if time.monotonic() - started > _PATIENCE * self._board.ahead_s:
                 return {**undecided, **lost}
             time.sleep(0.001)
             others = self._look()
@@ -209,7 +210,7 @@ class Claims:
 
     def _say(self, wanted: Sequence[str]) -> None:
         """Writes down what is claimed here, and what is ``wanted``."""
-        old = time.monotonic() - _STALE_S
+        old = time.monotonic() - _STALE * self._board.ahead_s
         if next(iter(self._ahead.values()), old) < old:  # the first is the oldest
             self._ahead = {key: since for key, since in self._ahead.items() if since >= old}
         with contextlib.suppress(OSError):  # on a disk that is full, a node may be computed twice
@@ -279,7 +280,7 @@ class Claims:
             return
         try:
             presence, now = self._presence, time.monotonic()
-            if presence is None or now - self._claimed < _STALE_S:
+            if presence is None or now - self._claimed < _STALE * self._board.ahead_s:
                 return
             if not self._is_settled or self._said != self._at_work():
                 self._ahead.clear()

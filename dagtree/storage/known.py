@@ -8,18 +8,19 @@ import re
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from ..errors import FormatVersionError, NotComputedError, StorageError
+from ..errors import DamagedError, FormatVersionError, NotComputedError, StorageError
 from .board import Board
 from .ground import Ground
 from .index import Index
 from .ledger import NO_NODE, Ledger
 from .lines import Said, decode_line
 from .notes import HEX, Damage, Note, Removal
+from .payload import Payload
 from .presence import Someone
 from .record import Record
 from .sharing import Places
@@ -229,6 +230,23 @@ class Known:
                 key,
             )
         return record
+
+    def _read_known(self, key: str, read: Callable[[Record], Payload]) -> Payload:
+        """What `read` makes of the node's record; of a later one, when somebody who freed space has moved its
+        bytes since the records were read."""
+        record = self._record_to_read(key)
+        try:
+            return read(record)
+        except DamagedError:
+            table = record.more.get("payload")
+            self.refresh()
+            index = self._ledger.index
+            if key in index.records and key not in index.there and key not in index.evicted:
+                raise
+            record = self._record_to_read(key)
+            if record.more.get("payload") == table:
+                raise
+        return read(record)
 
     def _refuse_writing(self) -> None:
         if self.read_only:

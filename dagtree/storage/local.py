@@ -233,17 +233,19 @@ class LocalStore(Known):
         return self._read(key, self.check)
 
     def _read(self, key: str, check: Check) -> Payload:
-        record = self._record_to_read(key)
-        try:
-            return reading.read_payload(self._directory, record, check, self._checked)
-        except StorageError:
-            raise
-        except FileNotFoundError as error:
-            raise DamagedError(
-                f"node {key}: {error.filename} is gone; run again to compute it", key
-            ) from error
-        except OSError as error:
-            raise reading.unreadable(error, key, self.location) from error
+        def read(record: Record) -> Payload:
+            try:
+                return reading.read_payload(self._directory, record, check, self._checked)
+            except StorageError:
+                raise
+            except FileNotFoundError as error:
+                raise DamagedError(
+                    f"node {key}: {error.filename} is gone; run again to compute it", key
+                ) from error
+            except OSError as error:
+                raise reading.unreadable(error, key, self.location) from error
+
+        return self._read_known(key, read)
 
     def files(self) -> dict[str, dict[str, int]]:
         folder = self._directory / "files"

@@ -340,12 +340,15 @@ class RemoteStore(Known):
     def _read(self, key: str, copies: Nearby | None) -> Payload:
         if not isinstance(key, str) or not HEX.match(key):
             raise NotComputedError(f"{self.location} has no state of node {key!r}: that is no key", str(key))
-        record = self._record_to_read(key)
-        with url_errors(f"read node {key}", self._bucket.url):
-            (payload,) = fetch_payloads([record], self.location, self._read_ranges, copies)
-        if isinstance(payload, DamagedError):
-            raise payload
-        return payload
+
+        def read(record: Record) -> Payload:
+            with url_errors(f"read node {key}", self._bucket.url):
+                (payload,) = fetch_payloads([record], self.location, self._read_ranges, copies)
+            if isinstance(payload, DamagedError):
+                raise payload
+            return payload
+
+        return self._read_known(key, read)
 
     def read_many(self, keys: Sequence[str]) -> list[Payload | StorageError | NotComputedError]:
         found: dict[str, Payload | StorageError | NotComputedError] = {}
@@ -357,7 +360,13 @@ class RemoteStore(Known):
                 found[key] = error
         with url_errors(f"read {len(records)} nodes", self._bucket.url):
             read = fetch_payloads(records, self.location, self._read_ranges, self._copies(), SMALL_BYTES)
-        found.update((record.key, payload) for record, payload in zip(records, read, strict=True))
+        for record, payload in zip(records, read, strict=True):
+            found[record.key] = payload
+            if isinstance(payload, DamagedError):  # or moved since
+                try:
+                    found[record.key] = self.read(record.key)
+                except (DamagedError, NotComputedError) as error:
+                    found[record.key] = error
         return [found[key] for key in keys]
 
     def _read_ranges(self, ranges: Sequence[tuple[str, int, int]]) -> Iterator[bytes | None]:

@@ -352,6 +352,20 @@ def test_a_state_that_was_restored_survives_its_eviction(tree: Tree) -> None:
     assert content(state) == tree.held[tree.nodes[5].key]
 
 
+def test_a_reader_who_looked_before_finds_what_was_moved_and_what_was_evicted(tree: Tree) -> None:
+    """The graph that somebody else has open speaks of files that are gone."""
+    open_before = tree.again().graph
+    held = {node.key: open_before.node(node.key) for node in tree.nodes}
+    freed = tree.exp.evict(tree.nodes[1:5])
+    assert freed.moved_bytes == 0
+    assert tree.exp.evict(tree.nodes[0]).moved_bytes > LAYER
+    assert tree.statuses() == ["evicted"] * 5 + ["done"]
+    for key in (tree.nodes[5].key, tree.nodes[2].key):
+        assert content(held[key].restore()) == tree.held[key]
+    assert tree.exp.verify().ok
+    tree.check()
+
+
 WAIT = """
 import sys
 from dagtree.storage.opening import open_store
