@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..identity.key import digest
+from .abreast import abreast
 from .buffer import Buffer
 from .files import (
     Appender,
@@ -66,7 +67,8 @@ class PayloadWriter:
             return table
         # What is on another device is copied from there once: the copy is hashed and written.
         views = [buffer.view() for buffer in payload.buffers]
-        digests = [_digest(buffer, view) for buffer, view in zip(payload.buffers, views, strict=True)]
+        pairs = list(zip(payload.buffers, views, strict=True))
+        digests = abreast(_digest, pairs, payload.size_bytes)
         known = places.find(payload.buffers, digests)
         # Of several that hold the same, one is written.
         first = {digest: index for index, digest in reversed(list(enumerate(digests)))}
@@ -227,5 +229,6 @@ class Writer(PayloadWriter):
             self._pack.close()
 
 
-def _digest(buffer: Buffer, view: memoryview) -> str:
+def _digest(pair: tuple[Buffer, memoryview]) -> str:
+    buffer, view = pair
     return buffer.digest if buffer.device == "cpu" else buffer.digest_of(view)
