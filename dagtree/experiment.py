@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from .definition.promise import ExperimentStatePromise
@@ -20,25 +19,24 @@ from .errors import (
     NotComputedError,
     TreeError,
 )
-from .reopening import Beside, kept_state_class, missing_code, planned
+from .handing import Handing
+from .loading import GraphLoader
+from .reopening import kept_state_class, missing_code, planned
 from .storage.mapping import Check
 from .storage.notes import Note
 from .storage.opening import open_store
 from .storage.record import Record
-from .storage.tensors import Tensors
-from .travel import Travel
 from .upkeep import Upkeep
 
 if TYPE_CHECKING:
     from .analysis.graph import Graph
     from .execution.explain import Explanation, Explanations, Forecast
     from .execution.report import Report
-    from .storage.copying import Copied
 
 __all__ = ["Experiment"]
 
 
-class Experiment(Travel, Upkeep):
+class Experiment(Handing, Upkeep):
     """A tree of states in a directory, or at a URL: ``s3://bucket/run``, whatever fsspec reaches.
 
     Takes the directory or URL (made when the first node is kept, not before) and the class of its states.
@@ -220,7 +218,7 @@ class Experiment(Travel, Upkeep):
         its key covers. Without a node, all that are defined; of a restored experiment, all of its graph.
         Computes nothing, and changes nothing.
         """
-        from .analysis.nodeset import Node
+        from .analysis.node import Node
         from .execution.explain import Explanations
         from .execution.reasons import Reasons
 
@@ -228,7 +226,7 @@ class Experiment(Travel, Upkeep):
         reasons = Reasons(self._store, self._store.problems())
         if node is not None:
             loader = getattr(getattr(node, "_tree", None), "loader", None)
-            if isinstance(loader, _Loader) and loader._experiment is self and isinstance(node, Node):
+            if isinstance(loader, GraphLoader) and loader.experiment is self and isinstance(node, Node):
                 return reasons.explain(self._seen(node.key))
             promise = node.to_promise()
             if promise.tree is not self._tree:
@@ -311,7 +309,7 @@ class Experiment(Travel, Upkeep):
                     shown[key] = planned(promise, time.time())
                     statuses.setdefault(key, "planned")
         return Graph(
-            shown.values(), _Loader(self), statuses, title=self.location.rstrip("/").rpartition("/")[2]
+            shown.values(), GraphLoader(self), statuses, title=self.location.rstrip("/").rpartition("/")[2]
         )
 
     def _writable(self) -> None:
@@ -380,28 +378,3 @@ class Experiment(Travel, Upkeep):
     def _repr_html_(self) -> str:
         where = escape(self.location)
         return f"<div><b>Experiment</b> <code>{where}</code></div>{self.graph._repr_html_()}"
-
-
-class _Loader(Beside):
-    """What a graph may ask of its experiment."""
-
-    def __init__(self, experiment: Experiment) -> None:
-        super().__init__(experiment._store, experiment.location)
-        self._experiment = experiment
-
-    def restore(self, key: str) -> Any:
-        return self._experiment._restored_state(key)
-
-    def promise(self, key: str) -> Any:
-        return self._experiment._promise(key)
-
-    def tensors(self, key: str) -> Tensors:
-        return Tensors(self._experiment._store.restore(key).buffers)
-
-    def export(self, key: str, path: str | os.PathLike[str], overwrite: bool) -> Path:
-        from .storage.exporting import export_tensors
-
-        return export_tensors(self._experiment._store.restore(key), key, path, overwrite)
-
-    def copy_to(self, keys: Iterable[str], place: str | os.PathLike[str], progress: bool | None) -> Copied:
-        return self._experiment._copy_to(place, keys, progress)

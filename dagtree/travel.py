@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,9 +74,13 @@ class Travel:
         return _copy(source, to, None, progress)
 
     def _copy_to(
-        self, place: str | os.PathLike[str], keys: Iterable[str] | None, progress: bool | None
+        self,
+        place: str | os.PathLike[str],
+        keys: Iterable[str] | None,
+        progress: bool | None,
+        light: Set[str] = frozenset(),
     ) -> Copied:
-        return _copy(self._store, place, keys, progress)
+        return _copy(self._store, place, keys, progress, light)
 
 
 def _copy(
@@ -84,6 +88,7 @@ def _copy(
     place: str | os.PathLike[str],
     keys: Iterable[str] | None,
     progress: bool | None,
+    light: Set[str] = frozenset(),
 ) -> Copied:
     from .execution.progress import Progress
     from .storage.copying import copy_nodes, with_ancestors
@@ -107,7 +112,7 @@ def _copy(
 
         with Presence(target.board(), "run", waiting=lambda other: _say_who_frees(other, target)):
             target.refresh()
-            return copy_nodes(source, target, wanted, told)
+            return copy_nodes(source, target, wanted, told, light)
 
 
 def _say_who_frees(other: Someone, target: Known) -> None:

@@ -192,3 +192,9 @@ def test_each_place_names_its_file_system() -> None:
     if Path("/proc/mounts").exists():
         assert places.file_system(Path("/proc")) == "proc"
         assert places.file_system(Path("/proc/self")) == "proc"
+
+
+def test_two_states_are_compared_beside_the_loops_that_one_would_write(tmp_path: Path) -> None:
+    printed, found = quick("benchmarks.bench_diff", tmp_path)
+    check_form(printed, found)
+    assert set(series_of(found)) == {"dagtree/diff_s", "dagtree/cpu_s", "torch/diff_s", "safetensors/diff_s"}

@@ -26,15 +26,18 @@ storage:    describe notes record sizes lines scripts abreast buffer mapping sol
             ledger ground known leftovers local claims bucket nearby fetching outbox remoteledger remoteground
             remote opening copying exporting space checking freed freeing choosing
 execution:  environment generators kinds output report explain kept nearest current reasons plan
-            again handle task assemble progress gauge work step schedulers rounds run
-analysis:   order text facts recorded select html loader nodeset measure picture layout dot
-            outline svg draw graph
+            again handle task assemble progress gauge work step schedulers rounds run calls
+analysis:   order text facts recorded select html loader extra distance behaviour compared
+            parting diff follow apply matrix deeds cite listing prov crate related node sequence
+            choose nodeset tree measure picture layout dot outline svg draw graph
 """
 ROOMS = {room: files.split() for room, files in re.findall(r"(\w+):([\w\s]+?)(?=\w+:|$)", LAYOUT)}
 FOR_ALL = {"errors", "deprecation", "garbage", "version"}  # import nothing of the house
 FACES = {
     "experiment",
     "fakes",
+    "handing",
+    "loading",
     "reopening",
     "storecontract",
     "testing",

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..deprecation import alias
 from ..errors import SelectionError
 from ..storage.record import Record
 from .loader import Loader
-from .nodeset import Node, NodeSet, Tree
+from .node import Node
+from .nodeset import NodeSet
 from .order import distances, in_order, superseded_keys
+from .tree import Tree
 
 # What only drawings need is imported where one is drawn: opening a tree to filter it shouldn't wait for that.
 if TYPE_CHECKING:
     import graphviz
     import networkx
 
+    from .matrix import ScoreMatrix
     from .picture import Picture
 
 __all__ = ["Graph", "Loader", "Node", "NodeSet"]
@@ -108,6 +111,15 @@ class Graph:
             raise ValueError(f"a distance is a number of edges, 0 or more, not {distance!r}")
         found = distances(self.roots.keys, self._tree.children)
         return self.nodes._of(node for node in self.nodes if found.get(node.key) == distance)
+
+    def matrix(self, rows: Iterable[Node], functions: Sequence[Callable[[Any], Any]]) -> ScoreMatrix:
+        """Each state of ``rows`` scored by each function: in continual learning, the states after task 1, 2,
+        … and the accuracy on task 1, 2, …. Gives average accuracy, forgetting, and transfer; prints, shows as
+        HTML, and ``.table()`` is a data frame. What was scored before isn't again.
+        """
+        from .matrix import score_matrix
+
+        return score_matrix(self.nodes._of(rows), functions)
 
     def to_networkx(self) -> networkx.DiGraph[str]:
         """The graph for networkx: nodes by key, facts as attributes; edges carry recipe and properties.

@@ -39,6 +39,7 @@ class Work:
         self.handles = handles
         self.store = step.context.store
         self.payloads: dict[str, Payload] = {}
+        self.read: dict[str, Payload] = {}
         self.resizes = False  # whether the recipe, or a function, resizes what was restored
 
     def __call__(self) -> None:
@@ -315,6 +316,10 @@ class Work:
         payload = self.payloads.get(job.key)
         if payload is not None and not payload.is_intact():
             payload = None
+        if payload is None and sum(other.key == job.key for other in step.jobs) > 1:
+            if job.key not in self.read:
+                self.read[job.key] = self.store.restore(job.key)  # once for all functions
+            payload = self.read[job.key]
         op = context.functions[job.function]
         if context.is_abroad:
             check_function(op, context.state_class, job.code)

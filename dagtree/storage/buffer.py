@@ -47,11 +47,12 @@ class Buffer:
 
     ``memory`` is live (a torch storage, an array's memory) or what was read; it isn't copied. ``shape`` and
     ``dtype`` are those of the tensor that it holds, in C order; where no such tensor is known, of a row of
-    elements or bytes. ``is_sole`` says that nothing else was found to hold the memory.
+    elements or bytes. ``is_sole`` says that nothing else was found to hold the memory. ``holds`` names the
+    type of the elements where ``dtype`` can't: ``complex128`` in bytes that say ``U8``.
     """
 
     __slots__ = (
-        "_checking", "_digest", "device", "dtype", "is_sole", "kind", "memory", "name", "shape",
+        "_checking", "_digest", "device", "dtype", "holds", "is_sole", "kind", "memory", "name", "shape",
         "size_bytes",
     )  # fmt: skip
 
@@ -74,6 +75,7 @@ class Buffer:
         self.device = device
         self.kind = kind
         self.memory: memoryview | bytearray | torch.UntypedStorage = memory
+        self.holds = ""
         self.is_sole = False
         self._digest: str | None = None
         self._checking: Callable[[Buffer], None] | None = None

@@ -156,6 +156,8 @@ class _Part:
                 entry["name"], entry["dtype"], tuple(entry["shape"]), self.size_bytes, "cpu", entry["kind"],
                 content,
             )  # fmt: skip
+            holds = entry.get("holds")
+            buffer.holds = holds if isinstance(holds, str) else ""
             self.is_read = buffer.digest == self.digest
             self.buffer = buffer if self.is_read else None
         return self.is_read

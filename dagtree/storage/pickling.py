@@ -256,6 +256,8 @@ class _Taking:
             shape = tuple(tensor.shape)
         name = self._new_name(self._names.get(storage._cdata))
         buffer = Buffer(name, dtype, shape, size_bytes, device, "torch", storage)
+        if tensor is not None and str(tensor.dtype).removeprefix("torch.") not in _TORCH_DTYPES:
+            buffer.holds = str(tensor.dtype).removeprefix("torch.")
         return rebuild.storage, (self.place(buffer), device)
 
     def reduce_parametrized(self, module: Any) -> tuple[Any, ...]:
@@ -284,6 +286,8 @@ class _Taking:
         dtype = _NUMPY_DTYPES.get(array.dtype.str, "U8")
         shape = array.shape if order == "C" else (array.size,)
         buffer = Buffer(name, dtype, shape, memory.nbytes, "cpu", "numpy", memoryview(memory))
+        if array.dtype.str not in _NUMPY_DTYPES:
+            buffer.holds = array.dtype.str
         return rebuild.array, (self.place(buffer), array.dtype, array.shape, order, writable)
 
     def _owner(self, array: Any) -> Any:

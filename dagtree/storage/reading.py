@@ -229,6 +229,8 @@ class _Reader:
         buffer = Buffer(
             entry["name"], entry["dtype"], tuple(entry["shape"]), size_bytes, "cpu", entry["kind"], content
         )
+        holds = entry.get("holds")
+        buffer.holds = holds if isinstance(holds, str) else ""
         buffer.expect(said)
         if self._check == "never":
             return buffer

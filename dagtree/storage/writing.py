@@ -108,6 +108,7 @@ class PayloadWriter:
                     "device": buffer.device,
                     "file": numbers[lies[digests[index]].file],
                     "offset": lies[digests[index]].offset,
+                    **({"holds": buffer.holds} if buffer.holds else {}),
                 }
                 for index, buffer in enumerate(payload.buffers)
             ],

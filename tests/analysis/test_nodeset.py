@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dagtree.analysis.nodeset import Node, NodeSet
+from dagtree.analysis.node import Node
+from dagtree.analysis.nodeset import NodeSet
 from dagtree.errors import SelectionError
 
 subsets = st.sets(st.integers(0, 12))
