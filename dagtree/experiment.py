@@ -360,6 +360,10 @@ class Experiment(Handing, Truth, Upkeep):
                 self._store.mark_damaged(key, str(error))
             self._graph = None
             raise
+        except NotComputedError:
+            if key in self._store.evicted():  # since we looked
+                return self.get(self._promise(key))
+            raise
         cls = self._tree.known_state_class or kept_state_class(self._store, record)
         with missing_code(
             f"{record.recipe} [{key[:8]}] holds objects whose classes can't be imported here",

@@ -22,10 +22,10 @@ identity:   names dynamic advice canonical standard arrays frames ownership form
             imports meaning holds classes changed imported content outside unordered reach declared source
             key
 definition: fields state recipe promise tree
-storage:    describe notes record sizes lines scripts buffer mapping sole rebuild pickling payload tensors
-            store files presence tensorfile reading sharing writing index sameness indexfile ledger known
-            leftovers local claims bucket nearby fetching outbox remoteledger remote opening copying
-            exporting space checking freed freeing choosing
+storage:    describe notes record sizes lines scripts abreast buffer mapping sole rebuild pickling payload
+            tensors store files board presence tensorfile reading sharing writing index sameness indexfile
+            ledger ground known leftovers local claims bucket nearby fetching outbox remoteledger
+            remoteground remote opening copying exporting space checking freed freeing choosing
 execution:  environment generators kinds output report explain kept nearest current warned reasons plan
             again handle task assemble progress gauge work step schedulers rounds run calls beside
 analysis:   order text facts recorded select html loader extra distance behaviour compared parting diff

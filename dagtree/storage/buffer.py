@@ -94,6 +94,11 @@ class Buffer:
             self._checking = None
 
     @property
+    def is_unchecked(self) -> bool:
+        """Whether the bytes are still to be compared with their digest."""
+        return self._checking is not None
+
+    @property
     def digest(self) -> str:
         """xxh3-128 over dtype, shape and bytes; taken once, when it is first asked for."""
         if self._digest is None:

@@ -4,7 +4,7 @@ wherever it came from."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from ..errors import DamagedError
 from ..identity.key import digest
@@ -14,10 +14,22 @@ from .payload import Payload
 from .reading import MALFORMED, understand_table
 from .record import Record
 
-__all__ = ["Ranges", "fetch_payloads"]
+__all__ = ["Ranges", "fetch_payloads", "read_together"]
 
 _NEAR = 256 << 10  # bytes between two parts that are read rather than skipped
 _LARGEST_GROUP = 64 << 20  # bytes: what waits in memory to be cut up
+
+
+class Place(Protocol):
+    """Some bytes of a file."""
+
+    @property
+    def file(self) -> str: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def size_bytes(self) -> int: ...
+
 
 Ranges = Callable[[Sequence[tuple[str, int, int]]], Iterator["bytes | None"]]
 """Gives the bytes of files from one offset to another, None for those that are gone."""
@@ -81,14 +93,21 @@ class _Node:
 
 
 def _read(parts: list[_Part], read_ranges: Ranges) -> Iterator[tuple[_Part, bytearray | None]]:
-    """The parts that aren't read yet, each with what lies there. Neighbours share a request: a request takes
-    as long as megabytes do."""
-    missing = sorted((p for p in parts if not p.is_read), key=lambda p: (p.file, p.offset))
-    groups: list[list[_Part]] = []
+    """The parts that aren't read yet, each with what lies there."""
+    missing = sorted((part for part in parts if not part.is_read), key=lambda part: (part.file, part.offset))
+    for part, content in zip(missing, read_together(missing, read_ranges), strict=True):
+        yield part, None if content is None else bytearray(content)
+
+
+def read_together(parts: Sequence[Place], read_ranges: Ranges) -> Iterator[memoryview | None]:
+    """The bytes of parts of files, None for what is gone. Those that follow each other and are neighbours
+    share a request: a request takes as long as megabytes do."""
+    groups: list[list[Place]] = []
     end = 0
-    for part in missing:
-        is_near = groups and groups[-1][0].file == part.file and part.offset <= end + _NEAR
-        if is_near and part.offset + part.size_bytes - groups[-1][0].offset <= _LARGEST_GROUP:
+    for part in parts:
+        first = groups[-1][0] if groups else part
+        is_near = groups and first.file == part.file and first.offset <= part.offset <= end + _NEAR
+        if is_near and part.offset + part.size_bytes - first.offset <= _LARGEST_GROUP:
             groups[-1].append(part)
             end = max(end, part.offset + part.size_bytes)
         else:
@@ -99,9 +118,10 @@ def _read(parts: list[_Part], read_ranges: Ranges) -> Iterator[tuple[_Part, byte
         for group in groups
     ]
     for group, (_, start, _), content in zip(groups, spans, read_ranges(spans), strict=True):
+        whole = None if content is None else memoryview(content)
         for part in group:
             at = part.offset - start
-            yield part, None if content is None else bytearray(memoryview(content)[at : at + part.size_bytes])
+            yield None if whole is None else whole[at : at + part.size_bytes]
 
 
 class _Part:

@@ -7,12 +7,14 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from ..identity.key import digest
+from .abreast import abreast
 from .buffer import Buffer
 from .files import (
     Appender,
+    Bytes,
     create_file,
     flush_file,
     flush_folder,
@@ -31,16 +33,7 @@ SMALL_BYTES = 64 * 1024
 """Smaller buffers share a file with those of other nodes: making a file costs more than appending to one."""
 
 
-class Part(Protocol):
-    """Some bytes of a file."""
-
-    @property
-    def offset(self) -> int: ...
-    @property
-    def size_bytes(self) -> int: ...
-
-
-P = TypeVar("P", bound=Part)
+P = TypeVar("P")
 
 
 class PayloadWriter:
@@ -74,7 +67,8 @@ class PayloadWriter:
             return table
         # What is on another device is copied from there once: the copy is hashed and written.
         views = [buffer.view() for buffer in payload.buffers]
-        digests = [_digest(buffer, view) for buffer, view in zip(payload.buffers, views, strict=True)]
+        pairs = list(zip(payload.buffers, views, strict=True))
+        digests = abreast(_digest, pairs, payload.size_bytes)
         known = places.find(payload.buffers, digests)
         # Of several that hold the same, one is written.
         first = {digest: index for index, digest in reversed(list(enumerate(digests)))}
@@ -170,12 +164,10 @@ class Writer(PayloadWriter):
         """Whether the experiment is, and what was written: what is appended to a removed file is lost."""
         return self._records.is_there() and (self._pack is None or self._pack.is_there())
 
-    def append_parts(self, parts: Iterable[P], content: memoryview) -> dict[P, tuple[str, int]]:
-        """Appends parts of ``content`` to the pack and flushes it; the file and offset of each now."""
-        pack, lies = self._pack or self._open_pack(), {}
-        for part in parts:
-            with content[part.offset : part.offset + part.size_bytes] as chunk:
-                lies[part] = self._pack_name, pack.append(chunk)
+    def append_parts(self, parts: Iterable[tuple[P, Bytes]]) -> dict[P, tuple[str, int]]:
+        """Appends bytes to the pack and flushes it; the file and offset of each now."""
+        pack = self._pack or self._open_pack()
+        lies = {part: (self._pack_name, pack.append(chunk)) for part, chunk in parts}
         self._flush(pack)
         return lies
 
@@ -238,5 +230,6 @@ class Writer(PayloadWriter):
             self._pack.close()
 
 
-def _digest(buffer: Buffer, view: memoryview) -> str:
+def _digest(pair: tuple[Buffer, memoryview]) -> str:
+    buffer, view = pair
     return buffer.digest if buffer.device == "cpu" else buffer.digest_of(view)

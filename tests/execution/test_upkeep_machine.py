@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -14,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 import dagtree as dg
 from dagtree.storage import freeing
+from place import Place
 
 LAYERS = 3
 SIDE = 70_000  # bytes of a layer, more than what shares a pack
@@ -55,9 +58,12 @@ def content(state: Any) -> tuple[Any, ...]:
 class Upkeep(RuleBasedStateMachine):
     """A tree that is grown, run, freed, damaged, verified and opened anew."""
 
+    def make_place(self) -> Place:
+        raise NotImplementedError
+
     def __init__(self) -> None:
         super().__init__()
-        self.directory = Path(tempfile.mkdtemp(prefix="dagtree-machine-"))
+        self.place = self.make_place()
         self.held: dict[str, tuple[Any, ...]] = {}
         self.kept: set[str] = set()
         self.harmed: set[str] = set()  # on purpose, and perhaps not computed again yet
@@ -68,7 +74,7 @@ class Upkeep(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         freeing.LEAST_BYTES, freeing._LINE_BYTES = self.least
-        shutil.rmtree(self.directory)
+        self.place.remove()
 
     def define(self, recipe: Any, parents: tuple[int, ...], keep: bool) -> None:
         with self.exp.tag("keep" if keep else "free"):
@@ -77,7 +83,7 @@ class Upkeep(RuleBasedStateMachine):
     @rule()
     def reopen(self) -> None:
         """As another process would: the same script again."""
-        self.exp = dg.Experiment(self.directory, Layers)
+        self.exp = dg.Experiment(self.place.location, Layers)
         self.nodes = [self.exp.spawn_new_tree()]
         for one in self.defined:
             self.define(*one)
@@ -122,16 +128,13 @@ class Upkeep(RuleBasedStateMachine):
 
     def frees(self, act: Any, *arguments: Any, **named: Any) -> None:
         told = act(*arguments, dry_run=True, **named)
-        before = self.states_on_disk()
+        before = self.place.states_bytes
         done = act(*arguments, **named)
         assert (done.nodes, done.freed_bytes) == (told.nodes, told.freed_bytes)
-        assert self.states_on_disk() == before - done.freed_bytes
+        assert self.place.states_bytes == before - done.freed_bytes
         statuses = {node.key: node.status for node in self.exp.graph.nodes}
         assert all(statuses[key] == "evicted" for key in done.evicted)
         assert all(statuses.get(key, "planned") == "planned" for key in done.dropped)
-
-    def states_on_disk(self) -> int:
-        return sum(path.stat().st_size for path in self.directory.glob("[pt]*/**/*") if path.is_file())
 
     @rule(picks=st.lists(st.integers(0, 20), min_size=1, max_size=6))
     def evict(self, picks: list[int]) -> None:
@@ -147,7 +150,7 @@ class Upkeep(RuleBasedStateMachine):
 
     @rule(share=st.floats(0, 1))
     def keep(self, share: float) -> None:
-        self.frees(self.exp.keep, int(share * self.states_on_disk()))
+        self.frees(self.exp.keep, int(share * self.place.states_bytes))
 
     @precondition(lambda self: self.held)
     @rule(pick=st.integers(0, 20))
@@ -159,13 +162,12 @@ class Upkeep(RuleBasedStateMachine):
     @precondition(lambda self: self.held)
     @rule(pick=st.integers(0, 20), place=st.floats(0, 0.99))
     def damage(self, pick: int, place: float) -> None:
-        files = sorted(self.directory.glob("tensors/*/*.safetensors"))
-        if files:
-            path = files[pick % len(files)]
-            changed = bytearray(path.read_bytes())
+        names = self.place.names("tensors/*.safetensors")
+        if names:
+            name = names[pick % len(names)]
+            changed = bytearray(self.place.read(name))
             changed[1_000 + int(place * (len(changed) - 1_000))] ^= 1
-            path.unlink()  # as a file that rotted: what is mapped stays what it is
-            path.write_bytes(changed)
+            self.place.write(name, bytes(changed))
             verified = self.exp.verify()
             self.kept -= set(verified)
             self.harmed |= set(verified)
@@ -173,7 +175,7 @@ class Upkeep(RuleBasedStateMachine):
 
     @invariant()
     def what_is_there_is_what_was_computed(self) -> None:
-        fresh = dg.Experiment.restore(self.directory, Layers) if self.held else None
+        fresh = dg.Experiment.restore(self.place.location, Layers) if self.held else None
         if fresh is None:
             return
         assert set(fresh.verify()) <= self.harmed
@@ -182,7 +184,26 @@ class Upkeep(RuleBasedStateMachine):
                 assert content(node.restore()) == self.held[node.key]
 
 
-TestUpkeep = Upkeep.TestCase
-TestUpkeep.settings = settings(
+class InDirectory(Upkeep):
+    def make_place(self) -> Place:
+        return Place(Path(tempfile.mkdtemp(prefix="dagtree-machine-")))
+
+    def teardown(self) -> None:
+        super().teardown()
+        shutil.rmtree(self.place.location)
+
+
+class InMemory(Upkeep):
+    NUMBERS = itertools.count()
+
+    def make_place(self) -> Place:
+        return Place(f"memory://upkeep/{os.getpid()}-{next(self.NUMBERS)}")
+
+
+SEARCH = settings(
     max_examples=25, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
 )
+TestInDirectory = InDirectory.TestCase
+TestInDirectory.settings = SEARCH
+TestInMemory = InMemory.TestCase
+TestInMemory.settings = SEARCH
