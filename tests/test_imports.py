@@ -17,8 +17,8 @@ PACKAGE = Path(dagtree.__file__).parent
 
 # In order: a room imports only rooms above it, and a file only files above it in its room.
 LAYOUT = """
-identity:   names dynamic advice canonical standard arrays frames ownership formats objects models outline
-            differ inside unusual library memory compiled written said blocks cells syntax watch statics
+identity:   names dynamic advice canonical standard memory arrays frames ownership formats objects models outline
+            differ inside unusual library compiled written said blocks cells syntax watch statics
             imports meaning holds classes changed imported content outside unordered reach declared source
             key
 definition: fields state recipe promise tree
