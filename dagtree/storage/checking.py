@@ -18,11 +18,12 @@ from ..errors import DamagedError
 from .buffer import Buffer
 from .files import open_regular
 from .local import LocalStore
-from .reading import MALFORMED, understand_table, unreadable
+from .reading import check_packed, unreadable
 from .record import Record
 from .sizes import label_of_line, size_text
 from .space import Orphan, Range, find_orphans, sizes_on_disk
 from .store import Store
+from .table import MALFORMED, understand_table
 
 __all__ = ["Fault", "Verified", "check", "check_anywhere", "prefix_of"]
 
@@ -174,12 +175,15 @@ def check(
     index, directory = store.index(), Path(store.location)
     needed_by: dict[_Want, list[tuple[str, str]]] = {}
     reasons: dict[str, tuple[str, str, str]] = {}  # by key: kind, file, reason
+    packed: list[str] = []
     keys = [line.key for line in sorted(map(index.records.__getitem__, index.there), key=_place)]
     for key in keys:
         record = index.lines(key)[0]
         try:
             for want, name in _parts(record):
                 needed_by.setdefault(want, []).append((key, name))
+            if any("encoding" in entry for entry in record.more["payload"]["buffers"]):
+                packed.append(key)
         except MALFORMED as error:
             reasons[key] = "damaged", "", f"its record doesn't say where its state lies ({error!r})"
         finally:
@@ -187,6 +191,18 @@ def check(
     for want, (kind, what) in _look_at_all(directory, needed_by, tell).items():
         for key, name in needed_by[want]:
             reasons.setdefault(key, (kind, want.file, f"{name} in {directory / want.file} {what}"))
+    # Also whole parts may make something else than they should; those that many have are put together once.
+    seen: set[str] = set()
+    for key in packed:
+        if key not in reasons:
+            try:
+                wrong = check_packed(directory, index.lines(key)[0], seen)
+            except OSError as refused:
+                raise unreadable(refused, key, store.location) from refused
+            index.lines(key)[0].forget_more()
+            if wrong is not None:
+                said = str(wrong).removeprefix(f"node {key}: ").removesuffix("; run again to compute it")
+                reasons[key] = "damaged", "", said
     faults = []
     for key in keys:
         if key in reasons:
@@ -222,10 +238,10 @@ def _place(record: Record) -> tuple[int, str]:
 
 def _parts(record: Record) -> list[tuple[_Want, str]]:
     """What a node needs, and what that is to it."""
-    files, skeleton, buffers = understand_table(record.more.get("payload"))
-    file, offset, size_bytes, said = skeleton
+    table = understand_table(record.more.get("payload"))
+    files, (file, offset, size_bytes, said) = table.files, table.skeleton
     parts = [(_Want(files[file], offset, size_bytes, b"", said), "its skeleton")]
-    for entry in buffers:
+    for entry in table.stored:
         prefix = prefix_of(entry["dtype"], tuple(entry["shape"]), entry["size"])
         want = _Want(files[entry["file"]], entry["offset"], entry["size"], prefix, entry["digest"])
         parts.append((want, f"its buffer {entry['name']}"))
