@@ -17,15 +17,16 @@ PACKAGE = Path(dagtree.__file__).parent
 
 # In order: a room imports only rooms above it, and a file only files above it in its room.
 LAYOUT = """
-identity:   names dynamic advice canonical standard memory arrays frames ownership formats objects models outline
-            differ inside unusual library compiled written said blocks cells syntax watch statics
+identity:   names dynamic advice canonical standard memory arrays frames ownership formats objects models
+            outline differ inside unusual library compiled written said blocks cells syntax watch statics
             imports meaning holds classes changed imported content outside unordered reach declared source
             key
 definition: fields state recipe promise tree
-storage:    describe notes record sizes lines scripts abreast buffer mapping sole rebuild pickling payload
-            tensors store files board presence tensorfile reading sharing writing index sameness indexfile
-            ledger ground known leftovers local claims bucket nearby fetching outbox remoteledger
-            remoteground remote opening copying exporting space checking freed freeing choosing
+storage:    describe notes table record sizes lines scripts abreast buffer encoding packing unpacking
+            mapping sole rebuild pickling payload tensors store files board presence tensorfile reading
+            sharing writing index sameness indexfile ledger ground known leftovers local claims bucket
+            nearby fetching outbox remoteledger remoteground remote opening copying exporting space checking
+            freed freeing choosing
 execution:  environment generators kinds output report explain kept nearest current warned reasons plan
             again handle task assemble progress gauge work step schedulers rounds run calls beside
 analysis:   order text facts recorded select html loader extra distance behaviour compared parting diff

@@ -18,10 +18,11 @@ from .buffer import Buffer
 from .files import open_regular
 from .ground import Ground, Range
 from .known import Known
-from .reading import MALFORMED, understand_table, unreadable
+from .reading import unreadable
 from .record import Record
 from .sizes import label_of_line, size_text
 from .space import Orphan, find_orphans
+from .table import MALFORMED, understand_table
 
 __all__ = ["Fault", "Verified", "check", "prefix_of"]
 
@@ -173,12 +174,15 @@ def check(
     index, ground = store.index(), store.ground()
     needed_by: dict[_Want, list[tuple[str, str]]] = {}
     reasons: dict[str, tuple[str, str, str]] = {}  # by key: kind, file, reason
+    packed: list[str] = []
     keys = [line.key for line in sorted(map(index.records.__getitem__, index.there), key=_place)]
     for key in keys:
         record = index.lines(key)[0]
         try:
             for want, name in _parts(record):
                 needed_by.setdefault(want, []).append((key, name))
+            if any("encoding" in entry for entry in record.more["payload"]["buffers"]):
+                packed.append(key)
         except MALFORMED as error:
             reasons[key] = "damaged", "", f"its record doesn't say where its state lies ({error!r})"
         finally:
@@ -186,6 +190,15 @@ def check(
     for want, (kind, what) in _look_at_all(ground, needed_by, tell).items():
         for key, name in needed_by[want]:
             reasons.setdefault(key, (kind, want.file, f"{name} in {ground.location}/{want.file} {what}"))
+    # Also whole parts may make something else than they should; those that many have are put together once.
+    seen: set[str] = set()
+    for key in packed:
+        if key not in reasons:
+            wrong = ground.check_packed(index.lines(key)[0], seen)
+            index.lines(key)[0].forget_more()
+            if wrong is not None:
+                said = str(wrong).removeprefix(f"node {key}: ").removesuffix("; run again to compute it")
+                reasons[key] = "damaged", "", said
     faults = []
     for key in keys:
         if key in reasons:
@@ -204,10 +217,10 @@ def _place(record: Record) -> tuple[int, str]:
 
 def _parts(record: Record) -> list[tuple[_Want, str]]:
     """What a node needs, and what that is to it."""
-    files, skeleton, buffers = understand_table(record.more.get("payload"))
-    file, offset, size_bytes, said = skeleton
+    table = understand_table(record.more.get("payload"))
+    files, (file, offset, size_bytes, said) = table.files, table.skeleton
     parts = [(_Want(files[file], offset, size_bytes, b"", said), "its skeleton")]
-    for entry in buffers:
+    for entry in table.stored:
         prefix = prefix_of(entry["dtype"], tuple(entry["shape"]), entry["size"])
         want = _Want(files[entry["file"]], entry["offset"], entry["size"], prefix, entry["digest"])
         parts.append((want, f"its buffer {entry['name']}"))

@@ -11,8 +11,9 @@ from ..identity.key import digest
 from .buffer import Buffer
 from .nearby import Nearby
 from .payload import Payload
-from .reading import MALFORMED, understand_table
 from .record import Record
+from .table import MALFORMED, understand_table
+from .unpacking import refuse_unknown, unpack
 
 __all__ = ["Ranges", "fetch_payloads", "read_together"]
 
@@ -72,15 +73,20 @@ class _Node:
         self.key = record.key
         self.error: DamagedError | None = None
         self.parts: list[_Part] = []
+        self.entries: list[dict[str, Any]] = []
         try:
-            files, place, entries = understand_table(record.more.get("payload"))
+            table = understand_table(record.more.get("payload"))
         except MALFORMED as error:
             self.fail(
                 f"{self.key}: its record in {location}/records doesn't say where its state lies ({error!r})"
             )
             return
+        refuse_unknown(table, self.key, location)
+        files, place, self.entries = table.files, table.skeleton, table.buffers
         self.parts.append(_Part(self, None, files[place[0]], *place[1:]))
-        self.parts += [_Part(self, e, files[e["file"]], e["offset"], e["size"], e["digest"]) for e in entries]
+        self.parts += [
+            _Part(self, e, files[e["file"]], e["offset"], e["size"], e["digest"]) for e in table.stored
+        ]
 
     def fail(self, what: str) -> None:
         self.error = self.error or DamagedError(f"node {what}; run again to compute it", self.key)
@@ -88,8 +94,21 @@ class _Node:
     def payload(self) -> Payload | DamagedError:
         if self.error is not None:
             return self.error
-        skeleton, *buffers = self.parts
-        return Payload(bytes(skeleton.content), tuple(part.buffer for part in buffers if part.buffer))
+        skeleton, *stored = self.parts
+        found = {part.digest: part.buffer for part in stored if part.buffer is not None}
+        plain = iter([part.buffer for part in stored if part.buffer is not None])
+        buffers: list[Buffer] = []
+        for entry in self.entries:
+            if "encoding" not in entry:
+                buffers.append(next(plain))
+                continue
+            buffer = Buffer.of_entry(entry)
+            if not unpack(buffer, entry["encoding"], entry["digest"], found, is_checked=True):
+                self.fail(f"{self.key} is damaged: the parts of its buffer {buffer.name} make something else")
+                return self.payload()
+            buffer.expect(entry["digest"])
+            buffers.append(buffer)
+        return Payload(bytes(skeleton.content), tuple(buffers))
 
 
 def _read(parts: list[_Part], read_ranges: Ranges) -> Iterator[tuple[_Part, bytearray | None]]:
@@ -151,13 +170,7 @@ class _Part:
             self.is_read = digest(bytes(content)) == self.digest
             self.content = content
         else:
-            entry = self.entry
-            buffer = Buffer(
-                entry["name"], entry["dtype"], tuple(entry["shape"]), self.size_bytes, "cpu", entry["kind"],
-                content,
-            )  # fmt: skip
-            holds = entry.get("holds")
-            buffer.holds = holds if isinstance(holds, str) else ""
+            buffer = Buffer.of_entry(self.entry, content)
             self.is_read = buffer.digest == self.digest
             self.buffer = buffer if self.is_read else None
         return self.is_read

@@ -22,10 +22,10 @@ from .ground import Ground, Range
 from .index import Index
 from .known import Known
 from .notes import Removal
-from .reading import MALFORMED, understand_table
 from .record import Record
 from .sameness import essence_of
 from .space import Uses
+from .table import MALFORMED, understand_table
 from .tensorfile import file_order, lay_out
 
 __all__ = ["LEAST_BYTES", "Plan", "free", "plan_freeing"]
@@ -228,16 +228,17 @@ def _parts_of(index: Index, wanted: set[Range], gone: set[str]) -> dict[Range, l
             continue
         line = index.lines(key)[0]
         try:
-            files, skeleton, buffers = understand_table(line.more.get("payload"))
+            table = understand_table(line.more.get("payload"))
         except MALFORMED:
             continue
         finally:
             line.forget_more()
+        files, skeleton = table.files, table.skeleton
         place = Range(files[skeleton[0]], skeleton[1], skeleton[2])
         if place in wanted:
             part = _Part("skeleton", "U8", (skeleton[2],), "raw", b"", skeleton[3], key)
             parts.setdefault(place, []).append(part)
-        for entry in buffers:
+        for entry in table.stored:
             place = Range(files[entry["file"]], entry["offset"], entry["size"])
             if place not in wanted:
                 continue
@@ -324,22 +325,31 @@ def _moved_table(line: Record, lies: Mapping[Range, tuple[str, int]]) -> dict[st
     """The table of a record whose bytes were moved, as it is now; None when none of them were."""
     if not lies:
         return None
-    files, skeleton, buffers = understand_table(line.more["payload"])
+    table = understand_table(line.more["payload"])
+    files, skeleton = table.files, table.skeleton
     places = [Range(files[skeleton[0]], skeleton[1], skeleton[2])]
-    places += [Range(files[entry["file"]], entry["offset"], entry["size"]) for entry in buffers]
+    places += [Range(files[entry["file"]], entry["offset"], entry["size"]) for entry in table.stored]
     if not any(place in lies for place in places):
         return None
     now = [lies.get(place, (place.file, place.offset)) for place in places]
     names = list(dict.fromkeys(file for file, _ in now))
     numbers = {name: number for number, name in enumerate(names)}
-    return {
+    lying = iter(now[1:])
+
+    def moved(entry: dict[str, Any]) -> dict[str, Any]:
+        if "encoding" in entry:
+            return entry
+        file, offset = next(lying)
+        return {**entry, "file": numbers[file], "offset": offset}
+
+    made: dict[str, Any] = {
         "files": names,
         "skeleton": [numbers[now[0][0]], now[0][1], skeleton[2], skeleton[3]],
-        "buffers": [
-            {**entry, "file": numbers[file], "offset": offset}
-            for entry, (file, offset) in zip(buffers, now[1:], strict=True)
-        ],
+        "buffers": [moved(entry) for entry in table.buffers],
     }
+    if table.parts:
+        made["parts"] = [moved(entry) for entry in table.parts]
+    return made
 
 
 def _essences(ground: Ground, lines: Mapping[str, Record]) -> dict[str, str]:
@@ -348,7 +358,7 @@ def _essences(ground: Ground, lines: Mapping[str, Record]) -> dict[str, str]:
     places: dict[str, Range] = {}
     for key, line in lines.items():
         try:
-            files, skeleton, _ = understand_table(line.more["payload"])
+            files, skeleton = understand_table(line.more["payload"])[:2]
             places[key] = Range(files[skeleton[0]], skeleton[1], skeleton[2])
         except MALFORMED:
             continue

@@ -10,9 +10,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from ..errors import DamagedError
 from .files import Bytes, make_folder, open_regular, replace_file
 from .index import Index
 from .notes import Removal
+from .reading import check_packed, unreadable
 from .record import Record
 
 if TYPE_CHECKING:
@@ -56,6 +58,11 @@ class Ground(Protocol):
 
     def read(self, ranges: Sequence[Range]) -> Iterator[Bytes | None]:
         """The bytes of each; None for what is gone or cut off. Neighbours should follow each other."""
+        ...
+
+    def check_packed(self, record: Record, seen: set[str]) -> DamagedError | None:
+        """What is wrong with the node's buffers that are packed, of which not the digest is in ``seen``:
+        theirs are added. Raises StorageError where a file may not be read."""
         ...
 
     def part(self) -> None:
@@ -145,6 +152,12 @@ class LocalGround:
         except (FileNotFoundError, NotADirectoryError):
             pass
         return memoryview(b"")
+
+    def check_packed(self, record: Record, seen: set[str]) -> DamagedError | None:
+        try:
+            return check_packed(self.directory, record, seen)
+        except OSError as refused:
+            raise unreadable(refused, record.key, self.location) from refused
 
     def part(self) -> None:
         self._store.part_from_files()

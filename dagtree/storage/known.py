@@ -23,7 +23,7 @@ from .notes import HEX, Damage, Note, Removal
 from .payload import Payload
 from .presence import Someone
 from .record import Record
-from .sharing import Places
+from .sharing import Above, Places
 from .store import Folder
 
 __all__ = [
@@ -141,12 +141,13 @@ class Known:
             self.refresh()
         return self._ledger.index
 
-    def _learn_places(self, record: Record) -> None:
+    def _learn_places(self, record: Record) -> Above:
         index = self._opened()
         if any(key not in index.records for key in record.parents):
             self.refresh()  # another process computed it, and this one never read it
             index = self._ledger.index
         self._places.learn_above(record.parents, index.records, index.there.keys())
+        return Above(self._places, record.parents, index.records, index.there.keys())
 
     def note(
         self,

@@ -31,6 +31,7 @@ from .presence import Someone
 from .record import Record
 from .sharing import Places
 from .store import Folder
+from .table import contents_of
 
 __all__ = ["LocalStore"]
 
@@ -83,9 +84,8 @@ class LocalStore(Known):
             writer = self._writer_here()
             flush = record.seconds > 1
             if payload is not None:
-                if payload.buffers:
-                    self._learn_places(record)
-                table = writer.write_payload(record.key, payload, flush, self._recorded, self._places)
+                above = self._learn_places(record) if payload.buffers else None
+                table = writer.write_payload(record.key, payload, flush, self._recorded, self._places, above)
                 differs: list[str] = []
                 if record.key in self._ledger.index.evicted:
                     differs = sameness.differences(self._ledger.index, record.key, table, payload.skeleton)
@@ -103,7 +103,7 @@ class LocalStore(Known):
 
     def _recorded(self, key: str, file: str) -> list[dict[int, str]]:
         """What lies in a file of tensors according to each line about its node: digests by offset."""
-        return [reading.contents_of(line.more.get("payload"), file) for line in self._opened().lines(key)]
+        return [contents_of(line.more.get("payload"), file) for line in self._opened().lines(key)]
 
     def writable(self) -> LocalStore:
         return LocalStore(self.location, check=self.check)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from .notes import HEX, Note, check_at, encode_json, merge_results, quoted, seal
+from .table import stored_in
 
 __all__ = ["KINDS", "MORE", "STATUSES", "Line", "Lines", "Record"]
 
@@ -270,7 +271,7 @@ def _needs(more: Mapping[str, Any]) -> str:
         return f'"{payload["files"][file]}":{offset + size_bytes}'
     ends: dict[str, int] = {}
     files = payload["files"]
-    places = [payload["skeleton"][:3], *((b["file"], b["offset"], b["size"]) for b in payload["buffers"])]
+    places = [payload["skeleton"][:3], *((b["file"], b["offset"], b["size"]) for b in stored_in(payload))]
     for file, offset, size_bytes in places:
         ends[files[file]] = max(ends.get(files[file], 0), offset + size_bytes)
     return ",".join(f'"{name}":{end}' for name, end in ends.items())

@@ -11,17 +11,15 @@ import json
 import threading
 from collections.abc import Iterator, Sequence, Set
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 from ..errors import DamagedError, NotComputedError, StorageError
 from . import sameness
 from .bucket import Bucket, BucketBoard, url_errors
-from .buffer import Buffer
 from .fetching import fetch_payloads
+from .files import Bytes
 from .known import FORMAT, FORMAT_FILE, STORES, Known, check_format, name_of_file, name_of_once, reopen
 from .lines import Said
-from .mapping import Checked, Identity
 from .nearby import Nearby, nearby
 from .notes import HEX, Damage
 from .outbox import Batch, Names, Sender
@@ -30,7 +28,7 @@ from .presence import Someone
 from .record import Record
 from .remoteground import RemoteGround
 from .remoteledger import RemoteLedger
-from .sharing import Place, Places
+from .sharing import Above, Place, Places, TrustedPlaces
 from .store import Folder
 from .writing import SMALL_BYTES
 
@@ -70,7 +68,7 @@ class RemoteStore(Known):
         self.revision = 0
         self._reset()
         self._ledger = RemoteLedger(self._bucket, self._said_and_waiting)
-        self._places = _TrustedPlaces()
+        self._places = TrustedPlaces(self._look)
         self._kept: set[str] = set()
         content = self._bucket.read(FORMAT_FILE)
         self.was_there = content is not None
@@ -146,11 +144,14 @@ class RemoteStore(Known):
         earlier = [line.more.get("payload") for line in self._opened().lines(record.key)]
         sender = Sender(self._bucket, self._copies(), earlier)
         places: Places = self._places
+        above: Above | None = None
         if any(earlier):
-            places = _TrustedPlaces()  # it is written again, and whole: what it counted on may be why
+            places = TrustedPlaces(
+                self._look
+            )  # it is written again, and whole: what it counted on may be why
         elif payload.buffers:
-            self._learn_places(record)
-        table = sender.write_payload(record.key, payload, False, _nothing, places)
+            above = self._learn_places(record)
+        table = sender.write_payload(record.key, payload, False, _nothing, places, above)
         made = record
 
         def join(batch: Batch) -> tuple[bytes, Record]:
@@ -380,6 +381,19 @@ class RemoteStore(Known):
         for place in ranges:
             yield held[place] if place in held else next(read)
 
+    def _look(self, digest: str, place: Place, start: int, stop: int) -> Bytes:
+        """Those bytes of what has the digest, if that is sooner had than sent: from this process's memory, or
+        a copy on this machine. LookupError when it isn't."""
+        if self.only_here:
+            at = place.file, place.offset + start, place.offset + stop
+            found: Bytes | None = next(self._read_ranges([at]))
+        else:
+            copies = self._copies()
+            found = copies.find_part(digest, start, stop) if copies is not None else None
+        if found is None:
+            raise LookupError(digest)
+        return found
+
     def read_once(self, folder: Folder, name: str) -> bytes | None:
         return self._bucket.read(name_of_once(folder, name))
 
@@ -420,21 +434,6 @@ class RemoteStore(Known):
 
     def __repr__(self) -> str:
         return f"RemoteStore({self.location!r}{', read_only=True' if self.read_only else ''})"
-
-
-class _TrustedPlaces(Places):
-    """Places that records speak of are counted on without looking.
-
-    Reading them back would cost as much as sending the bytes again. The record counts only because its
-    objects are as long as it says; should a place rot all the same, who reads it finds out, and a node that
-    is written again is written whole.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(Path(), Checked())
-
-    def _holds(self, buffer: Buffer, digest: str, place: Place, files: dict[str, Identity | None]) -> bool:
-        return True
 
 
 def _nothing(key: str, file: str) -> list[dict[int, str]]:

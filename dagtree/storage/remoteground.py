@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from ..errors import DamagedError
 from .bucket import Entry
 from .fetching import read_together
 from .files import Bytes
@@ -13,6 +14,7 @@ from .ground import Range
 from .index import Index
 from .notes import Removal
 from .outbox import Batch
+from .payload import Payload
 from .record import Record
 
 if TYPE_CHECKING:
@@ -47,6 +49,22 @@ class RemoteGround:
 
     def read(self, ranges: Sequence[Range]) -> Iterator[Bytes | None]:
         return read_together(ranges, self._store.bucket().read_ranges)
+
+    def check_packed(self, record: Record, seen: set[str]) -> DamagedError | None:
+        packed = {entry["digest"] for entry in record.more["payload"]["buffers"] if "encoding" in entry}
+        if packed <= seen:
+            return None
+        (payload,) = self._store.read_many([record.key])
+        if isinstance(payload, Payload):
+            try:
+                payload.checked()
+            except DamagedError as error:
+                return error
+            seen |= packed
+            return None
+        if isinstance(payload, DamagedError):
+            return payload
+        raise payload
 
     def part(self) -> None:
         self._store.send_all()

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, overload
 
 from .ground import Range
 from .known import Known
-from .reading import MALFORMED, understand_table
 from .record import Record
 from .sizes import label_of_line, size_text
+from .table import MALFORMED, understand_table
 
 __all__ = [
     "NodeSpace",
@@ -29,11 +29,12 @@ _SHOWN = 20
 def ranges_of(record: Record) -> set[Range]:
     """Where the bytes of a record's node lie; nowhere when it says nothing sensible of that."""
     try:
-        files, skeleton, buffers = understand_table(record.more.get("payload"))
+        table = understand_table(record.more.get("payload"))
     except MALFORMED:
         return set()
+    files, skeleton = table.files, table.skeleton
     found = {Range(files[skeleton[0]], skeleton[1], skeleton[2])}
-    found.update(Range(files[entry["file"]], entry["offset"], entry["size"]) for entry in buffers)
+    found.update(Range(files[entry["file"]], entry["offset"], entry["size"]) for entry in table.stored)
     return {one for one in found if one.size_bytes}
 
 

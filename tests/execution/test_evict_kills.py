@@ -37,14 +37,15 @@ freeing.LEAST_BYTES = freeing._LINE_BYTES = 1  # move whatever can be moved
 class Model(dg.ExperimentState):
     NONHASHED_ATTRIBUTES = ["layers", "small"]
     def initialize_state(self, **properties):
-        self.layers = [np.full(70_000, n, np.uint8) for n in range(4)]
+        self.layers = [np.random.default_rng(n).integers(1, 99, 70_000, np.uint8) for n in range(4)]
         self.small = np.arange(100)
 
 class Change(dg.Recipe):
     which: int
     def run(self, state):
         print("changing", self.which)
-        state.layers[self.which % 4] = state.layers[self.which % 4] + 10
+        layer, mask = state.layers[self.which % 4], np.arange(70_000) % 3 == 0
+        state.layers[self.which % 4] = layer + 10 if self.which < 3 else layer * mask
         state.small = state.small + 1
         return state
 

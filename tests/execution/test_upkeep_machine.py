@@ -22,11 +22,16 @@ LAYERS = 3
 SIDE = 70_000  # bytes of a layer, more than what shares a pack
 
 
+def layer_of(fill: int) -> Any:
+    """A layer with values of its own, which pruning leaves in part."""
+    return np.random.default_rng(fill).integers(1, 255, SIDE, np.uint8)
+
+
 class Layers(dg.ExperimentState):
     NONHASHED_ATTRIBUTES = ["layers", "small", "path"]
 
     def initialize_state(self, **properties: Any) -> None:
-        self.layers = [np.full(SIDE, fill, np.uint8) for fill in range(LAYERS)]
+        self.layers = [layer_of(fill) for fill in range(LAYERS)]
         self.small = np.zeros(3)
         self.path = ""
 
@@ -38,9 +43,24 @@ class Set(dg.Recipe):
     fill: int
 
     def run(self, state: Any) -> Any:
-        state.layers[self.layer] = np.full(SIDE, 10 + self.fill, np.uint8)
+        state.layers[self.layer] = layer_of(10 + self.fill)
         state.small = state.small + 1
         state.path += f"{self.layer}{self.fill}"
+        return state
+
+
+class Prune(dg.Recipe):
+    """Leaves of a layer what a mask keeps; trained on, its values change."""
+
+    layer: int
+    seed: int
+    trained: bool
+
+    def run(self, state: Any) -> Any:
+        mask = np.random.default_rng(self.seed).random(SIDE) < 0.4
+        pruned = state.layers[self.layer] * mask
+        state.layers[self.layer] = pruned ^ (3 * mask.astype(np.uint8)) if self.trained else pruned
+        state.path += f"pruned{self.layer}{self.seed}{self.trained}"
         return state
 
 
@@ -96,6 +116,17 @@ class Upkeep(RuleBasedStateMachine):
     )
     def grow(self, layer: int, fill: int, parent: int, keep: bool) -> None:
         one = Set(layer=layer, fill=fill), (parent % len(self.nodes),), keep and parent % 3 == 0
+        self.defined.append(one)
+        self.define(*one)
+
+    @rule(
+        layer=st.integers(0, LAYERS - 1),
+        seed=st.integers(0, 1),
+        trained=st.booleans(),
+        parent=st.integers(0, 20),
+    )
+    def prune(self, layer: int, seed: int, trained: bool, parent: int) -> None:
+        one = Prune(layer=layer, seed=seed, trained=trained), (parent % len(self.nodes),), False
         self.defined.append(one)
         self.define(*one)
 
