@@ -7,6 +7,7 @@ and kept once on disk.
 
 from __future__ import annotations
 
+from .analysis.conditions import between
 from .definition.promise import ExperimentStatePromise
 from .definition.recipe import Function, Recipe, function
 from .definition.state import ExperimentState
@@ -62,6 +63,7 @@ __all__ = [
     "UndeclaredAttributeError",
     "UnsavableError",
     "UnsupportedValueError",
+    "between",
     "function",
     "register_encoding",
 ]

@@ -54,8 +54,7 @@ class Graph:
     def nodes(self) -> NodeSet:
         """All nodes, parents before children, then in the order of their definition."""
         if self._nodes is None:
-            gone = self._tree.gone
-            self._nodes = self._tree.node_set(key for key in self._tree.records if key not in gone)
+            self._nodes = self._tree.node_set(self._tree.standing)
         return self._nodes
 
     @property

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..errors import SelectionError
-from .choose import Choosing
 from .html import table_html
+from .kin import Kin
 from .node import Node
 
 __all__ = ["NodeSet"]
 
 
-class NodeSet(Choosing):
+class NodeSet(Kin):
     """Nodes in the tree's order, each once: parents before children, then as they were defined.
 
     It never changes: filtering and ``&``, ``|``, ``-`` give new ones. ``&`` and ``-`` keep the
