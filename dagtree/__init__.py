@@ -10,6 +10,7 @@ from __future__ import annotations
 from .analysis.conditions import between
 from .definition.promise import ExperimentStatePromise
 from .definition.recipe import Function, Recipe, function
+from .definition.replicate import Replicates
 from .definition.state import ExperimentState
 from .errors import (
     BusyError,
@@ -55,6 +56,7 @@ __all__ = [
     "PropertyError",
     "Recipe",
     "RecipeError",
+    "Replicates",
     "RunError",
     "RunInterrupted",
     "SelectionError",

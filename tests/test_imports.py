@@ -20,7 +20,7 @@ LAYOUT = """
 identity:   names dynamic advice canonical standard arrays frames ownership formats objects models
             outline differ inside unusual library memory compiled written said blocks cells syntax watch
             statics imports holds classes changed imported content outside unordered reach declared source key
-definition: fields state recipe promise tree
+definition: fields state replicate recipe promise tree
 storage:    describe notes record sizes lines scripts buffer mapping sole rebuild pickling payload tensors
             store files presence tensorfile reading sharing writing index sameness indexfile ledger known
             leftovers local claims bucket nearby fetching outbox remoteledger remote opening copying exporting
@@ -37,6 +37,7 @@ FACES = {
     "experiment",
     "fakes",
     "reopening",
+    "replication",
     "storecontract",
     "testing",
     "travel",

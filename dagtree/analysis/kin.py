@@ -148,8 +148,8 @@ class Kin(Choosing):
         found = []
         for group in groups.values():
             if len(group) > 1:
-                keys = sorted((key for same in group.values() for key in same), key=order.__getitem__)
-                found.append(self._of(nodes[key] for key in keys))
+                members = sorted((key for same in group.values() for key in same), key=order.__getitem__)
+                found.append(self._of(nodes[key] for key in members))
         return found
 
     def _related(self, find: Any) -> Self:

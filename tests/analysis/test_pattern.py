@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from dagtree.analysis.graph import Graph
 from dagtree.errors import SelectionError
 
-
 PRUNED = ["Train", "Train/Prune", "Train/Prune"] * 2
 
 
