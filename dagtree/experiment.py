@@ -183,7 +183,7 @@ class Experiment(Replication, Travel, Upkeep):
             self._graph = None
 
     def get(self, promise: ExperimentStatePromise | Replicates, scheduler: Any = "single-threaded") -> Any:
-        """The state of a node, computed if it is missing, as ``promise.get()`` gives it; of replicates a list."""
+        """The state of a node, of replicates a list; computed if missing: what ``promise.get()`` gives."""
         from .execution.run import Run
 
         if isinstance(promise, Replicates):

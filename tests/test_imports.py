@@ -27,9 +27,9 @@ storage:    describe notes record sizes lines scripts buffer mapping sole rebuil
             space checking freed freeing choosing
 execution:  environment generators kinds output report explain kept nearest current reasons plan
             again handle task assemble progress gauge work step schedulers rounds run
-analysis:   order text facts recorded select html loader columns conditions names pattern walk related node
-            sequence choose kin nodeset tree measure picture layout dot
-            outline svg draw graph
+analysis:   order text extras statistics facts recorded select html loader columns conditions names pattern
+            walk related node sequence choose kin branches tables plotting plots nodeset tree folded measure
+            picture layout dot outline svg draw graph
 """
 ROOMS = {room: files.split() for room, files in re.findall(r"(\w+):([\w\s]+?)(?=\w+:|$)", LAYOUT)}
 FOR_ALL = {"errors", "deprecation", "garbage", "version"}  # import nothing of the house

@@ -8,13 +8,13 @@ from typing import Any
 
 from ..errors import SelectionError
 from .html import table_html
-from .kin import Kin
 from .node import Node
+from .plots import Plots
 
 __all__ = ["NodeSet"]
 
 
-class NodeSet(Kin):
+class NodeSet(Plots):
     """Nodes in the tree's order, each once: parents before children, then as they were defined.
 
     It never changes: filtering and ``&``, ``|``, ``-`` give new ones. ``&`` and ``-`` keep the
