@@ -59,7 +59,8 @@ class Choosing(NodeSequence):
         ``moment``, ``depth``, ``host``, ``device``, ``started``, ``ended``, ``seconds``, ``bytes``,
         ``error``, ``key``, ``path``. ``Train.lr`` is the property of any ``Train`` on the node's path,
         ``*.lr`` of any edge, ``Train[2].lr`` of the second, ``Train[-1].lr`` of the last; ``metrics.loss``,
-        ``results.accuracy``, ``properties.lr`` and ``versions.torch`` say which is meant. A name with a dot
+        ``results.accuracy``, ``properties.lr``,
+        ``node.depth`` and ``versions.torch`` say which is meant. A name with a dot
         is written in a dict.
 
         What it must be is a value, a set of values (any of them), a ``range``, a :func:`~dagtree.between`, or

@@ -1,11 +1,12 @@
 """The names by which facts are asked for, in selecting, sorting, grouping, tables and plots.
 
 =====================  ====================================================================================
-``lr``                 a property, a metric, a function's result or a fact; SelectionError where it could be
-                       two of them
+``lr``                 a property, a metric, a function's result, or a fact that no property is called like;
+                       SelectionError where it could be two of them
 ``properties.lr``      the property, ``metrics.loss`` the metric (its last value), ``best.loss`` its best,
                        ``results.accuracy`` what the function ``accuracy`` returned, or its entry of that
-                       name, ``results.test.accuracy`` an entry of one function, ``versions.torch`` a package
+                       name, ``results.test.accuracy`` an entry of one function, ``versions.torch`` a package,
+                       ``node.depth`` the fact
 ``Train.lr``           the property of a ``Train`` on the node's path, ``*.lr`` of any recipe or the root's
 ``Train[1].lr``        of the first ``Train`` on the path, ``Train[-1].lr`` of the last one
 =====================  ====================================================================================
@@ -24,6 +25,7 @@ from .text import shorten
 
 __all__ = ["Named", "better", "find", "spelled_result"]
 
+_ALWAYS_FACTS = frozenset({"recipe", "status", "tags"})
 _PLACED = re.compile(r"(?P<recipe>\*|[^\W\d]\w*)(?:\[(?P<turn>-?\d+)\])?\.(?P<name>[^\W\d]\w*)")
 _LOWER = re.compile(
     r"loss|err(or)?s?|perplexity|ppl|nll|[rm]?mse|mae|mape|wer|cer|fid|cross_?entropy|divergence|kl|regret",
@@ -71,8 +73,11 @@ def _candidates(columns: Columns, name: str) -> Iterable[tuple[str, Callable[[],
     placed = _PLACED.fullmatch(name)
     if placed is not None and (found := _on_path(columns, placed)) is not None:
         yield name, lambda: found
-    if name in FACTS:
-        yield name, lambda: Named(name, columns.fact(name), False, False)
+    # A model's depth is rather meant than a node's, which is `node.depth` then.
+    if name in FACTS and (name in _ALWAYS_FACTS or name not in columns.property_names):
+        yield from ((f"node.{one}", make) for one, make in _fact(columns, name))
+        if name in _ALWAYS_FACTS:
+            return
     groups = ("properties", "metrics", "results") if columns.may_be_measured(name) else ("properties",)
     for group in groups:
         yield from ((f"{group}.{one}", make) for one, make in _GROUPS[group](columns, name))
@@ -81,6 +86,11 @@ def _candidates(columns: Columns, name: str) -> Iterable[tuple[str, Callable[[],
 def _property(columns: Columns, name: str) -> Iterable[tuple[str, Callable[[], Named]]]:
     if name in columns.property_names:
         yield name, lambda: Named(name, columns.own(name), True, False)
+
+
+def _fact(columns: Columns, name: str) -> Iterable[tuple[str, Callable[[], Named]]]:
+    if name in FACTS:
+        yield name, lambda: Named(f"node.{name}", columns.fact(name), False, False)
 
 
 def _metric(columns: Columns, name: str) -> Iterable[tuple[str, Callable[[], Named]]]:
@@ -114,6 +124,7 @@ def _version(columns: Columns, name: str) -> Iterable[tuple[str, Callable[[], Na
 
 
 _GROUPS: dict[str, Callable[[Columns, str], Iterable[tuple[str, Callable[[], Named]]]]] = {
+    "node": _fact,
     "properties": _property,
     "metrics": _metric,
     "best": _best,
@@ -158,7 +169,7 @@ def _unknown(columns: Columns, name: str) -> str:
         "results": [spelled_result(*one) for one in columns.result_names],
         "facts": [*FACTS, "path", "versions.<package>"],
     }
-    known = [one for names in there.values() for one in names]
+    known = [*(one for names in there.values() for one in names), *(e for _, e in columns.result_names if e)]
     close = difflib.get_close_matches(name, known, n=1)
     lines = [
         f"\n  {what}: {', '.join(shorten(one) for one in names[:40])}"

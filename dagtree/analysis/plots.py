@@ -30,7 +30,7 @@ class Plots(Tables):
         self, x: str, y: str, by: str | None = None, *, over: Over = None, level: float = 0.95, ax: Any = None
     ) -> Axes:
         """One fact over another, a series for each value of ``by``: ``plot("sparsity", "accuracy",
-        by="lr")``.
+        by="lr")``. Without ``by``, a series for each of the properties in which the nodes differ besides x.
 
         Names are those of :meth:`where`; of a property that a node hasn't itself, the one on its path counts.
         Replicates are one point, the mean, with the confidence interval of y (Student's t at ``level``, see
@@ -70,9 +70,8 @@ class Plots(Tables):
         value of ``by``; lines are named by what the branches differ in.
 
         Replicates are one line, their mean at each moment, with a band for its confidence interval, as in
-        :meth:`plot`. Where ``by`` puts several branches together, each keeps its own line in the same
-        colour's place, so choose ``by`` for what you compare. Nodes without the metric, and moments of edges
-        whose ends are shown, are left out.
+        :meth:`plot`. Several branches with one value of ``by`` are lines of one colour. Nodes without the
+        metric, and moments of edges whose ends are shown, are left out.
 
         Gives matplotlib's Axes. Raises as :meth:`plot` does.
         """
@@ -128,7 +127,11 @@ class Plots(Tables):
             return [(branches[0], "", "")]
         hidden = {name.rpartition(".")[2] for name in (*names, x)}
         telling = differing(properties, firsts, hidden)
-        said = [_telling(properties, telling, row) for row in firsts]
+        paths = [branch[0].path for branch in branches]
+        said = [
+            ", ".join([*([path] if len(set(paths)) > 1 else []), *_telling(properties, telling, row)])
+            for path, row in zip(paths, firsts, strict=True)
+        ]
         return [(branch, name, name) for branch, name in zip(branches, said, strict=True)]
 
     def _histories(self, metric: str) -> Mapping[str, dict[int, float]]:
@@ -170,11 +173,10 @@ def _place(branch: Tables, x: str) -> Any:
     return texts[0]
 
 
-def _telling(properties: Mapping[str, list[Any]], names: Sequence[str], row: int) -> str:
-    said = [
+def _telling(properties: Mapping[str, list[Any]], names: Sequence[str], row: int) -> list[str]:
+    return [
         f"{name}={value_text(properties[name][row])}" for name in names if properties[name][row] is not None
     ]
-    return ", ".join(said)
 
 
 def _note(lines: Mapping[Any, Line], level: float) -> str:

@@ -137,6 +137,19 @@ def test_what_could_be_two_things_is_refused(grow: Any) -> None:
     assert nodes.where({"Train.lr": 0.1}).keys == (one.key,)
 
 
+def test_a_property_may_be_called_like_a_fact(grow: Any) -> None:
+    """A model's depth is meant rather than the node's; recipe, status and tags are always the node's."""
+    root = grow.root()
+    one = grow.add(
+        "Build", root, properties={"depth": 18, "recipe": "pancakes", "device": "tpu"}, device="cpu"
+    )
+    nodes = grow.graph.nodes
+    assert nodes.where(depth=18) == nodes.where({"node.depth": 1}) == nodes.where(device="tpu")
+    assert nodes.where({"node.device": "cpu"}).keys == (one.key,)
+    assert nodes.where(recipe="Build") == nodes.where({"properties.recipe": "pancakes"})
+    assert nodes.path("Build[depth>=18]").keys == (one.key,)
+
+
 def test_malformed_records_are_searched_too(grow: Any) -> None:
     root = grow.root()
     odd = [
