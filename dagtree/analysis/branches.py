@@ -10,6 +10,7 @@ from .conditions import number
 from .extras import needed
 from .kin import Kin, hidden_columns
 from .node import Node
+from .related import edge_of
 from .statistics import Difference, Spread, paired, parts_of_variance, spread, unpaired
 from .text import shorten
 from .walk import Ways, ways
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Branches", "Over", "units_of"]
 
 Over = str | Iterable[str] | None
+_Measured = tuple[list[str], float]  # the path of a node, and what was measured there
 MARK = "replicate:"  # as definition.replicate writes it
 
 
@@ -64,7 +66,7 @@ class Branches(Kin):
         aren't independent: they count as one, by their mean (Hurlbert, "Pseudoreplication and the design of
         ecological field experiments", Ecological Monographs 54, 1984). The interval is Student's t.
         """
-        return spread([value for _, value in self._units(name)], level)
+        return spread(self._units(name), level)
 
     def difference(self, other: Self, name: str, level: float = 0.95) -> Difference:
         """How much higher a fact is in these nodes than in others, with its confidence interval.
@@ -85,17 +87,13 @@ class Branches(Kin):
         for side, found in (("these", mine), ("the other", theirs)):
             if not found:
                 raise SelectionError(f"none of {side} nodes has a number for {name!r}")
-        blocks, left_out = _blocks([node for node, _ in mine], [node for node, _ in theirs])
-        numbers = {node.key: value for node, value in (*mine, *theirs)}
-
-        def mean(nodes: Sequence[Node]) -> float:
-            return sum(numbers[node.key] for node in nodes) / len(nodes)
-
-        if len(blocks) > 1:
-            pairs = _means(units_of([(block, mean(ours) - mean(others)) for block, ours, others in blocks]))
-            if len(pairs) > 1:
-                return paired(pairs, level, left_out)
-        return unpaired(_means(units_of(mine)), _means(units_of(theirs)), level)
+        sides = [[(_path(node), value) for node, value in side] for side in (mine, theirs)]
+        pairs, left_out = _paired(*sides)
+        if len(pairs) > 1:
+            differences = _independent(pairs)
+            if len(differences) > 1:
+                return paired(differences, level, left_out)
+        return unpaired(_independent(sides[0]), _independent(sides[1]), level)
 
     def variance(self, name: str, *levels: str) -> pandas.DataFrame:
         """The variance of a fact over these nodes, split by level of the tree: how much comes from
@@ -159,58 +157,61 @@ class Branches(Kin):
                 raise SelectionError(f"{name!r} is no number at {node!r}: {shorten(value)}")
         return found
 
-    def _units(self, name: str) -> list[tuple[Node, float]]:
+    def _units(self, name: str) -> list[float]:
         measured = self._measured(name)
         if not measured:
             raise SelectionError(f"none of these {len(self):,} nodes has a number for {name!r}")
         return units_of(measured)
 
 
-def _means(units: Sequence[tuple[Node, float]]) -> list[float]:
-    return [value for _, value in units]
+def units_of(measured: Sequence[tuple[Node, float]]) -> list[float]:
+    """The independent values among those of replicates: those that share an edge below the ancestor of all
+    are
+    one, by their mean, in which the branches of each level count alike. In the order of their first nodes."""
+    return _independent([(_path(node), value) for node, value in measured])
 
 
-def units_of(measured: Sequence[tuple[Node, float]]) -> list[tuple[Node, float]]:
-    """The independent ones among replicates: those that share an ancestor below the one of all are one, by
-    their
-    mean, which counts each level's branches alike. First nodes, in order."""
-    paths = {node.key: _path(node) for node, _ in measured}
-    shared = _shared(list(paths.values()))
-    groups: dict[str, list[tuple[Node, float]]] = {}
-    for node, value in measured:
-        path = paths[node.key]
-        groups.setdefault(path[min(shared, len(path) - 1)], []).append((node, value))
-    return [(own[0][0], _balanced(own, paths, shared + 1)) for own in groups.values()]
+def _independent(measured: Sequence[_Measured]) -> list[float]:
+    shared = _shared([path for path, _ in measured])
+    return [_mean(group, shared + 1) for group in _parted(measured, shared).values()]
 
 
-def _balanced(measured: list[tuple[Node, float]], paths: dict[str, list[str]], depth: int) -> float:
-    """The mean of the means of the branches of a unit, level by level."""
-    todo: list[tuple[list[tuple[Node, float]], int]] = [(measured, depth)]
+def _mean(measured: Sequence[_Measured], depth: int) -> float:
+    """The mean of a branch: of the means of the branches into which it parts, and so on."""
     if len(measured) == 1:
         return measured[0][1]
-    longest = max(len(paths[node.key]) for node, _ in measured)
-    while todo:
-        own, at = todo.pop()
-        groups: dict[str, list[tuple[Node, float]]] = {}
-        for node, value in own:
-            path = paths[node.key]
-            groups.setdefault(path[at] if at < len(path) else node.key, []).append((node, value))
-        if len(groups) == 1 and at < longest:
-            todo.append((own, at + 1))
-        else:
-            means = [_balanced(one, paths, at + 1) for one in groups.values()]
-            return sum(means) / len(means)
-    raise AssertionError
+    deepest = max(len(path) for path, _ in measured)
+    groups = _parted(measured, depth)
+    while len(groups) == 1 and depth < deepest:
+        depth += 1
+        groups = _parted(measured, depth)
+    each = [_mean(group, depth + 1) for group in groups.values()] if len(groups) > 1 else _values_of(measured)
+    return sum(each) / len(each)
+
+
+def _parted(measured: Sequence[_Measured], depth: int) -> dict[str, list[_Measured]]:
+    """By what stands at one depth of their paths; of a path that ends before, by its end."""
+    groups: dict[str, list[_Measured]] = {}
+    for one in measured:
+        path = one[0]
+        groups.setdefault(path[min(depth, len(path) - 1)], []).append(one)
+    return groups
+
+
+def _values_of(measured: Sequence[_Measured]) -> list[float]:
+    return [value for _, value in measured]
 
 
 def _path(node: Node) -> list[str]:
-    """The keys from the start of a node's path to the node."""
+    """The keys of the edges from the start of a node's path to the node. A moment counts as its edge: what
+    was
+    made from an early moment and from the end has one training in common."""
     columns = node._tree.columns
-    return [columns.records[place].key for place in columns.path(node._tree.places[node.key])]
+    return [edge_of(columns.records[place]) for place in columns.path(node._tree.places[node.key])]
 
 
 def _shared(paths: Sequence[Sequence[str]]) -> int:
-    """How many nodes the beginnings of all paths have in common, ends not counted."""
+    """How many edges the beginnings of all paths have in common, ends not counted."""
     shared = min(len(path) for path in paths) - 1
     for path in paths[1:]:
         while shared and path[:shared] != paths[0][:shared]:
@@ -218,35 +219,40 @@ def _shared(paths: Sequence[Sequence[str]]) -> int:
     return max(shared, 0)
 
 
-def _blocks(
-    first: Sequence[Node], second: Sequence[Node]
-) -> tuple[list[tuple[Node, list[Node], list[Node]]], int]:
-    """The ancestors that nodes of both sides share, each with them, and how many nodes found no partner.
+def _paired(first: Sequence[_Measured], second: Sequence[_Measured]) -> tuple[list[_Measured], int]:
+    """The edges that values of both sides have in common, each as its path and how much higher the first side
+    is there; and how many values found no partner.
 
-    Each node belongs to the last node of its path that nodes of the other side come from too. A block above
-    another one isn't theirs alone, and holds only who found no partner.
+    A value belongs to the last edge of its path that the other side has too. An edge above another such one
+    isn't theirs alone, and holds only values that found no partner.
     """
-    sides = [[(node, _path(node)) for node in side] for side in (first, second)]
-    reached = [{key for _, path in side for key in path} for side in sides]
-    groups: dict[str, tuple[list[Node], list[Node]]] = {}
+    sides = (first, second)
+    reached = [{key for path, _ in side for key in path} for side in sides]
+    groups: dict[str, tuple[list[str], list[float], list[float]]] = {}
     above: set[str] = set()
     for which, side in enumerate(sides):
-        for node, path in side:
+        for path, value in side:
             shared = [key for key in path if key in reached[1 - which]]
             if shared:
-                groups.setdefault(shared[-1], ([], []))[which].append(node)
+                known = groups.setdefault(shared[-1], (path[: path.index(shared[-1]) + 1], [], []))
+                known[1 + which].append(value)
                 above.update(shared[:-1])
-    blocks, left_out = [], sum(map(len, (first, second)))
-    for key, (mine, theirs) in groups.items():
+    found: list[_Measured] = []
+    left_out = len(first) + len(second)
+    for key, (path, mine, theirs) in groups.items():
         if mine and theirs and key not in above:
-            blocks.append((mine[0]._tree.node(key), mine, theirs))
+            found.append((path, sum(mine) / len(mine) - sum(theirs) / len(theirs)))
             left_out -= len(mine) + len(theirs)
-    return blocks, left_out
+    return found, left_out
 
 
 def _levels(nodes: Sequence[Node]) -> tuple[list[str], list[list[Hashable]]]:
     """The steps at which the paths of nodes part, by name, and who is in which branch there."""
-    paths = [_path(node) for node in nodes]
+    columns = [node._tree.columns for node in nodes]
+    paths = [
+        [own.records[place].key for place in own.path(node._tree.places[node.key])]
+        for own, node in zip(columns, nodes, strict=True)
+    ]
     if len({node.path for node in nodes}) > 1:
         shown = ", ".join(dict.fromkeys(shorten(node.path, 60) for node in nodes))
         raise SelectionError(

@@ -157,7 +157,7 @@ def _measured(branch: NodeSet) -> dict[str, dict[str, Any]]:
             if all(isinstance(value, int | float) and not isinstance(value, bool) for _, value in values):
                 numbers = [(node, float(value)) for node, value in values]
                 units = len(units_of([(node, 0.0) for node in branch]))
-                shown: Any = Interval(spread([value for _, value in units_of(numbers)]), units)
+                shown: Any = Interval(spread(units_of(numbers)), units)
             else:
                 texts = {repr(value) for _, value in values}
                 shown = values[0][1] if len(texts) == 1 else Values(len(texts))

@@ -51,7 +51,7 @@ class Plots(Tables):
             heights = [
                 (node, float(number(value))) for node, value in zip(branch, branch._values(y), strict=True)
             ]
-            own = spread([value for _, value in units_of(heights)], level)
+            own = spread(units_of(heights), level)
             most = max(most, own.n)
             at = _place(branch, x)
             lines.setdefault(key, Line(name)).points.append(Point(at, own.mean, own.low, own.high, own.n))
@@ -88,7 +88,7 @@ class Plots(Tables):
                 there = [
                     (node, histories[node.key][moment]) for node in branch if moment in histories[node.key]
                 ]
-                own = spread([value for _, value in units_of(there)], level)
+                own = spread(units_of(there), level)
                 line.points.append(Point(moment, own.mean, own.low, own.high, own.n))
         axes: Axes = draw_lines(
             list(lines.values()), "moment", metric, by or "", _note(lines, level), ax, True

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .nodeset import NodeSet
     from .tree import Tree
 
-__all__ = ["Related", "common_ancestor", "reached"]
+__all__ = ["Related", "common_ancestor", "edge_of", "reached"]
 
 
 def reached(starts: Iterable[str], further: Callable[[str], Iterable[str]]) -> set[str]:

@@ -91,10 +91,14 @@ class NodeSequence(Sequence[Node]):
 
     def __and__(self, other: NodeSequence) -> Self:
         keys = self._other_keys(other, "&")
+        if self._made is None and self._tree is not None:
+            return self._deferred(tuple([key for key in self._keys if key in keys]), self._tree)
         return self._of(node for node in self._nodes if node.key in keys)
 
     def __sub__(self, other: NodeSequence) -> Self:
         keys = self._other_keys(other, "-")
+        if self._made is None and self._tree is not None:
+            return self._deferred(tuple([key for key in self._keys if key not in keys]), self._tree)
         return self._of(node for node in self._nodes if node.key not in keys)
 
     def __invert__(self) -> Self:

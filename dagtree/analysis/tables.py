@@ -264,7 +264,7 @@ def _frame(pandas: Any, columns: Mapping[str, _Column]) -> Any:
 def _summary(name: str, numbers: Sequence[tuple[Any, float]], level: float) -> dict[str, Any]:
     if not numbers:
         return {name: None, f"{name}.n": 0}
-    own = spread([value for _, value in units_of(numbers)], level)
+    own = spread(units_of(numbers), level)
     return {
         name: own.mean,
         f"{name}.std": own.std,
