@@ -228,18 +228,18 @@ def _paired(first: Sequence[_Measured], second: Sequence[_Measured]) -> tuple[li
     """
     sides = (first, second)
     reached = [{key for path, _ in side for key in path} for side in sides]
-    groups: dict[str, tuple[list[str], list[float], list[float]]] = {}
+    groups: dict[str, tuple[list[str], tuple[list[float], list[float]]]] = {}
     above: set[str] = set()
     for which, side in enumerate(sides):
         for path, value in side:
             shared = [key for key in path if key in reached[1 - which]]
             if shared:
-                known = groups.setdefault(shared[-1], (path[: path.index(shared[-1]) + 1], [], []))
-                known[1 + which].append(value)
+                known = groups.setdefault(shared[-1], (path[: path.index(shared[-1]) + 1], ([], [])))
+                known[1][which].append(value)
                 above.update(shared[:-1])
     found: list[_Measured] = []
     left_out = len(first) + len(second)
-    for key, (path, mine, theirs) in groups.items():
+    for key, (path, (mine, theirs)) in groups.items():
         if mine and theirs and key not in above:
             found.append((path, sum(mine) / len(mine) - sum(theirs) / len(theirs)))
             left_out -= len(mine) + len(theirs)

@@ -305,7 +305,8 @@ class Columns:
     def kept(self, name: Any, make: Callable[[], Column]) -> Column:
         column = self._kept.get(name)
         if column is None:
-            column = self._kept[name] = make()
+            with uncollected():
+                column = self._kept[name] = make()
         return column
 
     def own(self, name: str) -> Column:

@@ -84,7 +84,8 @@ class Tables(Branches):
                     same = all(type(one) is type(own[0]) and one == own[0] for one in own)
                     row[name] = own[0] if same else None
             rows.append(row)
-        named = {name: [row.get(name) for row in rows] for row in rows for name in row}
+        names = dict.fromkeys(name for row in rows for name in row)
+        named = {name: [row.get(name) for row in rows] for name in names}
         return _frame(pandas, {name: own for name, own in named.items() if any(v is not None for v in own)})
 
     def history(self, *names: str) -> pandas.DataFrame:

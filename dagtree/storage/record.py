@@ -213,8 +213,10 @@ class Record(_Facts):
         """Whether a metric, a function or an entry of a result could have that name; False is certain."""
         if self._more is not None:
             return "history" in self._more or "results" in self._more
-        if self._late_results:
-            return True
+        for function, said in (self._late_results or {}).items():
+            value = said.get("value") if isinstance(said, dict) else None
+            if function == name or (isinstance(value, dict) and name in value):
+                return True
         content, start, end = self._told()
         at = max(content.find(b',"code":"', start, end), start)
         return content.find(b"%s:" % quoted(name).encode(), at, end) >= 0
