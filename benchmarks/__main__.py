@@ -15,6 +15,7 @@ from . import (
     bench_fingerprint,
     bench_import,
     bench_nodes,
+    bench_select,
     bench_states,
     bench_tickets,
 )
@@ -25,6 +26,7 @@ SCRIPTS = [
     bench_fingerprint,
     bench_define,
     bench_nodes,
+    bench_select,
     bench_states,
     bench_tickets,
     bench_diff,

@@ -183,6 +183,13 @@ def test_repeats_are_interleaved_and_their_order_rotates() -> None:
     assert found["b"]["total_s"].values == (0.0, 1.0, 2.0)
 
 
+def test_selecting_is_measured_question_by_question(tmp_path: Path) -> None:
+    printed, found = quick("benchmarks.bench_select", tmp_path)
+    check_form(printed, found)
+    assert "dagtree/path_conditions_again_s" in series_of(found)
+    assert "Selecting out of 1,000 nodes" in printed
+
+
 def test_a_ratio_is_the_median_of_the_ratios_within_each_repeat() -> None:
     ours, theirs = harness.Series((1.0, 30.0, 4.0)), harness.Series((2.0, 300.0, 5.0))
     ratio = ours.over(theirs)
