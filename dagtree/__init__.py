@@ -7,8 +7,10 @@ and kept once on disk.
 
 from __future__ import annotations
 
+from .analysis.conditions import between
 from .definition.promise import ExperimentStatePromise
 from .definition.recipe import Function, Recipe, function
+from .definition.replicate import Replicates
 from .definition.state import ExperimentState
 from .errors import (
     BusyError,
@@ -20,6 +22,7 @@ from .errors import (
     KeptError,
     NotAnExperimentError,
     NotComputedError,
+    NotInstalledError,
     PropertyError,
     RecipeError,
     RunError,
@@ -51,9 +54,11 @@ __all__ = [
     "KeptError",
     "NotAnExperimentError",
     "NotComputedError",
+    "NotInstalledError",
     "PropertyError",
     "Recipe",
     "RecipeError",
+    "Replicates",
     "RunError",
     "RunInterrupted",
     "SelectionError",
@@ -62,6 +67,7 @@ __all__ = [
     "UndeclaredAttributeError",
     "UnsavableError",
     "UnsupportedValueError",
+    "between",
     "function",
     "register_encoding",
 ]

@@ -20,6 +20,7 @@
      ├── NotComputedError (LookupError)       the node has no state yet, or no more
      ├── KeptError (ValueError)               what is tagged "keep" was to be evicted or dropped
      ├── CodeNotFoundError (ImportError)      a state's classes can't be imported here
+     ├── NotInstalledError (ImportError)      a library that comes with an extra isn't there
      └── SelectionError (LookupError)         no node, or more than one, answers to that name
 
     RunInterrupted (KeyboardInterrupt)        Ctrl-C; what was done is kept, and `report` says what
@@ -44,6 +45,7 @@ __all__ = [
     "KeptError",
     "NotAnExperimentError",
     "NotComputedError",
+    "NotInstalledError",
     "PropertyError",
     "RecipeError",
     "RunError",
@@ -161,6 +163,10 @@ class KeptError(DagtreeError, ValueError):
 
 class CodeNotFoundError(DagtreeError, ImportError):
     """The classes that a state is made of can't be imported here; the message says which, and what to do."""
+
+
+class NotInstalledError(DagtreeError, ImportError):
+    """A library that only some of dagtree needs isn't installed; the message says which, and the command."""
 
 
 class SelectionError(DagtreeError, LookupError):

@@ -7,10 +7,11 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 from .definition.promise import ExperimentStatePromise
 from .definition.recipe import HasPromise
+from .definition.replicate import Replicates
 from .definition.state import ExperimentState, state_with
 from .definition.tree import Tree
 from .errors import (
@@ -22,6 +23,7 @@ from .errors import (
 from .handing import Handing
 from .loading import GraphLoader
 from .reopening import kept_state_class, missing_code, planned
+from .replication import Replication
 from .storage.mapping import Check
 from .storage.notes import Note
 from .storage.opening import open_store
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["Experiment"]
 
 
-class Experiment(Handing, Truth, Upkeep):
+class Experiment(Replication, Handing, Truth, Upkeep):
     """A tree of states in a directory, or at a URL: ``s3://bucket/run``, whatever fsspec reaches.
 
     Takes the directory or URL (made when the first node is kept, not before) and the class of its states.
@@ -99,12 +101,13 @@ class Experiment(Handing, Truth, Upkeep):
         return self._tree.state_class
 
     def spawn_new_tree(self, **arguments: Any) -> ExperimentStatePromise:
-        """The root of the tree: a state of ``state_class`` with these properties. Computes nothing.
+        """The root of the tree: a state of ``state_class`` with these properties. Computes nothing. Within a
+        block that replicates one of the properties, a root for each of its values.
 
         The same arguments again give the same promise. Raises PropertyError for a wrong, missing or unknown
         name, TreeError when this experiment has a root with other arguments.
         """
-        return self._tree.spawn(arguments)
+        return cast("ExperimentStatePromise", self._tree.spawn_each(arguments))
 
     def tag(self, *tags: str | Sequence[str]) -> contextlib.AbstractContextManager[None]:
         """Tag every node that is defined within the block: ``with exp.tag("lr:0.1", "baseline"):``. Blocks
@@ -178,10 +181,12 @@ class Experiment(Handing, Truth, Upkeep):
             self._statuses = {key: status for key, status in run.statuses.items() if status in ended}
             self._graph = None
 
-    def get(self, promise: ExperimentStatePromise, scheduler: Any = "single-threaded") -> Any:
-        """The state of a node, computed if it is missing: what ``promise.get()`` calls."""
+    def get(self, promise: ExperimentStatePromise | Replicates, scheduler: Any = "single-threaded") -> Any:
+        """The state of a node, of replicates a list; computed if missing: what ``promise.get()`` gives."""
         from .execution.run import Run
 
+        if isinstance(promise, Replicates):
+            return promise.get(scheduler)
         if promise.tree is not self._tree:
             raise TreeError(f"{promise!r} belongs to another experiment: {promise.tree.experiment}.")
         there = self._store.keys()
@@ -359,6 +364,10 @@ class Experiment(Handing, Truth, Upkeep):
             if not self._store.read_only:
                 self._store.mark_damaged(key, str(error))
             self._graph = None
+            raise
+        except NotComputedError:
+            if key in self._store.evicted():  # since we looked
+                return self.get(self._promise(key))
             raise
         cls = self._tree.known_state_class or kept_state_class(self._store, record)
         with missing_code(

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from .errors import DagtreeError, NotComputedError, StorageError
-from .fakes import Large, make_record, raises
+from .fakes import Large, make_record, pruned_contents, raises
 from .storage.payload import Payload
 
 if TYPE_CHECKING:
@@ -329,6 +329,14 @@ class StoreContract:
             places.append((table["files"][entry["file"]], entry["offset"]))
         assert places[0] == places[1]
         assert bytes(self.reopen(store).read(second.key).load()["large"].memory) == large
+
+    def test_masks_and_pruned_arrays_come_back_bit_for_bit(self) -> None:
+        store, contents = self.make_store(), pruned_contents()
+        keys = [store.write(make_record(n), Payload.dump(one)).key for n, one in enumerate(contents)]
+        for each in (store, self.reopen(store)):
+            for key, content in zip(keys, contents, strict=True):
+                for found in (each.read(key).load(), each.restore(key).load(), each.inspect(key).load()):
+                    assert all(found[name].tobytes() == one.tobytes() for name, one in content.items())
 
     def test_a_node_that_was_computed_stays_there_when_it_fails_later(self) -> None:
         store = self.make_store()

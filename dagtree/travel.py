@@ -15,7 +15,9 @@ from .storage.sizes import label_of_line
 
 if TYPE_CHECKING:
     from .storage.copying import Copied
+    from .storage.known import Known
     from .storage.local import LocalStore
+    from .storage.presence import Someone
     from .storage.remote import RemoteStore
 
 __all__ = ["Travel"]
@@ -90,6 +92,7 @@ def _copy(
 ) -> Copied:
     from .execution.progress import Progress
     from .storage.copying import copy_nodes, with_ancestors
+    from .storage.presence import Presence
 
     named = place_of(place)
     if (shown(named) if isinstance(named, str) else os.path.abspath(named)) == source.location:
@@ -107,7 +110,15 @@ def _copy(
             if was_sent:
                 line.end(_Sent(record), 1, 0, 0.0, {})
 
-        return copy_nodes(source, target, wanted, told, light)
+        with Presence(target.board(), "run", waiting=lambda other: _say_who_frees(other, target)):
+            target.refresh()
+            return copy_nodes(source, target, wanted, told, light)
+
+
+def _say_who_frees(other: Someone, target: Known) -> None:
+    from .execution.progress import announce
+
+    announce(f"waiting for the end of {other}, which frees space in {target.location}", None)
 
 
 class _Sent:

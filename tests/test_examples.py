@@ -67,6 +67,13 @@ PROMISES = {
         r"PropertyError: .*`wrods`.*`words`",
     ],
     "repeats.py": [r"curiosity 0\.1: \d+ ± \d+ of 500: \[(\d+(, )?){5}\]"],
+    "replicates.py": [
+        r"Climb\(stride=2\.0, seed=6 values, steps_taken=20\)  \[n=6\]  so_far \d+\.\d ± \d",
+        r"^lost by slipping: .*; 6 pairs\)$",
+        r"^gained by longer strides: .*; unpaired, 12 replicates\)$",
+        r"Climb\.stride",
+        r"drawn in runs/replicates/tree\.svg",
+    ],
     "restore_and_extend.py": [
         r"Grow\(years=10, rate=0\.2\): \d+ after 10 years",
         r"^Extended Grow\(years=10, rate=0\.8\): computed 2 nodes\.$",

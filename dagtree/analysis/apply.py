@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SelectionError
-from .extra import data_frame
+from .extras import data_frame
 from .html import blocks_html, rows_html
 from .text import number_text, shorten
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..identity.key import digest
 from ..version import VERSION
 from .deeds import Deed, deeds_of, iso_time
-from .extra import imported
+from .extras import needed
 from .listing import code_listing, tree_listing
 from .text import visible
 
@@ -36,14 +36,14 @@ _WORKFLOW = "code/tree.py"
 
 def write_crate(nodes: Sequence[Node], directory: Path, about: Mapping[str, str]) -> None:
     """Write everything but the experiment itself. ``about`` has the crate's name and description, and perhaps
-    author and license. Raises ImportError where `rocrate` isn't installed."""
+    author and license. Raises NotInstalledError where `rocrate` isn't installed."""
     _Crate(nodes, about).crate.write(directory)
 
 
 class _Crate:
     def __init__(self, nodes: Sequence[Node], about: Mapping[str, str]) -> None:
-        self._entity = imported("rocrate.model.contextentity").ContextEntity
-        self.crate = imported("rocrate.rocrate").ROCrate(version="1.1")
+        self._entity = needed("rocrate.model.contextentity", "crates", "provenance").ContextEntity
+        self.crate = needed("rocrate.rocrate", "crates", "provenance").ROCrate(version="1.1")
         self.crate.name, self.crate.description = about["name"], about["description"]
         if about.get("license"):
             self.crate.license = about["license"]

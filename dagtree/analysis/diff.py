@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import DagtreeError, SelectionError
 from .behaviour import OutputDifference, compare_outputs
 from .compared import TITLES, ComparedTensors, cells, compare_tensors
-from .extra import data_frame
+from .extras import data_frame
 from .html import blocks_html, rows_html
 from .parting import Parting, part
 from .select import exactly

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import DamagedError, NotComputedError, SelectionError
 from .compared import ComparedTensor, Readable, compare_one, percent
 from .distance import Distance, size_of
-from .extra import data_frame
+from .extras import data_frame
 from .html import blocks_html, rows_html
 from .text import number_text, shorten
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SelectionError
-from .choose import Choosing
 from .html import table_html
 from .node import Node
+from .plots import Plots
 
 if TYPE_CHECKING:
     from .apply import Applied
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["NodeSet"]
 
 
-class NodeSet(Choosing):
+class NodeSet(Plots):
     """Nodes in the tree's order, each once: parents before children, then as they were defined.
 
     It never changes: filtering and ``&``, ``|``, ``-`` give new ones. ``&`` and ``-`` keep the

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..identity.key import digest
 from ..version import VERSION
 from .deeds import Deed, deeds_of
-from .extra import imported
+from .extras import needed
 from .text import visible
 
 if TYPE_CHECKING:
@@ -26,8 +26,9 @@ NAMESPACE = "urn:dagtree:"
 
 
 def prov_document(nodes: Iterable[Node]) -> Any:
-    """A `prov.model.ProvDocument` about these nodes. Raises ImportError where `prov` isn't installed."""
-    return _Writer(imported("prov.model")).document(list(nodes))
+    """A `prov.model.ProvDocument` about these nodes. Raises NotInstalledError where `prov` isn't
+    installed."""
+    return _Writer(needed("prov.model", "PROV documents", "provenance")).document(list(nodes))
 
 
 class _Writer:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Self, overload
 
+from ..errors import SelectionError
 from .node import Node
 
 if TYPE_CHECKING:
@@ -90,11 +91,27 @@ class NodeSequence(Sequence[Node]):
 
     def __and__(self, other: NodeSequence) -> Self:
         keys = self._other_keys(other, "&")
+        if self._made is None and self._tree is not None:
+            return self._deferred(tuple([key for key in self._keys if key in keys]), self._tree)
         return self._of(node for node in self._nodes if node.key in keys)
 
     def __sub__(self, other: NodeSequence) -> Self:
         keys = self._other_keys(other, "-")
+        if self._made is None and self._tree is not None:
+            return self._deferred(tuple([key for key in self._keys if key not in keys]), self._tree)
         return self._of(node for node in self._nodes if node.key not in keys)
+
+    def __invert__(self) -> Self:
+        """All other nodes of the graph; superseded ones are not among them."""
+        if self._tree is None:
+            raise SelectionError("~ of a NodeSet of no graph: it is empty, and what is not in it isn't known")
+        trees = self._trees()
+        if len(trees) > 1:
+            raise SelectionError(
+                "~ of nodes of several graphs: write graph.nodes - nodes for the one you mean"
+            )
+        tree, own = self._tree, self._found()
+        return self._deferred(tuple(key for key in tree.standing if key not in own), tree)
 
     def __or__(self, other: NodeSequence) -> Self:
         self._other_keys(other, "|")
@@ -111,6 +128,26 @@ class NodeSequence(Sequence[Node]):
                 f"NodeSet {operator} needs another NodeSet on its right, not {type(other).__name__}"
             )
         return other._found()
+
+    def _trees(self) -> list[tuple[Tree, tuple[str, ...]]]:
+        """The trees that the nodes are of, each with its keys in order: nearly always one."""
+        if self._tree is None:
+            return []
+        if self._made is None or all(node._tree is self._tree for node in self._made):
+            return [(self._tree, self._keys)]
+        found: dict[int, tuple[Tree, list[str]]] = {}
+        for node in self._made:
+            found.setdefault(id(node._tree), (node._tree, []))[1].append(node.key)
+        return [(tree, tuple(keys)) for tree, keys in found.values()]
+
+    def _chosen(self, choose: Callable[[Tree, tuple[str, ...]], Iterable[str]]) -> Self:
+        """The nodes whose keys ``choose`` gives of a tree's; it is asked once for each tree."""
+        trees = self._trees()
+        if len(trees) == 1:
+            ((tree, keys),) = trees
+            return self._deferred(tuple(choose(tree, keys)), tree)
+        chosen = {key for tree, keys in trees for key in choose(tree, keys)}
+        return self._of(node for node in self._nodes if node.key in chosen)
 
     def _of(self, nodes: Iterable[Node]) -> Self:
         return self._trusted(tuple(nodes), self._tree)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence, Set
 
 from ..storage.record import Record
+from .columns import Columns
 from .loader import Loader
 from .node import Node
 from .nodeset import NodeSet
@@ -15,7 +16,7 @@ __all__ = ["Tree"]
 class Tree:
     """What all nodes of one graph share: who is where, who hangs below whom, and who can load."""
 
-    __slots__ = ("_children", "_nodes", "_places", "gone", "loader", "records", "statuses")
+    __slots__ = ("_children", "_columns", "_nodes", "_places", "gone", "loader", "records", "statuses")
 
     def __init__(
         self, ordered: Sequence[Record], gone: Set[str], loader: Loader, statuses: Mapping[str, str]
@@ -26,6 +27,7 @@ class Tree:
         self.loader = loader
         self.statuses = statuses
         self._nodes: dict[str, Node] = {}
+        self._columns: Columns | None = None
         self._children: dict[str, list[str]] | None = None
 
     def node(self, key: str) -> Node:
@@ -53,6 +55,32 @@ class Tree:
                         below.setdefault(parent, []).append(key)
             self._children = below
         return self._children
+
+    def parents_of(self, key: str) -> Sequence[str]:
+        """The keys of the parents that are there."""
+        record = self.records.get(key)
+        return [one for one in record.lineage if one in self.records] if record is not None else ()
+
+    def children_of(self, key: str) -> Sequence[str]:
+        return self.children.get(key, ())
+
+    def in_order(self, keys: Iterable[str]) -> list[str]:
+        """Those of the keys that are there, in the tree's order."""
+        places = self.places
+        return sorted((key for key in keys if key in places), key=places.__getitem__)
+
+    @property
+    def columns(self) -> Columns:
+        """The facts of all nodes, superseded ones included."""
+        if self._columns is None:
+            self._columns = Columns(tuple(self.records.values()), self.loader, self.statuses)
+        return self._columns
+
+    @property
+    def standing(self) -> Sequence[str]:
+        """The keys of the nodes that nothing newer replaced, in the tree's order."""
+        gone = self.gone
+        return [key for key in self.records if key not in gone] if gone else tuple(self.records)
 
     def node_set(self, keys: Iterable[str]) -> NodeSet:
         return NodeSet._deferred(tuple(keys), self)

@@ -38,13 +38,14 @@ ATOMIC = frozenset({type(None), bool, int, float, complex, str, bytes})
 
 @dataclass(frozen=True)
 class Fields:
-    """What a class declares: properties in order, their defaults, those that aren't identity, and (for a
-    state) its content."""
+    """What a class declares: properties in order, their defaults, those that aren't identity, those that only
+    replicates differ in, and (for a state) its content."""
 
     names: tuple[str, ...]
     defaults: dict[str, object] = field(default_factory=dict)
     content: tuple[str, ...] = ()
     ignored: frozenset[str] = frozenset()
+    replicates: tuple[str, ...] = ()
 
     @property
     def required(self) -> tuple[str, ...]:
@@ -148,6 +149,7 @@ def fields_of(cls: type, base: type, reserved: frozenset[str] = frozenset()) -> 
     names: dict[str, None] = {}
     content: dict[str, None] = {}
     ignored: dict[str, None] = {}
+    replicates: dict[str, None] = {}
     defaults: dict[str, object] = {}
     for owner in reversed(cls.__mro__):
         declared = vars(owner)
@@ -157,6 +159,8 @@ def fields_of(cls: type, base: type, reserved: frozenset[str] = frozenset()) -> 
             content[name] = None
         for name in _listed(cls, declared, "ignores"):
             ignored[name] = None
+        for name in _listed(cls, declared, "REPLICATES"):
+            replicates[name] = None
         if not issubclass(owner, base) or owner is base:
             continue
         for name, annotation in inspect.get_annotations(owner).items():
@@ -181,8 +185,19 @@ def fields_of(cls: type, base: type, reserved: frozenset[str] = frozenset()) -> 
                 f"{cls.__name__}.ignores names `{name}`, which is no property of it.{hint} Its properties "
                 f"are: {choices(names)}.{suggestion(name, names)}"
             )
+    for name in replicates:
+        if name not in names or name in ignored:
+            why = (
+                "isn't identity: two of its values are one node"
+                if name in ignored
+                else "is no property of it"
+            )
+            raise PropertyError(
+                f"{cls.__name__}.REPLICATES names `{name}`, which {why}. Its properties: {choices(names)}."
+                f"{suggestion(name, [one for one in names if one != name])}"
+            )
     check_declared(cls, frozenset((*names, *content)))
-    return Fields(tuple(names), defaults, tuple(content), frozenset(ignored))
+    return Fields(tuple(names), defaults, tuple(content), frozenset(ignored), tuple(replicates))
 
 
 def bind(

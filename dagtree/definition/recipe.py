@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast, datacl
 
 from ..errors import DefinitionError, PropertyError
 from .fields import ATOMIC, Fields, bind, choices, fields_of, snapshot, unbound
+from .replicate import Replicates, active_axes, are_several, check_said, spread
 from .state import ExperimentState
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ __all__ = [
     "shape_of",
 ]
 
-RESERVED = frozenset({"run", "steps", "version", "depends_on", "ignores", "extends", "PROPERTIES"})
+RESERVED = frozenset(
+    {"run", "steps", "version", "depends_on", "ignores", "extends", "PROPERTIES", "REPLICATES"}
+)
 NOT_IDENTITY = frozenset(
     {"experiment_object"}
 )  # dagger's scripts hang the experiment on a recipe while they define it
@@ -75,7 +78,8 @@ class Recipe:
     Three lines say more about identity; the last two add to those of the bases. ``version = "2"`` replaces
     the fingerprint of all that ``run`` reaches. ``depends_on = (helper, "data.csv")`` adds what can't be
     seen: functions, classes and modules by their code, files and folders by their content, other values as
-    they are. ``ignores = ("verbose",)`` keeps properties out of identity.
+    they are. ``ignores = ("verbose",)`` keeps properties out of identity. ``REPLICATES = ["seed"]`` says that
+    branches which differ in such a property only are replicates: tables, plots and drawings show them as one.
     """
 
     PROPERTIES: ClassVar[Sequence[str]] = ()
@@ -97,6 +101,10 @@ class Recipe:
                     f"{cls.__name__}(node) would make a recipe with the node as a property. To apply it, "
                     f"write {cls.__name__}(…)(node); to give a node as a property, name it."
                 )
+            for axis in active_axes():  # what isn't given within a block takes all of its values
+                given = cls._fields.names[: len(positional)]
+                if axis.name in cls._fields.names and axis.name not in named and axis.name not in given:
+                    named[axis.name] = axis
             if cls.__init__ is Recipe.__init__ or positional or named:
                 vars(self).update(bind(cls, cls._fields, positional, named))
 
@@ -117,10 +125,15 @@ class Recipe:
     def __call__(self, *parents: HasPromise) -> ExperimentStatePromise:
         """The promise of the state that this recipe makes from the given ones; defines it, computes nothing.
 
-        Takes promises, or nodes of a restored graph, of one experiment. Raises DefinitionError for anything
-        else, PropertyError when a property is missing or undeclared, UnsupportedValueError when one can't be
-        identity.
+        Takes promises, or nodes of a restored graph, of one experiment. Given ``Replicates``, or within a
+        block that replicates one of its properties, it gives ``Replicates``: a promise for each branch.
+        Raises DefinitionError for anything else, PropertyError when a property is missing or undeclared,
+        UnsupportedValueError when one can't be identity.
         """
+        if active_axes() and type(self).__init__ is not Recipe.__init__:
+            check_said(type(self), self._fields.names, vars(self))
+        if are_several(parents) or are_several(vars(self).values()):
+            return cast("ExperimentStatePromise", spread(vars(self), parents, self._of_branch))
         promises = [self._promise_of(parent) for parent in parents]
         if not promises:
             raise DefinitionError(
@@ -139,6 +152,12 @@ class Recipe:
         metrics``.
         """
         return iter(iterable)
+
+    def _of_branch(self, attributes: dict[str, Any], parents: list[Any]) -> ExperimentStatePromise:
+        recipe = type(self).__new__(type(self))
+        vars(recipe).update(attributes)
+        promises = [recipe._promise_of(parent) for parent in parents]
+        return promises[0].tree.grow(recipe, promises)
 
     def _promise_of(self, parent: object) -> ExperimentStatePromise:
         to_promise = getattr(type(parent), "to_promise", None)
@@ -184,6 +203,8 @@ class Function:
     def __call__(self, target: Any) -> Any:
         if isinstance(target, ExperimentState):
             return self.op(target)
+        if isinstance(target, Replicates):
+            return target.each(self)
         to_promise = getattr(type(target), "to_promise", None)
         if to_promise is None:
             raise DefinitionError(

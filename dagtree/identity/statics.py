@@ -102,7 +102,16 @@ NOT_MEANT = frozenset(
     ]
 )
 _DECLARATIONS = frozenset(
-    {"PROPERTIES", "NONHASHED_ATTRIBUTES", "version", "depends_on", "ignores", "_fields", "_names"}
+    {
+        "PROPERTIES",
+        "NONHASHED_ATTRIBUTES",
+        "REPLICATES",
+        "version",
+        "depends_on",
+        "ignores",
+        "_fields",
+        "_names",
+    }
 )
 CONTAINERS = (list, tuple, dict, set, frozenset)
 _BOUND = frozenset({staticmethod, classmethod, types.MethodType})

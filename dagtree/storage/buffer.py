@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..identity.key import digest
@@ -80,6 +80,16 @@ class Buffer:
         self._digest: str | None = None
         self._checking: Callable[[Buffer], None] | None = None
 
+    @classmethod
+    def of_entry(cls, entry: Mapping[str, Any], memory: Any = b"") -> Buffer:
+        """The buffer that a table describes so."""
+        buffer = cls(
+            entry["name"], entry["dtype"], tuple(entry["shape"]), entry["size"], "cpu", entry["kind"], memory
+        )
+        holds = entry.get("holds")
+        buffer.holds = holds if isinstance(holds, str) else ""
+        return buffer
+
     def expect(self, said: str, checking: Callable[[Buffer], None] | None = None) -> None:
         """Take ``said`` for the digest. With ``checking``, that is called with the buffer before anybody sees
         its bytes, and raises when they are others."""
@@ -92,6 +102,11 @@ class Buffer:
         if checking is not None:
             checking(self)
             self._checking = None
+
+    @property
+    def is_unchecked(self) -> bool:
+        """Whether the bytes are still to be compared with their digest."""
+        return self._checking is not None
 
     @property
     def digest(self) -> str:

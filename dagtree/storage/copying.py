@@ -12,6 +12,7 @@ from .record import Record
 from .sameness import essence_of
 from .sizes import size_text
 from .store import Folder, Store
+from .table import stored_in
 
 __all__ = ["Copied", "copy_nodes", "with_ancestors"]
 
@@ -211,7 +212,7 @@ class _Copy:
             return
         file, offset, size_bytes, _ = table["skeleton"]
         places = [(file, offset, size_bytes)]
-        places += [(buffer["file"], buffer["offset"], buffer["size"]) for buffer in table["buffers"]]
+        places += [(buffer["file"], buffer["offset"], buffer["size"]) for buffer in stored_in(table)]
         for file, offset, size_bytes in places:
             place = (table["files"][file], offset)
             if place not in self._places:

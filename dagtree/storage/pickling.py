@@ -130,6 +130,10 @@ class _Taking:
             for named in (value.named_parameters(name, remove_duplicate=False), value.named_buffers(name)):
                 for path, tensor in named:
                     self._name_tensor(tensor, path)
+            for path, module in value.named_modules(prefix=name):
+                for attribute, held in vars(module).items():
+                    if isinstance(held, torch.Tensor):  # as what `torch.nn.utils.prune` makes by its masks
+                        self._name_tensor(held, f"{path}.{attribute}")
         elif torch is not None and isinstance(value, torch.Tensor):
             self._name_tensor(value, name)
         elif numpy is not None and type(value) is numpy.ndarray:

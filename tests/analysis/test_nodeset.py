@@ -118,7 +118,7 @@ def test_where_takes_recipe_status_and_own_properties(study: Any) -> None:
 @pytest.mark.parametrize(
     ("criteria", "said"),
     [
-        ({"lrr": 0.1}, "property 'lrr'; there are: dataset, epochs, fraction, lr, model_name"),
+        ({"lrr": 0.1}, r"'lrr' \(did you mean 'lr'\?\).*(?s:.)*: dataset, epochs, fraction, lr, model_name"),
         ({"recipe": "Prun"}, "recipe 'Prun'; there are: Prune, Rewind, Train"),
         ({"status": "finished"}, "planned, running, done"),
     ],
