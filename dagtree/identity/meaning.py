@@ -4,10 +4,15 @@ tree."""
 from __future__ import annotations
 
 import ast
-from functools import cached_property
+import copy
+import types
+from collections.abc import Mapping
+from functools import cached_property, lru_cache
+from typing import Any
 
 from .imports import Needed, imports_of
-from .names import parts_of, supers_in, words_in
+from .names import chain_of, parts_of, supers_in, words_in
+from .ownership import is_a, names_in
 from .statics import chains_in
 from .syntax import Definition, tree_bytes
 from .written import Keys, names_written
@@ -15,6 +20,7 @@ from .written import Keys, names_written
 __all__ = ["Meaning", "meaning_of"]
 
 _MAX_KEPT = 10_000
+_NUMBER = (ast.Constant, ast.BinOp, ast.operator)
 _IMPORTS = frozenset({ast.Import, ast.ImportFrom})
 
 
@@ -29,8 +35,26 @@ class Meaning:
         self.words = words_in(tree)
         self.decorators = {chain for one in decorators for chain in chains_in(one)}
         self.first = min(part.lineno for part in (tree, *decorators))
+        called = [(place, one) for place, one in enumerate(decorators) if isinstance(one, ast.Call)]
+        self._called = [(place, chain) for place, one in called if (chain := chain_of(one.func)) is not None]
+        self._sizeless: dict[tuple[int, ...], bytes] = {}
         self._has_imports = not _IMPORTS.isdisjoint(map(type, parts_of(tree)))
         self._definition = definition
+
+    def content_in(self, names: Mapping[str, Any]) -> bytes:
+        """``content`` without the sizes of caches, where the globals ``names`` say that they are Python's."""
+        caches = tuple(place for place, chain in self._called if _at(names, chain) is lru_cache)
+        if not caches:
+            return self.content
+        found = self._sizeless.get(caches)
+        if found is None:
+            tree: Any = copy.copy(self._definition.tree())
+            decorators = enumerate(tree.decorator_list)
+            tree.decorator_list = [
+                _without_size(one) if place in caches else one for place, one in decorators
+            ]
+            found = self._sizeless[caches] = tree_bytes(tree)
+        return found
 
     @cached_property
     def written(self) -> dict[str, Keys]:
@@ -45,6 +69,26 @@ class Meaning:
     def imports(self, package: str) -> list[Needed]:
         """What it imports when it runs, in a module of the package."""
         return imports_of([self._definition.tree()], package) if self._has_imports else []
+
+
+def _at(names: Mapping[str, Any], chain: tuple[str, ...]) -> object:
+    """What a dotted name leads to, through modules."""
+    found: Any = names.get(chain[0])
+    for part in chain[1:]:
+        found = names_in(found).get(part) if is_a(found, types.ModuleType) else None
+    return found
+
+
+def _without_size(cache: ast.Call) -> ast.expr:
+    """A call of ``lru_cache`` that gives a decorator, without the size, where that is written as a number."""
+    given = dict(zip(("maxsize", "typed"), cache.args, strict=False))
+    given |= {one.arg or "**": one.value for one in cache.keywords}
+    size = given.pop("maxsize", None)
+    is_number = size is None or all(isinstance(part, _NUMBER) for part in ast.walk(size))
+    if not is_number or not given.keys() <= {"typed"}:
+        return cache
+    typed = [ast.keyword(arg=name, value=value) for name, value in given.items()]
+    return ast.Call(func=cache.func, args=[], keywords=typed) if typed else cache.func
 
 
 _kept: dict[int, tuple[Definition, Meaning]] = {}

@@ -289,7 +289,8 @@ class Reach:
             content, line, text = code_bytes(code), code.co_firstlineno, ""
         else:
             meaning = meaning_of(definition)
-            content, line, text = meaning.content, definition.line, definition.text
+            content = meaning.content_in(function.__globals__)
+            line, text = definition.line, definition.text
         self.add("function", content)
         self.outline.cover("function", function.__qualname__, content, text=text, line=line, **where)
         if definition is not None:

@@ -774,6 +774,32 @@ def test_what_happens_to_a_packages_object_changes_no_key(
     assert digest_of(1, top=top, run=run) == digest_of(1, top=top + further + "\n", run=run)
 
 
+SIZED = """
+import functools
+from functools import lru_cache
+{made}
+class Net:
+    @{cache}
+    def depth(self): return helper(1)
+@{cache}
+def helper(x): return x
+"""
+
+
+def test_the_size_of_a_cache_changes_no_key_and_what_it_tells_apart_does(
+    digest_of: Callable[..., str],
+) -> None:
+    def digest(cache: str, made: str = "") -> str:
+        return digest_of(1, run="state.x = Net().depth()", top=SIZED.format(cache=cache, made=made))
+
+    sizes = ("", "()", "(None)", "(maxsize=10)", "(2**14)")
+    assert len({digest(f"lru_cache{size}") for size in sizes}) == 1
+    assert digest("functools.lru_cache(1)") == digest("functools.lru_cache(maxsize=2)")
+    assert digest("lru_cache(1, True)") == digest("lru_cache(2, typed=True)") != digest("lru_cache")
+    own = "def lru_cache(size): return lambda f: size"
+    assert digest("lru_cache(1)", own) != digest("lru_cache(2)", own)
+
+
 def test_a_function_that_nobody_calls_changes_no_key_by_filling_a_container(
     digest_of: Callable[..., str],
 ) -> None:
