@@ -1,5 +1,5 @@
 """What the syntax tree of a function says, for every class that reaches it: found once, and kept without the
-tree."""
+tree. And what a statement outside of functions says, by which a constant is made."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .statics import chains_in
 from .syntax import Definition, tree_bytes
 from .written import Keys, names_written
 
-__all__ = ["Meaning", "meaning_of"]
+__all__ = ["Meaning", "Statement", "meaning_of", "statement_of"]
 
 _MAX_KEPT = 10_000
 _NUMBER = (ast.Constant, ast.BinOp, ast.operator)
@@ -100,4 +100,35 @@ def meaning_of(definition: Definition) -> Meaning:
         if len(_kept) >= _MAX_KEPT:
             _kept.clear()
         kept = _kept[id(definition)] = definition, Meaning(definition)
+    return kept[1]
+
+
+class Statement:
+    """What a statement says that makes a constant, or the value that it assigns."""
+
+    def __init__(self, node: ast.AST) -> None:
+        self._node = node
+
+    @cached_property
+    def content(self) -> bytes:
+        return tree_bytes(self._node)
+
+    @cached_property
+    def text(self) -> str:
+        return ast.unparse(self._node)
+
+    @cached_property
+    def chains(self) -> set[tuple[str, ...]]:
+        return chains_in(self._node)
+
+
+_statements: dict[int, tuple[ast.AST, Statement]] = {}
+
+
+def statement_of(node: ast.AST) -> Statement:
+    kept = _statements.get(id(node))
+    if kept is None or kept[0] is not node:
+        if len(_statements) >= _MAX_KEPT:
+            _statements.clear()
+        kept = _statements[id(node)] = node, Statement(node)
     return kept[1]

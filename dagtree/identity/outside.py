@@ -11,10 +11,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .library import NOT_CODE
+from .meaning import statement_of
 from .names import Mentions
 from .ownership import is_a, is_library_class, is_library_module, is_one_of
-from .statics import CONTAINERS, SCALARS, chains_in, is_users_code, join, key_bytes, name_of
-from .syntax import tree_bytes
+from .statics import CONTAINERS, SCALARS, is_users_code, join, key_bytes, name_of
 from .watch import MISSING
 from .wording import written_at
 from .written import Keys, filled_by
@@ -114,11 +114,10 @@ def _unknown(reach: Reach) -> bool:
             continue
         statements, names, path = made()
         reach.outline.now = now
-        for statement in statements:
-            content = tree_bytes(statement)
-            reach.add("made", label, content)
-            reach.outline.note("value", f"{label}, as written", content, text=ast.unparse(statement))
-            globals_of(reach, names, chains_in(statement), path)
+        for said in map(statement_of, statements):
+            reach.add("made", label, said.content)
+            reach.outline.note("value", f"{label}, as written", said.content, text=said.text)
+            globals_of(reach, names, said.chains, path)
     return bool(met)
 
 
@@ -134,7 +133,9 @@ def _filled(reach: Reach, one: Container) -> bytes:
     keys = reach.filled[id(one.value)]
     known = keys if type(one.value) is dict else None
     wording = written_at(one.name, one.value, one.names, one.path)
-    first = b"".join(tree_bytes(said) for said in wording.statements if not _is_elsewhere(said, known))
+    first = b"".join(
+        statement_of(said).content for said in wording.statements if not _is_elsewhere(said, known)
+    )
     if known is None:
         reach.outline.note("type", one.label, first, text=f"a {kind} that the code itself fills")
         rest = b""
@@ -144,10 +145,12 @@ def _filled(reach: Reach, one: Container) -> bytes:
             reach.outline.note("type", f"{one.label}[{key}]", first, text="set by the code itself")
         reach.watch.asked(partial(_flat_without, one.value, known))
         rest = reach.found(one.label, _without(one.value, known))
-    members = _members(one.value)
-    reach.watch.asked(partial(_members_alone, one.value))
-    described = [join(at, reach.found(f"{one.label}[...]", member)) for at, member in members]
-    return join("written", one.label, kind, first, rest, *described)
+    return join("written", one.label, kind, first, rest, *_described_members(reach, one.label, one.value))
+
+
+def _described_members(reach: Reach, label: str, value: Any) -> list[bytes]:
+    reach.watch.asked(partial(_members_alone, value))
+    return [join(at, reach.found(f"{label}[...]", member)) for at, member in _members(value)]
 
 
 def _is_elsewhere(said: ast.AST, keys: Keys) -> bool:

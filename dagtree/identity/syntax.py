@@ -11,29 +11,33 @@ from __future__ import annotations
 import ast
 import linecache
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import CodeType
 from typing import Any, cast
 
-from .blocks import at_its_place, imported_in, parsed, statements_at
+from .blocks import at_its_place, imported_in, parsed, statements_with
 from .canonical import canonical_bytes, encode
 from .cells import magic_bodies
 from .compiled import FunctionNode, code_bytes, compiled, quietly, same_code, same_place
 from .names import parts_of
-from .said import outside_functions
+from .said import is_bound_in, outside_functions
 from .written import filled_by
 
-__all__ = ["Definition", "assigned_in", "code_bytes", "definition_of", "module_tree", "tree_bytes"]
+__all__ = [
+    "Definition",
+    "assigned_in",
+    "code_bytes",
+    "definition_of",
+    "module_tree",
+    "tree_bytes",
+]
 
 _MAX_FILES = 256
 _MAX_LAMBDAS = 64
 _MAX_KEPT = 10_000
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _BODIES = ("body", "orelse", "finalbody", "handlers", "cases")
-_GOES_ON = re.compile(r"[\s#)\]}]|$|(else|elif|except|finally)\b")
-_NO_VALUES = ("def ", "async def ", "class ", "@", "import ", "from ")
 _SKIPPED = frozenset(
     {"type_comment", "kind", "type_params", "type_ignores", "ctx", "simple", "returns", "lineno"}
 )
@@ -120,32 +124,12 @@ class _File:
         return found
 
     def _sought(self, name: str) -> Iterator[ast.AST]:
-        before = -1
-        for line in self._lines_with(name):
-            while line > 0 and _GOES_ON.match(self.lines[line]):
-                line -= 1
-            if line == before or self.lines[line].startswith(_NO_VALUES):
-                continue
-            before = line
-            with quietly():
-                nodes = list(statements_at(self.lines, line + 1))
-            for node, _ in nodes:
-                if isinstance(node, ast.Assign | ast.AnnAssign) and _binds(node, name):
-                    if node.value is not None:
-                        yield node.value
-                elif any(_binds(part, name) or _fills(part, name) for part in outside_functions([node])):
-                    yield node
-
-    def _lines_with(self, name: str) -> Iterator[int]:
-        line = counted = 0
-        place = self.text.find(name)
-        while place >= 0:
-            end = place + len(name)
-            if not (_is_word(self.text[max(place - 1, 0) : place]) or _is_word(self.text[end : end + 1])):
-                line += self.text.count("\n", counted, place)
-                counted = place
-                yield line
-            place = self.text.find(name, end)
+        for node in statements_with(self.lines, self.text, name):
+            if isinstance(node, ast.Assign | ast.AnnAssign) and _binds(node, name):
+                if node.value is not None:
+                    yield node.value
+            elif is_bound_in(node, name) or any(_fills(part, name) for part in outside_functions([node])):
+                yield node
 
 
 _files: dict[int, _File] = {}
@@ -192,12 +176,8 @@ def _file(lines: list[str]) -> _File:
     return file
 
 
-def _is_word(sign: str) -> bool:
-    return sign.isalnum() or sign == "_"
-
-
-def _binds(node: ast.AST, name: str) -> bool:
-    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+def _binds(node: ast.Assign | ast.AnnAssign, name: str) -> bool:
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
     return any(isinstance(one, ast.Name) and one.id == name for one in targets)
 
 

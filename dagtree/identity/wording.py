@@ -6,9 +6,11 @@ import ast
 import linecache
 import sys
 import types
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from .ownership import is_a, is_library_module, members_of, module_of, names_in, qualname_of
+from .said import is_bound_in
 from .syntax import assigned_in, module_tree
 
 __all__ = ["Wording", "written_at", "written_in_class"]
@@ -28,11 +30,13 @@ def written_at(name: str, value: object, names: dict[str, Any], path: str) -> Wo
     home = names.get("__file__")
     if not isinstance(home, str):
         # Of a notebook: in the cell that was run last. How statements are cut into cells tells nothing.
-        for cell, entry in reversed(list(linecache.cache.items())):
-            if len(entry) == 4 and entry[1] is None:
-                bound = [one for one in assigned_in(cell, name) if isinstance(one, ast.expr)]
-                if bound:
-                    return Wording(list(bound), names, path)
+        said = ((cell, assigned_in(cell, name)) for cell in _cells())
+        making = [
+            (cell, bound) for cell, found in said if (bound := [one for one in found if _makes(one, name)])
+        ]
+        if making:
+            last = _run_last([cell for cell, _ in making], names)
+            return Wording(making[last][1], names, path)
     statements = assigned_in(path, name, names)
     if not statements and isinstance(home, str) and home != path:
         path, statements = home, assigned_in(home, name, names)
@@ -50,6 +54,30 @@ def written_at(name: str, value: object, names: dict[str, Any], path: str) -> Wo
     return Wording([], names, path)
 
 
+def _makes(said: ast.AST, name: str) -> bool:
+    return isinstance(said, ast.expr) or is_bound_in(said, name)
+
+
+def _run_last(cells: list[str], names: dict[str, Any]) -> int:
+    """Which of the cells was run last. One that is run again unchanged keeps its place in linecache: IPython
+    says in ``_ih`` what was run."""
+    run = names.get("_ih")
+    if len(cells) == 1 or type(run) is not list:
+        return 0
+    texts = ["".join(linecache.getlines(cell)).rstrip("\n") for cell in cells]
+    for text in reversed(run):
+        if text in texts:
+            return texts.index(text)
+    return 0
+
+
+def _cells() -> Iterator[str]:
+    """The cells of a notebook, the last that was run first."""
+    for path, entry in reversed(list(linecache.cache.items())):
+        if len(entry) == 4 and entry[1] is None:
+            yield path
+
+
 def written_in_class(cls: type, name: str) -> Wording:
     """How an attribute is made in the body of a class."""
     nothing = Wording([], {}, "")
@@ -63,14 +91,5 @@ def written_in_class(cls: type, name: str) -> Wording:
         tree = next((one for one in body if getattr(one, "name", None) == part), None)
     if not isinstance(tree, ast.ClassDef):
         return nothing
-    found: list[ast.AST] = [
-        one.value
-        for one in tree.body
-        if isinstance(one, ast.Assign | ast.AnnAssign)
-        and one.value is not None
-        and any(
-            isinstance(target, ast.Name) and target.id == name
-            for target in (one.targets if isinstance(one, ast.Assign) else [one.target])
-        )
-    ]
+    found: list[ast.AST] = [one for one in tree.body if is_bound_in(one, name)]
     return Wording(found, names, path)

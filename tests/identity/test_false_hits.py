@@ -531,6 +531,30 @@ CASES: dict[str, dict[str, str]] = {
         """,
         "run": "state.x = ENV.from_string('a').render()",
     },
+    "a setting of a package that nobody knows, one of two": {
+        "top": """
+            import jinja2
+            ENV, OTHER = jinja2.Environment(trim_blocks={0} == 1), 1
+        """,
+        "run": "state.x = ENV.from_string('a').render()",
+    },
+    "a setting of a package that nobody knows, made in a block": {
+        "top": """
+            import contextlib
+            import jinja2
+            with contextlib.nullcontext(jinja2.Environment(trim_blocks={0} == 1)) as ENV:
+                pass
+        """,
+        "run": "state.x = ENV.from_string('a').render()",
+    },
+    "one of two settings of a package in a class": {
+        "top": """
+            import jinja2
+            class Page:
+                env, other = jinja2.Environment(trim_blocks={0} == 1), 1
+        """,
+        "run": "state.x = Page.env.from_string('a').render()",
+    },
     "a constant from which a package's object is made": {
         "top": """
             import jinja2
@@ -743,6 +767,26 @@ def test_what_is_made_in_another_cell_counts_by_how_the_last_one_makes_it() -> N
     assert after("ENV = jinja2.Environment(trim_blocks=True)\n") == first
     assert after("CACHE = {1: 3}\n") != first
     assert after("CACHE = {1: 2}\n") == first
+
+
+def test_a_cell_that_is_run_again_as_it_was_counts_once_more() -> None:
+    """IPython gives equal cells one name, and says in `_ih` what was run."""
+    names: dict[str, Any] = {"__name__": "__main__", "_ih": []}
+    files: dict[str, str] = {}
+
+    def after(cell: str) -> str:
+        file = files.setdefault(cell, f"/tmp/ipykernel_2/{next(_names)}.py")
+        linecache.cache[file] = (len(cell), None, cell.splitlines(keepends=True), file)
+        names["_ih"].append(cell.rstrip("\n"))
+        exec(compile(cell, file, "exec"), names)
+        return recipe_code(names["Step"], names["State"]).digest
+
+    small, large = (f"import jinja2\nENV, A = jinja2.Environment(trim_blocks={on}), 1\n" for on in (0, 1))
+    step = "class State: pass\nclass Step:\n    def run(self, state): return ENV\n"
+    first = after(small + step)
+    assert after(large) != first
+    assert after("print([ENV for ENV in 'a'])\n") != first
+    assert after(small + step) == first
 
 
 def test_how_statements_are_cut_into_cells_makes_no_difference() -> None:
