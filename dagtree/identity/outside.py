@@ -16,7 +16,7 @@ from .names import Mentions
 from .ownership import is_a, is_library_class, is_library_module, is_one_of
 from .statics import CONTAINERS, SCALARS, is_users_code, join, key_bytes, name_of
 from .watch import MISSING
-from .wording import written_at
+from .wording import offered_by_python, written_at
 from .written import Keys, filled_by
 
 if TYPE_CHECKING:
@@ -92,6 +92,11 @@ def settle(reach: Reach) -> bool:
 
 def _count(reach: Reach, label: str, name: str, value: Any, names: dict[str, Any], path: str) -> None:
     if is_one_of(type(value), CONTAINERS):
+        offered = offered_by_python(name, value, names, path)
+        if offered is not None and offered != "sys.argv":
+            # What is in it depends on what is loaded (`copyreg.dispatch_table`), and on Python's version.
+            reach.add("global", label, join("library", offered), *_described_members(reach, label, value))
+            return
         reach.containers.append(
             Container(len(reach.parts), label, name, value, names, path, reach.outline.now)
         )

@@ -29,6 +29,7 @@ __all__ = [
     "assigned_in",
     "code_bytes",
     "definition_of",
+    "imported_as",
     "module_tree",
     "tree_bytes",
 ]
@@ -97,6 +98,7 @@ class _File:
         self.lines = lines
         self.text = "".join(lines)
         self._assigned: dict[str, list[ast.AST]] = {}
+        self._imports: dict[str, list[tuple[ast.ImportFrom, str]]] = {}
         self._whole: _Whole | None = None
         self._is_parsed = False
         self._imported: list[list[str]] | None = None
@@ -131,6 +133,20 @@ class _File:
             elif is_bound_in(node, name) or any(_fills(part, name) for part in outside_functions([node])):
                 yield node
 
+    def imports(self, name: str) -> list[tuple[ast.ImportFrom, str]]:
+        if not any(name in guess for guess in self.imported()):
+            return []
+        found = self._imports.get(name)
+        if found is None:
+            found = self._imports[name] = [
+                (part, alias.name)
+                for part in outside_functions(statements_with(self.lines, self.text, name))
+                if isinstance(part, ast.ImportFrom)
+                for alias in part.names
+                if (alias.asname or alias.name) == name
+            ]
+        return found
+
 
 _files: dict[int, _File] = {}
 _found: dict[int, tuple[CodeType, _File, Definition]] = {}
@@ -164,6 +180,13 @@ def assigned_in(path: str, name: str, module_globals: dict[str, Any] | None = No
     """What a file assigns to a name outside of functions and classes, and the statements there that put
     something into what has it, in their order. Found without parsing the file."""
     return _file(linecache.getlines(path, module_globals)).assigned(name)
+
+
+def imported_as(
+    path: str, name: str, module_globals: dict[str, Any] | None = None
+) -> list[tuple[ast.ImportFrom, str]]:
+    """The imports of a file, outside of functions, that bind a name, and what each takes under which name."""
+    return _file(linecache.getlines(path, module_globals)).imports(name)
 
 
 def _file(lines: list[str]) -> _File:

@@ -9,11 +9,14 @@ import types
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from .imports import absolute
 from .ownership import is_a, is_library_module, members_of, module_of, names_in, qualname_of
 from .said import is_bound_in
-from .syntax import assigned_in, module_tree
+from .syntax import assigned_in, imported_as, module_tree
 
-__all__ = ["Wording", "written_at", "written_in_class"]
+__all__ = ["Wording", "offered_by_python", "written_at", "written_in_class"]
+
+_MAX_MODULES = 10
 
 
 class Wording(NamedTuple):
@@ -76,6 +79,36 @@ def _cells() -> Iterator[str]:
     for path, entry in reversed(list(linecache.cache.items())):
         if len(entry) == 4 and entry[1] is None:
             yield path
+
+
+def offered_by_python(name: str, value: object, names: dict[str, Any], path: str) -> str | None:
+    """The dotted name under which a module of the standard library offers a value that code in the file
+    ``path``, with the globals ``names``, imports from it, directly or through modules of the user's; None
+    for any other."""
+    for _ in range(_MAX_MODULES):
+        found = _imported_from(name, value, names, path)
+        if found is None:
+            return None
+        module, name = found
+        names = names_in(module)
+        if is_library_module(module):
+            source = str(names.get("__name__"))
+            return f"{source}.{name}" if source.partition(".")[0] in sys.stdlib_module_names else None
+        path = str(names.get("__file__"))
+    return None
+
+
+def _imported_from(
+    name: str, value: object, names: dict[str, Any], path: str
+) -> tuple[types.ModuleType, str] | None:
+    """The module that a value was imported from, and its name there."""
+    home = names.get("__file__")
+    for file in dict.fromkeys([path, home] if isinstance(home, str) else [path, *_cells()]):
+        for node, taken in imported_as(file, name, names):
+            module: Any = sys.modules.get(absolute(node, str(names.get("__package__") or "")))
+            if is_a(module, types.ModuleType) and names_in(module).get(taken) is value:
+                return module, taken
+    return None
 
 
 def written_in_class(cls: type, name: str) -> Wording:

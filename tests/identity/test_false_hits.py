@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import importlib
 import itertools
 import linecache
@@ -816,6 +817,39 @@ def test_what_happens_to_a_packages_object_changes_no_key(
     top = "import jinja2\nENV = jinja2.Environment()\n"
     run = "state.x = ENV.from_string('a').render()"
     assert digest_of(1, top=top, run=run) == digest_of(1, top=top + further + "\n", run=run)
+
+
+LISTING = """
+from copyreg import dispatch_table as table
+def reduced(value): return int, ({0},)
+class Step(dg.Recipe):
+    def run(self, state): state.x = table.get(range)
+"""
+
+
+@pytest.mark.parametrize(
+    "middle", ["", "try:\n    from copyreg import dispatch_table\nexcept ImportError: pass\n"]
+)
+def test_a_container_of_pythons_that_is_imported_counts_by_name_and_by_the_code_in_it(
+    digest_of: Callable[..., str], monkeypatch: pytest.MonkeyPatch, middle: str
+) -> None:
+    top = LISTING.replace("copyreg", ".middle") if middle else LISTING
+    before = digest_of(1, run="state.x = table.get(range)", top=top, middle=middle)
+    monkeypatch.setitem(copyreg.dispatch_table, range, reversed)  # type: ignore[arg-type]
+    assert digest_of(2, run="state.x = table.get(range)", top=top, middle=middle) == before
+    top = top.replace("class Step", "table[range] = reduced\nclass Step")
+    one, other = (digest_of(n, run="state.x = table.get(range)", top=top, middle=middle) for n in (1, 2))
+    assert len({before, one, other}) == 3
+
+
+def test_what_the_program_was_told_counts_where_it_is_imported(
+    digest_of: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = set()
+    for argument in ("0.1", "0.2"):
+        monkeypatch.setattr(sys, "argv", ["train.py", argument])
+        told.add(digest_of(1, top="from sys import argv\n", run="state.x = float(argv[1])"))
+    assert len(told) == 2
 
 
 SIZED = """
