@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast, dataclass_transform, overload
@@ -21,6 +22,7 @@ __all__ = [
     "Recipe",
     "Shape",
     "call_run",
+    "follower",
     "function",
     "properties_of",
     "recipe_with",
@@ -32,6 +34,7 @@ NOT_IDENTITY = frozenset(
     {"experiment_object"}
 )  # dagger's scripts hang the experiment on a recipe while they define it
 Item = TypeVar("Item")
+follower = threading.local()  # `steps` is what goes through the steps of the run in this thread
 
 
 @dataclass(frozen=True)
@@ -137,8 +140,13 @@ class Recipe:
     def steps(self, iterable: Iterable[Item]) -> Iterator[Item]:
         """The items of ``iterable``, one for each moment: ``for epoch in self.steps(range(n)): …; yield
         metrics``.
+
+        Written as such a loop, over a range, a tuple or a list, it is where an interrupted run is taken up
+        again: with the state, the variables of ``run`` and the random generators as they were, so that
+        nothing tells that it was interrupted.
         """
-        return iter(iterable)
+        steps: Callable[[Recipe, Iterable[Item]], Iterator[Item]] | None = getattr(follower, "steps", None)
+        return iter(iterable) if steps is None else steps(self, iterable)
 
     def _promise_of(self, parent: object) -> ExperimentStatePromise:
         to_promise = getattr(type(parent), "to_promise", None)

@@ -60,6 +60,7 @@ class Tree:
         self.functions: dict[tuple[str, str], tuple[Function, ExperimentStatePromise]] = {}
         self.tags: list[str] = []
         self._makers: dict[tuple[object, ...], list[tuple[type[Recipe], str]]] = {}
+        self.moments: object = "auto"  # how often safe points are kept, as the user said it
         self.first_position = 0
         self.revision = 0
 

@@ -16,6 +16,7 @@ from ..storage.scripts import by_value, script_classes
 from ..storage.store import Store
 from .environment import torch_threads
 from .plan import Plan, Unit
+from .policy import policy_of
 from .task import Context, Job, LinkedNode, NodeFacts, Step
 
 __all__ = ["assemble"]
@@ -54,6 +55,7 @@ def assemble(
         shared=shared,
         torch_threads=torch_threads(),
         script_classes=script_classes() if travels else None,
+        moments=policy_of(tree.moments),
     )
     sources = _keep_sources(plan, store)
     graph: dict[str, tuple[Step, Sequence[str]]] = {}
@@ -76,6 +78,7 @@ def assemble(
             moments={number: _facts(node) for number, node in unit.moments.items()},
             jobs=_jobs(unit, places),
             takers=unit.takers + (promise is taken),
+            seed=promise.key,
         )
         graph[key] = step, unit.after
     return graph

@@ -264,6 +264,12 @@ class Bucket:
             else:
                 self._write_in_parts(fs, path, chunks)
 
+    def remove(self, name: str) -> None:
+        """The object is not there, whether it was or not."""
+        fs = self._connect()
+        with url_errors("remove", self.url, name), contextlib.suppress(FileNotFoundError):
+            fs.rm_file(f"{self._root}/{name}")
+
     def _write_in_parts(self, fs: Any, path: str, chunks: Sequence[Bytes]) -> None:
         """Nothing of the size of the object is copied; what was begun and not ended is thrown away."""
         file = fs.open(path, "wb", block_size=_PIECE)

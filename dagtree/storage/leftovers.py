@@ -11,7 +11,7 @@ from .record import Record
 
 __all__ = ["remove_leftovers"]
 
-_FOLDERS = ("", "claims", "environments", "sources")
+_FOLDERS = ("", "claims", "environments", "sources", "safepoints")
 
 
 def remove_leftovers(

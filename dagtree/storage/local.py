@@ -17,9 +17,20 @@ from typing import Any
 
 from ..errors import DamagedError, NotComputedError, StorageError
 from . import reading, sameness, writing
-from .files import disk_errors, make_folder, replace_file
+from .files import Bytes, disk_errors, make_folder, replace_file
 from .index import Index
-from .known import FORMAT, FORMAT_FILE, STORES, Known, check_format, name_of_file, name_of_once, reopen
+from .known import (
+    FORMAT,
+    FORMAT_FILE,
+    SAFE_POINTS,
+    STORES,
+    Known,
+    check_format,
+    name_of_file,
+    name_of_once,
+    name_of_safe_point,
+    reopen,
+)
 from .ledger import Ledger
 from .leftovers import remove_leftovers
 from .lines import Said
@@ -142,6 +153,18 @@ class LocalStore(Known):
             make_folder(self._directory, path.parent)
             replace_file(path, [content])
 
+    def write_safe_point(self, key: str, content: Bytes, *, ended: bool = False) -> None:
+        path = self._directory / name_of_safe_point(key, ended)
+        with disk_errors(f"keep a safe point of node {key}", path):
+            self._writer_here()
+            make_folder(self._directory, path.parent)
+            replace_file(path, [content])
+
+    def remove_safe_point(self, key: str, *, ended: bool = False) -> None:
+        path = self._directory / name_of_safe_point(key, ended)
+        with disk_errors(f"remove a safe point of node {key}", path), contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
     def _append(self, writer: writing.Writer, line: bytes) -> None:
         with self._lock:
             offset = writer.append_line(line)
@@ -252,6 +275,13 @@ class LocalStore(Known):
 
     def read_once(self, folder: Folder, name: str) -> bytes | None:
         return self._read_file(self._directory / name_of_once(folder, name))
+
+    def read_safe_point(self, key: str, *, ended: bool = False) -> bytes | None:
+        return self._read_file(self._directory / name_of_safe_point(key, ended))
+
+    def safe_points(self) -> dict[str, int]:
+        sizes = reading.list_files(self._directory / SAFE_POINTS, "")
+        return {name: size for name, size in sizes.items() if HEX.match(name)}
 
     def read_file(self, key: str, name: str) -> bytes | None:
         return self._read_file(self._directory / name_of_file(key, name))

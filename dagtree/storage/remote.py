@@ -19,7 +19,19 @@ from . import sameness
 from .bucket import Bucket, url_errors
 from .buffer import Buffer
 from .fetching import fetch_payloads
-from .known import FORMAT, FORMAT_FILE, STORES, Known, check_format, name_of_file, name_of_once, reopen
+from .files import Bytes
+from .known import (
+    FORMAT,
+    FORMAT_FILE,
+    SAFE_POINTS,
+    STORES,
+    Known,
+    check_format,
+    name_of_file,
+    name_of_once,
+    name_of_safe_point,
+    reopen,
+)
 from .lines import Said
 from .mapping import Checked, Identity
 from .nearby import Nearby, nearby
@@ -268,6 +280,14 @@ class RemoteStore(Known):
         self._prepare()
         self._bucket.write(path, [content])
 
+    def write_safe_point(self, key: str, content: Bytes, *, ended: bool = False) -> None:
+        path = name_of_safe_point(key, ended)
+        self._prepare()
+        self._bucket.write(path, [content])
+
+    def remove_safe_point(self, key: str, *, ended: bool = False) -> None:
+        self._bucket.remove(name_of_safe_point(key, ended))
+
     # Reading
 
     def read(self, key: str) -> Payload:
@@ -314,6 +334,13 @@ class RemoteStore(Known):
 
     def read_once(self, folder: Folder, name: str) -> bytes | None:
         return self._bucket.read(name_of_once(folder, name))
+
+    def read_safe_point(self, key: str, *, ended: bool = False) -> bytes | None:
+        return self._bucket.read(name_of_safe_point(key, ended))
+
+    def safe_points(self) -> dict[str, int]:
+        found = {path.rpartition("/")[2]: size for path, size in self._bucket.sizes(SAFE_POINTS).items()}
+        return {name: size for name, size in found.items() if HEX.match(name)}
 
     def read_file(self, key: str, name: str) -> bytes | None:
         return self._bucket.read(name_of_file(key, name))

@@ -1,0 +1,232 @@
+"""A run in its middle as bytes: everything that goes on from there, whole, so that what goes on is the same.
+
+A state that ends up in a store is what its pickle says. Here nothing may be lost, so what pickles leave out
+is kept as well (gradients, an optimizer's hooks), and what can't be kept is refused.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import sys
+import threading
+from collections.abc import Collection, Mapping
+from types import CodeType, FunctionType
+from typing import Any, NamedTuple
+
+from ..errors import DagtreeError
+from ..identity.key import digest
+from .buffer import Buffer
+from .payload import Payload
+from .pickling import StatePickler, Unpicklable, take_apart
+
+__all__ = ["Snapshot", "Unkeepable", "load_all", "pack", "seal", "take_all", "unpack"]
+
+_MAGIC = b"dagtree safe point 1\n"
+_ALIGNED = 64
+_DIGEST_BYTES = 32
+GRADIENTS = "gradients"
+
+
+class Unkeepable(DagtreeError):
+    """Something that would not be the same when it is taken up again; says what."""
+
+
+class LostGraph(BaseException):
+    """What was computed before a safe point is there, how it was computed isn't."""
+
+
+class Snapshot(NamedTuple):
+    """What a file holds: facts in JSON, and the payload."""
+
+    facts: dict[str, Any]
+    payload: Payload
+
+
+def take_all(
+    content: dict[str, Any], classes: Mapping[str, type], bound: Collection[CodeType] = ()
+) -> Payload:
+    """The content taken apart; its buffers are its own memory, not copies.
+
+    ``classes`` are those that are there when it is loaded, by name: they are named, whatever module they are
+    of. Functions with code in ``bound`` are refused. Raises Unkeepable.
+    """
+    gradients: list[tuple[Any, Any]] = []
+    names = {id(cls): name for name, cls in classes.items()}
+    try:
+        skeleton, buffers = take_apart(
+            {**content, GRADIENTS: gradients},
+            lambda file, taking: _Whole(file, taking, names, bound, gradients),
+        )
+    except Unpicklable as failed:
+        raise Unkeepable(f"{failed.attribute}: {failed.__cause__}") from failed.__cause__
+    return Payload(skeleton, buffers)
+
+
+def load_all(payload: Payload, classes: Mapping[str, type]) -> dict[str, Any]:
+    """The content again, with memory of its own."""
+    _here.classes = classes
+    try:
+        content = payload.load()
+    finally:
+        _here.classes = {}
+    for tensor, gradient in content.pop(GRADIENTS):
+        tensor.grad = gradient
+    return content
+
+
+_here = threading.local()
+
+
+def named(name: str) -> type:
+    """A class that is there already, in this thread, while something is loaded."""
+    found: type = _here.classes[name]
+    return found
+
+
+def computed(tensor: Any) -> Any:
+    """The tensor with the same numbers, whose graph is gone: what goes backward through it raises
+    LostGraph."""
+    import torch
+
+    class Lost(torch.autograd.Function):
+        @staticmethod
+        def forward(_: Any, values: Any) -> Any:
+            return values.view_as(values)
+
+        @staticmethod
+        def backward(_: Any, *gradients: Any) -> Any:
+            raise LostGraph("it goes backward through what was computed before the safe point")
+
+    with torch.enable_grad():
+        return Lost.apply(tensor.requires_grad_())  # type: ignore[no-untyped-call]
+
+
+def optimizer(cls: Any) -> Any:
+    return cls.__new__(cls)
+
+
+def set_optimizer(made: Any, attributes: dict[str, Any]) -> None:
+    """All attributes of an optimizer; torch's own way keeps three of them."""
+    vars(made).update(attributes)
+    prepare = getattr(made, "_patch_step_function", None)
+    if prepare is not None:
+        prepare()
+
+
+class _Whole(StatePickler):
+    """Pickles nothing that would lose something."""
+
+    def __init__(
+        self,
+        file: io.BytesIO,
+        taking: Any,
+        names: Mapping[int, str],
+        bound: Collection[CodeType],
+        gradients: list[tuple[Any, Any]],
+    ) -> None:
+        super().__init__(file, taking)
+        self._names = names
+        self._bound = bound
+        self._gradients = gradients
+        gradients.clear()  # of the pass before
+        torch: Any = sys.modules.get("torch")
+        optim: Any = getattr(torch, "optim", None)
+        self._tensors: Any = torch.Tensor if hasattr(torch, "Tensor") else ()
+        self._optimizers: Any = optim.Optimizer if hasattr(optim, "Optimizer") else ()
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, type):
+            name = self._names.get(id(value))
+            if name is not None:
+                return named, (name,)
+        elif type(value) is FunctionType:
+            if value.__code__ in self._bound:
+                raise Unkeepable(
+                    f"the function `{value.__name__}` shares a variable with `run` that is set again"
+                )
+        elif isinstance(value, self._tensors):
+            if value.grad_fn is not None:
+                return self._reduce_computed(value)
+            self._look_at(value)
+        elif isinstance(value, self._optimizers):
+            # A scheduler of learning rates puts a wrapper around `step`, which only serves a warning.
+            attributes = {name: kept for name, kept in vars(value).items() if name != "step"}
+            return optimizer, (type(value),), attributes, None, None, set_optimizer
+        return super().reducer_override(value)
+
+    def _reduce_computed(self, tensor: Any) -> Any:
+        """A tensor that holds the graph which made it, such as the last batch's loss."""
+        base = tensor._base
+        if type(tensor) is not self._tensors or (base is not None and base.is_leaf) or tensor.retains_grad:
+            raise Unkeepable("a tensor holds the graph that made it: keep `x.detach()`, or `x.item()`")
+        self._look_at(tensor)
+        return computed, (tensor.detach(),)
+
+    def _look_at(self, tensor: Any) -> None:
+        hooks = tensor._backward_hooks or getattr(tensor, "_post_accumulate_grad_hooks", None)
+        if hooks:
+            raise Unkeepable("a tensor has hooks")
+        if tensor.is_leaf and tensor.grad is not None:
+            self._gradients.append((tensor, tensor.grad))
+
+
+# Files
+
+
+def pack(facts: Mapping[str, Any], payload: Payload) -> bytearray:
+    """A file's content, but for the digest, for which it has room: `seal` it before it is written. All of the
+    payload's memory is copied, so that it may change from then on."""
+    buffers = payload.buffers
+    table = [[one.name, one.dtype, list(one.shape), one.size_bytes, one.device, one.kind] for one in buffers]
+    head = json.dumps({"facts": dict(facts), "skeleton": len(payload.skeleton), "buffers": table}).encode()
+    at = len(_MAGIC) + _DIGEST_BYTES + 8
+    places = []
+    end = at + len(head) + len(payload.skeleton)
+    for one in buffers:
+        end += -end % _ALIGNED
+        places.append(end)
+        end += one.size_bytes
+    content = bytearray(end)
+    content[: len(_MAGIC)] = _MAGIC
+    struct.pack_into("<Q", content, at - 8, len(head))
+    content[at : at + len(head)] = head
+    content[at + len(head) : at + len(head) + len(payload.skeleton)] = payload.skeleton
+    with memoryview(content) as view:
+        for one, place in zip(buffers, places, strict=True):
+            view[place : place + one.size_bytes] = one.view()
+    return content
+
+
+def seal(content: bytearray) -> None:
+    """Put the digest into what `pack` made."""
+    start = len(_MAGIC) + _DIGEST_BYTES
+    with memoryview(content) as view:
+        content[len(_MAGIC) : start] = digest(view[start:]).encode()
+
+
+def unpack(content: bytes | bytearray) -> Snapshot | None:
+    """What the file holds; None when it is not what was written."""
+    start = len(_MAGIC) + _DIGEST_BYTES
+    view = memoryview(content)
+    if view[: len(_MAGIC)] != _MAGIC or len(content) < start + 8:
+        return None
+    if digest(view[start:]).encode() != view[len(_MAGIC) : start]:
+        return None
+    try:
+        (size,) = struct.unpack_from("<Q", view, start)
+        at = start + 8
+        head = json.loads(bytes(view[at : at + size]))
+        at += size
+        skeleton = bytes(view[at : at + head["skeleton"]])
+        at += len(skeleton)
+        buffers = []
+        for name, dtype, shape, size_bytes, device, kind in head["buffers"]:
+            at += -at % _ALIGNED
+            memory = view[at : at + size_bytes].toreadonly()
+            buffers.append(Buffer(name, dtype, tuple(shape), size_bytes, device, kind, memory))
+            at += size_bytes
+        return Snapshot(dict(head["facts"]), Payload(skeleton, tuple(buffers)))
+    except (ValueError, TypeError, KeyError, struct.error):
+        return None
