@@ -394,6 +394,19 @@ class StoreContract:
         listed = {key: dict(sizes) for key, sizes in self.reopen(store).files().items()}
         assert listed == {"a" * 32: {"log.txt": 3, "plot.svg": 6}, "b" * 32: {"log.txt": 0}}
 
+    def test_safe_points_are_kept_replaced_and_removed(self) -> None:
+        store, key = self.make_store(), "a" * 32
+        assert store.read_safe_point(key) is None
+        store.remove_safe_point(key)
+        store.write_safe_point(key, b"one")
+        store.write_safe_point(key, bytearray(b"two"))
+        store.write_safe_point(key, b"end", ended=True)
+        other = self.reopen(store)
+        assert (other.read_safe_point(key), other.read_safe_point(key, ended=True)) == (b"two", b"end")
+        assert dict(other.safe_points()) == {key: 3, f"{key}.end": 3}
+        store.remove_safe_point(key)
+        assert dict(self.reopen(store).safe_points()) == {f"{key}.end": 3}
+
     def test_a_pickle_carries_the_location_only(self) -> None:
         store = self.make_store()
         for number in range(20):

@@ -20,13 +20,14 @@ LAYOUT = """
 identity:   names dynamic advice canonical standard arrays frames ownership formats objects models
             outline differ inside unusual library memory compiled written said blocks cells syntax watch
             statics imports holds classes changed imported content outside unordered reach declared source key
-definition: fields state recipe promise tree
-storage:    describe notes record sizes lines scripts buffer mapping sole rebuild pickling payload snapshot tensors
-            files store presence tensorfile reading sharing writing index sameness indexfile ledger known
-            leftovers local claims bucket nearby fetching outbox remoteledger remote opening copying exporting
-            space checking freed freeing choosing
-execution:  loops policy environment generators kinds output report explain kept nearest current reasons plan
-            again handle task assemble progress gauge safepoints following work step schedulers rounds run
+definition: fields state extending recipe promise tree
+storage:    describe notes record sizes lines scripts buffer mapping sole rebuild pickling payload
+            snapshot tensors files store presence tensorfile reading sharing writing index sameness indexfile
+            ledger known leftovers local claims bucket nearby fetching outbox remoteledger remote opening
+            copying exporting space checking freed freeing choosing
+execution:  loops policy environment generators kinds output report explain kept nearest current reasons
+            extending plan again handle task assemble progress gauge safepoints following work step
+            schedulers rounds run
 analysis:   order text facts recorded select html loader nodeset measure picture layout dot
             outline svg draw graph
 """

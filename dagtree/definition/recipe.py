@@ -79,12 +79,17 @@ class Recipe:
     the fingerprint of all that ``run`` reaches. ``depends_on = (helper, "data.csv")`` adds what can't be
     seen: functions, classes and modules by their code, files and folders by their content, other values as
     they are. ``ignores = ("verbose",)`` keeps properties out of identity.
+
+    ``extends = "epochs"`` says that more epochs go on where fewer have ended: ``Train(epochs=20)`` then
+    begins at the end of the longest ``Train(epochs=k)`` that is there with k below 20 and all else equal. Its
+    ``run`` may read ``self.epochs`` in ``for epoch in self.steps(range(self.epochs))`` only.
     """
 
     PROPERTIES: ClassVar[Sequence[str]] = ()
     version: ClassVar[str | None]
     depends_on: ClassVar[Collection[object] | None]
     ignores: ClassVar[Collection[str] | None]
+    extends: ClassVar[str | None] = None
     _fields: ClassVar[Fields] = Fields(())
 
     def __init_subclass__(cls, **keywords: Any) -> None:

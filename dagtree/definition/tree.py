@@ -12,6 +12,7 @@ from ..errors import DefinitionError, TreeError
 from ..identity import key as keys
 from ..identity.canonical import canonical_bytes, canonical_properties
 from ..identity.source import Code, function_code, recipe_code, root_code
+from .extending import check_extends
 from .fields import ATOMIC, body_of, check_travels, choices, snapshot, unbound
 from .promise import ExperimentStatePromise, brief, promises_in
 from .recipe import Function, Recipe, properties_of, shape_of
@@ -141,6 +142,8 @@ class Tree:
                 )
         properties = properties_of(recipe)
         ignored = cls._fields.ignored
+        if cls.extends is not None:
+            check_extends(cls, Recipe)
         if ignored:
             _check_ignored(cls, properties)
         body = body_of(cls, self.state_class, properties)

@@ -15,6 +15,7 @@ from ..identity.key import digest
 from ..storage.scripts import by_value, script_classes
 from ..storage.store import Store
 from .environment import torch_threads
+from .extending import Shorter
 from .plan import Plan, Unit
 from .policy import policy_of
 from .task import Context, Job, LinkedNode, NodeFacts, Step
@@ -58,6 +59,7 @@ def assemble(
         moments=policy_of(tree.moments),
     )
     sources = _keep_sources(plan, store)
+    shorter = Shorter(store.records())
     graph: dict[str, tuple[Step, Sequence[str]]] = {}
     for key, unit in plan.units.items():
         promise = unit.promise
@@ -78,7 +80,9 @@ def assemble(
             moments={number: _facts(node) for number, node in unit.moments.items()},
             jobs=_jobs(unit, places),
             takers=unit.takers + (promise is taken),
-            seed=promise.key,
+            seed=promise.seed if unit.computes else "",
+            extends=recipe is not None and recipe.extends is not None,
+            extended=tuple(dict.fromkeys((*unit.extended, *shorter(promise)))) if unit.computes else (),
         )
         graph[key] = step, unit.after
     return graph

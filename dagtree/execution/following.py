@@ -57,12 +57,12 @@ class Following:
         recipe = None if step.recipe is None else step.context.recipes[step.recipe]
         if recipe is None or step.context.moments.is_never or not shape_of(recipe).has_moments:
             return None
-        found = find(self.store, step.node.key, step.code)
-        for key in step.extended:
-            if found is None:
-                found = find(self.store, key, step.code, ended=True)
-        is_late = found is not None and step.moments and found.facts["moment"] >= min(step.moments)
-        return None if is_late else found
+        first = min(step.moments, default=None)
+        for key in (step.node.key, *step.extended):
+            found = find(self.store, key, step.code, ended=key != step.node.key)
+            if found is not None and (first is None or found.facts["moment"] < first):
+                return found
+        return None
 
     def begin_anew(self, reason: str) -> None:
         self.anew = True

@@ -158,8 +158,8 @@ class Work(Following):
                 return None
         elif step.moments:
             raise self.broken(
-                f"returned {kind_of_value(result)}, so it has no moments, but {self.wanted_moments()} was asked "
-                "for"
+                f"returned {kind_of_value(result)}, so it has no moments, but {self.wanted_moments()} was "
+                "asked for"
             )
         elif result is None:
             raise self.broken("returned nothing. It must return the state: end it with `return state`")

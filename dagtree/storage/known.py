@@ -23,6 +23,7 @@ from .sharing import Places
 from .store import Folder
 
 __all__ = [
+    "ENDED",
     "FORMAT",
     "FORMAT_FILE",
     "SAFE_POINTS",
@@ -39,6 +40,7 @@ __all__ = [
 FORMAT = 1
 FORMAT_FILE = "dagtree.json"
 SAFE_POINTS = "safepoints"
+ENDED = ".end"
 _FILE_NAME = re.compile(r"(?!\.)[^/\\\x00-\x1f:]{1,200}\Z")
 _ONCE_NAME = re.compile(r"[0-9a-zA-Z_-]{1,64}\Z")
 
@@ -236,7 +238,7 @@ def name_of_file(key: str, name: str) -> str:
 def name_of_safe_point(key: str, ended: bool) -> str:
     """Where the safe point of an edge is kept."""
     check_key(key)
-    return f"{SAFE_POINTS}/{key}{'.end' if ended else ''}"
+    return f"{SAFE_POINTS}/{key}{ENDED if ended else ''}"
 
 
 def check_format(content: bytes, location: str) -> bool:

@@ -20,6 +20,7 @@ from . import reading, sameness, writing
 from .files import Bytes, disk_errors, make_folder, replace_file
 from .index import Index
 from .known import (
+    ENDED,
     FORMAT,
     FORMAT_FILE,
     SAFE_POINTS,
@@ -281,7 +282,7 @@ class LocalStore(Known):
 
     def safe_points(self) -> dict[str, int]:
         sizes = reading.list_files(self._directory / SAFE_POINTS, "")
-        return {name: size for name, size in sizes.items() if HEX.match(name)}
+        return {name: size for name, size in sizes.items() if HEX.match(name.removesuffix(ENDED))}
 
     def read_file(self, key: str, name: str) -> bytes | None:
         return self._read_file(self._directory / name_of_file(key, name))

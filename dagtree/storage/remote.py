@@ -21,6 +21,7 @@ from .buffer import Buffer
 from .fetching import fetch_payloads
 from .files import Bytes
 from .known import (
+    ENDED,
     FORMAT,
     FORMAT_FILE,
     SAFE_POINTS,
@@ -340,7 +341,7 @@ class RemoteStore(Known):
 
     def safe_points(self) -> dict[str, int]:
         found = {path.rpartition("/")[2]: size for path, size in self._bucket.sizes(SAFE_POINTS).items()}
-        return {name: size for name, size in found.items() if HEX.match(name)}
+        return {name: size for name, size in found.items() if HEX.match(name.removesuffix(ENDED))}
 
     def read_file(self, key: str, name: str) -> bytes | None:
         return self._bucket.read(name_of_file(key, name))

@@ -182,7 +182,8 @@ class Store(Protocol):
         ...
 
     def safe_points(self) -> Mapping[str, int]:
-        """What is kept of the runs of edges that have not ended: its size in bytes, by key."""
+        """What `write_safe_point` kept: its size in bytes, by the key, with ``.end`` after it where the edge
+        has come to its end."""
         ...
 
     def close(self) -> None:
