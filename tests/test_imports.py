@@ -22,7 +22,7 @@ identity:   names dynamic advice canonical standard arrays frames ownership form
             statics imports holds classes changed imported content outside unordered reach declared source key
 definition: fields state extending recipe promise tree
 storage:    describe notes record sizes lines scripts buffer mapping sole rebuild pickling payload
-            snapshot tensors files store presence tensorfile reading sharing writing index sameness indexfile
+            tensors files store snapshot presence tensorfile reading sharing writing index sameness indexfile
             ledger known leftovers local claims bucket nearby fetching outbox remoteledger remote opening
             copying exporting space checking freed freeing choosing
 execution:  loops policy environment generators kinds output report explain kept nearest current reasons

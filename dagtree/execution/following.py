@@ -13,7 +13,7 @@ from ..definition.state import content_of
 from ..errors import RecipeError
 from ..storage.describe import plain
 from ..storage.payload import Payload
-from ..storage.snapshot import Snapshot
+from ..storage.snapshot import Kept, Snapshot
 from ..storage.store import Store
 from .handle import Handle
 from .output import Log
@@ -57,9 +57,10 @@ class Following:
         recipe = None if step.recipe is None else step.context.recipes[step.recipe]
         if recipe is None or step.context.moments.is_never or not shape_of(recipe).has_moments:
             return None
+        kept = Kept(self.store, step.node.parents)
         first = min(step.moments, default=None)
         for key in (step.node.key, *step.extended):
-            found = find(self.store, key, step.code, ended=key != step.node.key)
+            found = find(self.store, key, step.code, kept, ended=key != step.node.key)
             if found is not None and (first is None or found.facts["moment"] < first):
                 return found
         return None
@@ -120,6 +121,7 @@ class Following:
             step.label(),
             context.moments,
             found=self.found,
+            kept=Kept(self.store, step.node.parents),
             size_bytes=sum(sizes),
             keeps_end=step.extends and step.final and not context.moments.is_never,
             progress=self.so_far,

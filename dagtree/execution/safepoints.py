@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import pickle
 import sys
 import threading
 import time
@@ -20,8 +21,8 @@ from typing import Any
 
 from ..definition.recipe import Recipe, follower
 from ..definition.state import ExperimentState
-from ..errors import StorageError
-from ..storage.snapshot import Snapshot, Unkeepable, load_all, pack, seal, take_all, unpack
+from ..errors import DagtreeError, StorageError
+from ..storage.snapshot import Kept, Snapshot, Unkeepable, load_all, pack, seal, take_all, unpack
 from ..storage.store import Store
 from .environment import device
 from .generators import generators, give_back_generators, kept_generators
@@ -46,7 +47,7 @@ class Unfaithful(BaseException):
     """The safe point can't be taken up, so the run is to begin at its start."""
 
 
-def find(store: Store, key: str, code: str, *, ended: bool = False) -> Snapshot | None:
+def find(store: Store, key: str, code: str, kept: Kept, *, ended: bool = False) -> Snapshot | None:
     """What is kept of an edge's run, if it can be taken up here; what can't be is left alone, or removed
     where it is no safe point at all."""
     try:
@@ -55,9 +56,12 @@ def find(store: Store, key: str, code: str, *, ended: bool = False) -> Snapshot 
         return None
     if content is None:
         return None
-    found = unpack(content)
+    try:
+        found = unpack(content, kept)
+    except (DagtreeError, OSError):
+        return None
     if found is None:
-        LOG.warning("damaged: the safe point of node %s is not what was written, and is not used", key)
+        LOG.warning("damaged: the safe point of node %s is not as it was written, and is not used", key)
         with contextlib.suppress(StorageError):
             store.remove_safe_point(key, ended=ended)
         return None
@@ -98,6 +102,7 @@ class SafePoints:
         policy: Policy,
         *,
         found: Snapshot | None,
+        kept: Kept,
         size_bytes: int,
         keeps_end: bool,
         progress: Callable[[], dict[str, Any]],
@@ -109,6 +114,7 @@ class SafePoints:
         self.found = found
         self._was_found = found is not None
         self._size_bytes = size_bytes
+        self._kept = kept
         self.keeps_end = keeps_end
         self.progress, self.resumed, self.stopping = progress, resumed, stopping
         self.is_beside = is_beside
@@ -182,13 +188,14 @@ class SafePoints:
             return False
         if self.is_beside and not generators.are_untouched():
             return True  # what was made so far may be void
+        self.finish()
         values = _variables(frame)
         content = {
             "state": self.state,
             "items": items,
             "variables": {name: values[name] for name in sorted(loop.live) if name in values},
             "attributes": dict(vars(self.recipe)),
-            "generators": None if self.is_beside else kept_generators(),
+            "generators": None if self.is_beside else pickle.dumps(kept_generators()),
             "torch": _torch_flags(),
         }
         del values
@@ -198,13 +205,12 @@ class SafePoints:
                 **self.progress(), "at": at, "code": self.code, "key": self.key, "label": self.label,
                 "saved": time.time(), "made_by": _made_by(),
             }  # fmt: skip
-            image = pack(facts, payload)
+            image = pack(facts, payload, self._kept)
         except (Unkeepable, TypeError, ValueError, RecursionError, MemoryError) as error:
             self._give_up(f"{error}")
             return False
         finally:
             content.clear()
-        self.finish()
         self._thread = threading.Thread(
             target=self._write, args=(image, ended), name="dagtree-safe-point", daemon=True
         )
@@ -307,7 +313,7 @@ class SafePoints:
         _set_variables(frame, variables)
         _set_torch_flags(content["torch"])
         if content["generators"] is not None:
-            give_back_generators(content["generators"])
+            give_back_generators(pickle.loads(content["generators"]))
         self.recipe, self.state = own, state
 
 

@@ -6,22 +6,24 @@ is kept as well (gradients, an optimizer's hooks), and what can't be kept is ref
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import struct
 import sys
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
 from ..errors import DagtreeError
 from ..identity.key import digest
-from .buffer import Buffer
+from .buffer import WORTH_MAPPING_BYTES, Buffer
 from .payload import Payload
 from .pickling import StatePickler, Unpicklable, take_apart
+from .store import Store
 
-__all__ = ["Snapshot", "Unkeepable", "load_all", "pack", "seal", "take_all", "unpack"]
+__all__ = ["Kept", "Snapshot", "Unkeepable", "load_all", "pack", "seal", "take_all", "unpack"]
 
 _MAGIC = b"dagtree safe point 1\n"
 _ALIGNED = 64
@@ -175,27 +177,78 @@ class _Whole(StatePickler):
 # Files
 
 
-def pack(facts: Mapping[str, Any], payload: Payload) -> bytearray:
+class Kept:
+    """The buffers that other nodes keep, by their digests: what a run hasn't changed isn't kept again."""
+
+    def __init__(self, store: Store, keys: Iterable[str]) -> None:
+        self._store = store
+        self._keys = tuple(keys)
+        self._changed: set[str] = set()
+
+    @functools.cached_property
+    def _digests(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        there = self._store.keys()
+        for key in self._keys:
+            record = self._store.records().get(key)
+            if record is not None and key in there:
+                table = record.more.get("payload")
+                for entry in (table or {}).get("buffers", ()):
+                    if entry["size"] >= WORTH_MAPPING_BYTES:
+                        found[entry["digest"]] = entry["size"]
+                record.forget_more()
+        return found
+
+    @functools.cached_property
+    def _sizes(self) -> frozenset[int]:
+        return frozenset(self._digests.values())
+
+    def has(self, buffer: Buffer) -> bool:
+        """Whether another node keeps the same; of what was changed once, it isn't asked again."""
+        if buffer.size_bytes not in self._sizes or buffer.name in self._changed:
+            return False
+        is_kept = buffer.digest in self._digests
+        if not is_kept:
+            self._changed.add(buffer.name)
+        return is_kept
+
+    def find(self, digests: Collection[str]) -> dict[str, Buffer]:
+        """The buffers with those digests, as far as they are there."""
+        found: dict[str, Buffer] = {}
+        for key in self._keys if digests else ():
+            for buffer in self._store.restore(key).buffers:
+                if buffer.digest in digests:
+                    found[buffer.digest] = buffer
+        return found
+
+
+def pack(facts: Mapping[str, Any], payload: Payload, kept: Kept | None = None) -> bytearray:
     """A file's content, but for the digest, for which it has room: `seal` it before it is written. All of the
-    payload's memory is copied, so that it may change from then on."""
+    payload's memory is copied, so that it may change from then on, but for what is ``kept``."""
     buffers = payload.buffers
-    table = [[one.name, one.dtype, list(one.shape), one.size_bytes, one.device, one.kind] for one in buffers]
+    elsewhere = {place for place, one in enumerate(buffers) if kept is not None and kept.has(one)}
+    table = [
+        [one.name, one.dtype, list(one.shape), one.size_bytes, one.device, one.kind]
+        + ([one.digest] if place in elsewhere else [])
+        for place, one in enumerate(buffers)
+    ]
     head = json.dumps({"facts": dict(facts), "skeleton": len(payload.skeleton), "buffers": table}).encode()
     at = len(_MAGIC) + _DIGEST_BYTES + 8
     places = []
     end = at + len(head) + len(payload.skeleton)
-    for one in buffers:
+    for number, one in enumerate(buffers):
         end += -end % _ALIGNED
         places.append(end)
-        end += one.size_bytes
+        end += 0 if number in elsewhere else one.size_bytes
     content = bytearray(end)
     content[: len(_MAGIC)] = _MAGIC
     struct.pack_into("<Q", content, at - 8, len(head))
     content[at : at + len(head)] = head
     content[at + len(head) : at + len(head) + len(payload.skeleton)] = payload.skeleton
     with memoryview(content) as view:
-        for one, place in zip(buffers, places, strict=True):
-            view[place : place + one.size_bytes] = one.view()
+        for number, (one, place) in enumerate(zip(buffers, places, strict=True)):
+            if number not in elsewhere:
+                view[place : place + one.size_bytes] = one.view()
     return content
 
 
@@ -206,8 +259,9 @@ def seal(content: bytearray) -> None:
         content[len(_MAGIC) : start] = digest(view[start:]).encode()
 
 
-def unpack(content: bytes | bytearray) -> Snapshot | None:
-    """What the file holds; None when it is not what was written."""
+def unpack(content: bytes | bytearray, kept: Kept | None = None) -> Snapshot | None:
+    """What the file holds; None when it is not what was written, or ``kept`` has no longer what it counts
+    on."""
     start = len(_MAGIC) + _DIGEST_BYTES
     view = memoryview(content)
     if view[: len(_MAGIC)] != _MAGIC or len(content) < start + 8:
@@ -222,11 +276,18 @@ def unpack(content: bytes | bytearray) -> Snapshot | None:
         skeleton = bytes(view[at : at + head["skeleton"]])
         at += len(skeleton)
         buffers = []
-        for name, dtype, shape, size_bytes, device, kind in head["buffers"]:
+        digests = {digest for *_, digest in (entry[6:] for entry in head["buffers"] if len(entry) > 6)}
+        found = kept.find(digests) if kept is not None else {}
+        if kept is not None and len(found) < len(digests):
+            return None
+        for name, dtype, shape, size_bytes, device, kind, *elsewhere in head["buffers"]:
             at += -at % _ALIGNED
             memory = view[at : at + size_bytes].toreadonly()
+            if elsewhere:
+                memory = found[elsewhere[0]].view() if found else memoryview(bytes(size_bytes))
+            else:
+                at += size_bytes
             buffers.append(Buffer(name, dtype, tuple(shape), size_bytes, device, kind, memory))
-            at += size_bytes
         return Snapshot(dict(head["facts"]), Payload(skeleton, tuple(buffers)))
     except (ValueError, TypeError, KeyError, struct.error):
         return None
