@@ -1,10 +1,10 @@
 """Moments: what do safe points cost a training that runs a minute, kept as often as they are by default?
 
-The digits study's own training (`examples/digits_study.py`), with so many epochs that it takes about a minute;
-in a fresh process each, interleaved: without dagtree around it, with dagtree and `moments="none"`, and with what
-holds by default. All that saves counts: what the loop waits, and the processor's time in the thread that writes.
-Both are also counted directly, since on a shared machine a ratio of two minutes swings by more than a hundredth.
-The children's weights are compared: safe points change no bit.
+The digits study's own training (`examples/digits_study.py`), with so many epochs that it takes about a
+minute; in a fresh process each, interleaved: without dagtree around it, with dagtree and `moments="none"`,
+and with what holds by default. All that saves counts: what the loop waits, and the processor's time in the
+thread that writes. Both are also counted directly, since on a shared machine a ratio of two minutes swings
+by more than a hundredth. The children's weights are compared: safe points change no bit.
 """
 
 from __future__ import annotations

@@ -240,6 +240,34 @@ class Sharing(Training):
         state.seen = [count]
 
 
+NOTHING = object()
+
+
+class KnowsAnObject(Training):
+    def run(self, state: Any) -> Any:
+        before: Any = NOTHING
+        for step in self.steps(range(self.steps_wanted)):
+            self.trip(step)
+            state.seen.append(before is NOTHING)
+            yield
+
+
+class LateSchedule(Training):
+    """Its schedule is asked for the first time after a safe point."""
+
+    def run(self, state: Any) -> Any:
+        optimizer = torch.optim.SGD(state.model.parameters(), lr=0.05, momentum=0.9)
+        scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+        for step in self.steps(range(self.steps_wanted)):
+            self.trip(step)
+            optimizer.zero_grad()
+            state.loss(slice(None)).backward()
+            optimizer.step()
+            if step > 3:
+                scheduler.step()
+            yield
+
+
 class WithinAWith(Training):
     def run(self, state: Any) -> Any:
         with torch.no_grad():
@@ -282,8 +310,17 @@ counted = 0
 
 RESUMING: list[type[Training]] = [
     Momentum, AdamAndEverything, OnTheState, Accumulating, WithClosure, Hooked, ChangesItsParent,
+    LateSchedule,
 ]  # fmt: skip
-BEGINNING: list[type[Training]] = [LosesItsGraph, Sharing, WithinAWith, Wrapped, HoldsAFile, SetsAGlobal]
+BEGINNING: list[type[Training]] = [
+    LosesItsGraph,
+    Sharing,
+    WithinAWith,
+    Wrapped,
+    HoldsAFile,
+    SetsAGlobal,
+    KnowsAnObject,
+]
 
 
 def define(directory: str | Path, recipe: type[Training], place: str | Path, **options: Any) -> Any:

@@ -10,8 +10,10 @@ is no safe point, and an interrupted run is done from its start.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import pickle
+import platform
 import sys
 import threading
 import time
@@ -24,7 +26,8 @@ from ..definition.state import ExperimentState
 from ..errors import DagtreeError, StorageError
 from ..storage.snapshot import Kept, Snapshot, Unkeepable, load_all, pack, seal, take_all, unpack
 from ..storage.store import Store
-from .environment import device
+from ..version import VERSION
+from .environment import device, torch_threads, use_torch_threads
 from .generators import generators, give_back_generators, kept_generators
 from .loops import loop_at
 from .policy import Policy
@@ -72,16 +75,29 @@ def find(store: Store, key: str, code: str, kept: Kept, *, ended: bool = False) 
 
 def _made_by() -> dict[str, str]:
     """What must be the same for the rest to be bit for bit what it would have been."""
-    found = {"python": ".".join(map(str, sys.version_info[:3])), "device": device().partition(" ")[2]}
-    for name in ("torch", "numpy"):
-        version = getattr(sys.modules.get(name), "__version__", None)
-        if version is None:
-            with contextlib.suppress(Exception):
-                from importlib.metadata import version as installed
+    return {
+        "dagtree": VERSION,
+        "python": platform.python_version(),
+        **{
+            name: str(getattr(sys.modules.get(name), "__version__", None) or _installed(name))
+            for name in ("numpy", "torch")
+        },
+    }
 
-                version = installed(name)
-        found[name] = str(version)
-    return found
+
+@functools.cache
+def _installed(name: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _computes_on() -> str:
+    """The kind of device, without its number."""
+    return device().partition(" ")[2] or "cpu"
 
 
 class SafePoints:
@@ -128,6 +144,7 @@ class SafePoints:
         self._behind_s = 0.0
         self._has_written = False
         self.problem = ""
+        self._is_told = False
 
     @contextlib.contextmanager
     def following(
@@ -140,12 +157,13 @@ class SafePoints:
         self._classes = {
             f"{place}": cls for place, cls in enumerate(shown) if cls not in (object, Recipe, ExperimentState)
         }
-        before = getattr(follower, "steps", None)
+        before, threads = getattr(follower, "steps", None), torch_threads()
         follower.steps = self.steps
         try:
             yield
         finally:
             follower.steps = before
+            use_torch_threads(threads)  # one that was taken up goes on with as many as it had
             self._generator = None
 
     def steps(self, recipe: Recipe, iterable: Iterable[Any]) -> Iterator[Any]:
@@ -203,7 +221,8 @@ class SafePoints:
             payload = take_all(content, self._classes, loop.bound)
             facts = {
                 **self.progress(), "at": at, "code": self.code, "key": self.key, "label": self.label,
-                "saved": time.time(), "made_by": _made_by(),
+                "saved": time.time(), "made_by": _made_by(), "device": _computes_on(),
+                "torch_threads": torch_threads(),
             }  # fmt: skip
             image = pack(facts, payload, self._kept)
         except (Unkeepable, TypeError, ValueError, RecursionError, MemoryError) as error:
@@ -237,7 +256,8 @@ class SafePoints:
         thread, self._thread = self._thread, None
         if thread is not None:
             thread.join()
-        if self.problem:
+        if self.problem and not self._is_told:
+            self._is_told = True
             LOG.warning(
                 "a safe point of %s [%s] could not be kept: %s", self.label, self.key[:8], self.problem
             )
@@ -283,7 +303,10 @@ class SafePoints:
                     raise Unfaithful("it goes on with other steps")
             else:
                 items = content["items"]
+            if found.facts["device"] != _computes_on():
+                raise Unfaithful(f"it was made on {found.facts['device']}, and this is {_computes_on()}")
             self._replace(frame, loop.live, content, extends)
+            use_torch_threads(found.facts["torch_threads"])
         except Unfaithful:
             raise
         except Exception as error:

@@ -12,7 +12,8 @@ import json
 import struct
 import sys
 import threading
-from collections.abc import Collection, Iterable, Mapping
+import weakref
+from collections.abc import Callable, Collection, Iterable, Mapping
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
@@ -29,6 +30,7 @@ _MAGIC = b"dagtree safe point 1\n"
 _ALIGNED = 64
 _DIGEST_BYTES = 32
 GRADIENTS = "gradients"
+WRAPPED = "_wrapped_by_lr_sched"
 
 
 class Unkeepable(DagtreeError):
@@ -115,6 +117,21 @@ def set_optimizer(made: Any, attributes: dict[str, Any]) -> None:
     prepare = getattr(made, "_patch_step_function", None)
     if prepare is not None:
         prepare()
+    if "step" in attributes:
+        made.step = _noting(weakref.ref(made), type(made).step)
+
+
+def _noting(made: Callable[[], Any], step: Callable[..., Any]) -> Callable[..., Any]:
+    """A scheduler of learning rates wraps `step` so, to warn where it is never called."""
+
+    @functools.wraps(step)
+    def wrapper(*arguments: Any, **named: Any) -> Any:
+        optimizer = made()
+        optimizer._opt_called = True
+        return step(optimizer, *arguments, **named)
+
+    setattr(wrapper, WRAPPED, True)
+    return wrapper
 
 
 class _Whole(StatePickler):
@@ -143,6 +160,8 @@ class _Whole(StatePickler):
             name = self._names.get(id(value))
             if name is not None:
                 return named, (name,)
+        elif type(value) is object:
+            raise Unkeepable("an `object()` is told by its identity, and a copy has another")
         elif type(value) is FunctionType:
             if value.__code__ in self._bound:
                 raise Unkeepable(
@@ -153,8 +172,11 @@ class _Whole(StatePickler):
                 return self._reduce_computed(value)
             self._look_at(value)
         elif isinstance(value, self._optimizers):
-            # A scheduler of learning rates puts a wrapper around `step`, which only serves a warning.
-            attributes = {name: kept for name, kept in vars(value).items() if name != "step"}
+            attributes = dict(vars(value))
+            if "step" in attributes:
+                if not hasattr(attributes["step"], WRAPPED):
+                    raise Unkeepable("something took the place of an optimizer's `step`")
+                attributes["step"] = None  # it is wrapped again
             return optimizer, (type(value),), attributes, None, None, set_optimizer
         return super().reducer_override(value)
 
