@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import stat
 import threading
+import time
 from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 from typing import Any
@@ -73,6 +75,7 @@ class LocalStore(Known):
         self._ledger = Ledger(self._directory)
         self._places = Places(self._directory, self._checked)
         self._format_is_whole = True
+        self._last_safe_point = -math.inf
         self._lock = threading.RLock()
         self._writer: writing.Writer | None = None
         self._kept: set[Path] = set()
@@ -159,7 +162,10 @@ class LocalStore(Known):
         with disk_errors(f"keep a safe point of node {key}", path):
             self._writer_here()
             make_folder(self._directory, path.parent)
-            replace_file(path, [content])
+            # Losing it in a power cut costs what was computed since the one before.
+            now = time.monotonic()
+            replace_file(path, [content], flush=now - self._last_safe_point > 1)
+            self._last_safe_point = now
 
     def remove_safe_point(self, key: str, *, ended: bool = False) -> None:
         path = self._directory / name_of_safe_point(key, ended)
