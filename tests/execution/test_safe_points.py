@@ -308,3 +308,23 @@ def test_threads_stop_at_a_safe_point_when_asked_to(tmp_path: Path) -> None:
     exp.run()
     assert bits(promise.get()) == expected
     assert steps_done(place) == list(range(30)), "it was kept where it stopped"
+
+
+@pytest.mark.stress
+def test_on_a_cluster_whose_worker_dies_the_same_run_goes_on(tmp_path: Path) -> None:
+    from distributed import Client, LocalCluster
+
+    expected, undisturbed = reference(Momentum, tmp_path)
+    place = tmp_path / "place"
+    place.write_text("exit 3")
+    exp, promise = define(tmp_path / "tree", Momentum, place)
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster,
+        Client(cluster) as client,
+    ):
+        exp.run(client)
+    assert bits(promise.get()) == expected
+    assert series(exp.graph.node(promise.key)) == series(undisturbed)
+    done = steps_done(place)
+    assert done[:4] == [0, 1, 2, 3]
+    assert 0 not in done[4:]
