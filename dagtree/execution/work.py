@@ -81,8 +81,9 @@ class Work(Following):
                     if payload is not None:
                         payload.claim()
                         self.keep(step.node, payload, self.facts())
-                        if self.points is not None:
-                            self.points.remove()
+                    there = self.store.keys()
+                    if self.points is not None and (payload is not None or step.node.key in there):
+                        self.points.remove()
                     return
                 except Stopped:
                     for node in step.nodes():

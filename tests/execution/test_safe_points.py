@@ -164,6 +164,13 @@ def test_a_moment_is_replayed_from_the_safe_point_before_it_and_no_further(tmp_p
     assert bits(promise.get()) == expected
 
 
+def test_a_replay_leaves_no_safe_point_of_an_edge_that_is_done(tmp_path: Path) -> None:
+    exp, promise = define(tmp_path / "tree", Momentum, tmp_path / "place")
+    exp.run()
+    promise.at(3).get()
+    assert not list((tmp_path / "tree").glob("safepoints/*"))
+
+
 def test_moments_that_were_asked_for_are_made_by_the_run_that_goes_on(tmp_path: Path) -> None:
     exp, promise = define(tmp_path / "reference", Momentum, tmp_path / "undisturbed")
     early, late = promise.at(2), promise.at(5)
