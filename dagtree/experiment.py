@@ -14,16 +14,12 @@ from .definition.recipe import HasPromise
 from .definition.replicate import Replicates
 from .definition.state import ExperimentState, state_with
 from .definition.tree import Tree
-from .errors import (
-    DamagedError,
-    DefinitionError,
-    NotComputedError,
-    TreeError,
-)
+from .errors import DamagedError, DefinitionError, NotComputedError, TreeError
 from .handing import Handing
 from .loading import GraphLoader
 from .reopening import kept_state_class, missing_code, planned
 from .replication import Replication
+from .safety import SafePointsFace
 from .storage.mapping import Check
 from .storage.notes import Note
 from .storage.opening import open_store
@@ -39,13 +35,14 @@ if TYPE_CHECKING:
 __all__ = ["Experiment"]
 
 
-class Experiment(Replication, Handing, Truth, Upkeep):
+class Experiment(Replication, SafePointsFace, Handing, Truth, Upkeep):
     """A tree of states in a directory, or at a URL: ``s3://bucket/run``, whatever fsspec reaches.
 
     Takes the directory or URL (made when the first node is kept, not before) and the class of its states.
     Define the tree with ``spawn_new_tree`` and recipes, compute what is missing with ``run``, and look at all
     of it through ``graph``. ``check`` says when large tensors that are restored are compared with their
-    digests: when this process does it first, "always", or "never".
+    digests: when this process does it first, "always", or "never". ``moments`` says how often safe points of
+    recipes that yield are kept: "auto", "all", every n-th step, a time like "10min", or "none".
 
     Raises StorageError when the directory is a file or the URL can't be reached, FormatVersionError when
     another format of dagtree wrote it.
@@ -57,11 +54,13 @@ class Experiment(Replication, Handing, Truth, Upkeep):
         state_class: type[ExperimentState] = ExperimentState,
         *,
         check: Check = "first",
+        moments: Any = "auto",
     ) -> None:
         if not (isinstance(state_class, type) and issubclass(state_class, ExperimentState)):
             raise DefinitionError(f"state_class must be a subclass of ExperimentState, not {state_class!r}.")
         self._store = open_store(directory, check=check)
         self._tree = Tree(self, state_class)
+        self.moments = moments
         self._statuses: dict[str, str] = {}
         self._graph: tuple[Any, Graph] | None = None
         self._named: set[str] = set()
@@ -145,14 +144,20 @@ class Experiment(Replication, Handing, Truth, Upkeep):
     # What is done
 
     def run(
-        self, scheduler: Any = "single-threaded", *, workers: int | None = None, progress: bool | None = None
+        self,
+        scheduler: Any = "single-threaded",
+        *,
+        workers: int | None = None,
+        progress: bool | None = None,
+        moments: Any = None,
     ) -> Report:
         """Compute what is missing, keep it, and call the functions that were asked for.
 
         ``scheduler`` is "single-threaded", "threads", "processes", a ``distributed.Client`` or cluster, or
         the address of a scheduler; ``workers`` is how many threads or processes (by default one for each
         core). ``progress`` shows or hides the progress line; by default it is drawn where somebody can see
-        it.
+        it. ``moments`` says for this run how often safe points are kept; by default as the experiment's
+        `moments` do.
 
         Returns a Report. A recipe that fails costs its own node and what hangs below it; when all that can be
         done is done, RunError names each failure. Ctrl-C raises RunInterrupted. Either way what is computed
@@ -174,7 +179,7 @@ class Experiment(Replication, Handing, Truth, Upkeep):
             named=self._named,
         )
         try:
-            with self._store.batched():
+            with self._store.batched(), self._moments_of_run(moments):
                 return run()
         finally:
             ended = ("skipped", "failed")

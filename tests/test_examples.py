@@ -55,6 +55,10 @@ PROMISES = {
     ],
     "from_dagger.py": [r"^loss 0\.0\d+$", r"^\('dense',\) \(16, 2\)$"],
     "functions.py": [r"Power\(exponent=2\): \{'mean': 11\.0, 'variance': 74\.8\}"],
+    "interrupted.py": [
+        r"(?s)interrupted; .*the second run:\nepoch 5\nepoch 6\n.*\nepoch 11\nthe same bits: True",
+        r"three epochs more:\nepoch 12\nepoch 13\nepoch 14\n?\Z",
+    ],
     "moments.py": [
         r"^height after each round, cold:( \d+\.\d){8}$",
         r"(?s)(Anneal@\d/Anneal.*){2}",

@@ -21,18 +21,19 @@ identity:   names dynamic advice canonical standard memory arrays frames ownersh
             outline differ inside unusual library compiled written said blocks cells syntax watch statics
             imports meaning holds classes changed imported content outside unordered reach declared source
             key
-definition: fields state replicate recipe promise tree
+definition: fields state extending replicate recipe promise tree
 storage:    describe notes table record sizes lines scripts abreast buffer encoding packing unpacking
-            mapping sole rebuild pickling payload tensors store files board presence tensorfile reading
-            sharing writing index sameness indexfile ledger ground known leftovers local claims bucket
-            nearby fetching outbox remoteledger remoteground remote opening copying exporting space checking
-            freed freeing choosing
-execution:  environment generators kinds output report explain kept nearest current warned reasons plan
-            again handle task assemble progress gauge work step schedulers rounds run calls beside
+            mapping sole rebuild pickling payload tensors files store snapshot board presence tensorfile
+            reading sharing writing index sameness indexfile ledger ground known leftovers local claims
+            bucket nearby fetching outbox remoteledger remotefiles remoteground remote opening copying
+            exporting space checking freed freeing choosing
+execution:  loops policy environment generators kinds output report explain kept nearest current warned
+            reasons extending plan again handle task assemble progress gauge safepoints following work step
+            schedulers rounds run calls beside
 analysis:   order text extras statistics facts recorded select html loader columns conditions names pattern
-            walk distance behaviour compared parting diff follow apply matrix reproduced deeds cite
-            listing prov crate related node sequence choose kin branches tables plotting plots nodeset tree
-            folded measure picture layout dot outline svg draw graph
+            walk distance behaviour compared parting diff follow apply matrix reproduced deeds cite listing
+            prov crate related node sequence choose kin branches tables plotting plots nodeset tree folded
+            measure picture layout dot outline svg draw graph
 """
 ROOMS = {room: files.split() for room, files in re.findall(r"(\w+):([\w\s]+?)(?=\w+:|$)", LAYOUT)}
 FOR_ALL = {"errors", "deprecation", "garbage", "version"}  # import nothing of the house
@@ -43,6 +44,7 @@ FACES = {
     "loading",
     "reopening",
     "replication",
+    "safety",
     "storecontract",
     "testing",
     "travel",

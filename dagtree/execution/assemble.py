@@ -16,7 +16,9 @@ from ..identity.source import Code
 from ..storage.scripts import by_value, script_classes
 from ..storage.store import Store
 from .environment import torch_threads
+from .extending import Shorter
 from .plan import Plan, Unit
+from .policy import policy_of
 from .task import Context, Job, LinkedNode, NodeFacts, Step
 
 __all__ = ["assemble", "keep_source"]
@@ -55,8 +57,10 @@ def assemble(
         shared=shared,
         torch_threads=torch_threads(),
         script_classes=script_classes() if travels else None,
+        moments=policy_of(tree.moments),
     )
     sources = _keep_sources(plan, store)
+    shorter = Shorter(store.records())
     graph: dict[str, tuple[Step, Sequence[str]]] = {}
     for key, unit in plan.units.items():
         promise = unit.promise
@@ -77,6 +81,9 @@ def assemble(
             moments={number: _facts(node) for number, node in unit.moments.items()},
             jobs=_jobs(unit, places),
             takers=unit.takers + (promise is taken),
+            seed=promise.seed if unit.computes else "",
+            extends=recipe is not None and recipe.extends is not None,
+            extended=tuple(dict.fromkeys((*unit.extended, *shorter(promise)))) if unit.computes else (),
         )
         graph[key] = step, unit.after
     return graph

@@ -21,7 +21,16 @@ from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any
 
-__all__ = ["Disturbed", "Generators", "generators", "part_from_engine", "preserved", "seed_all"]
+__all__ = [
+    "Disturbed",
+    "Generators",
+    "generators",
+    "give_back_generators",
+    "kept_generators",
+    "part_from_engine",
+    "preserved",
+    "seed_all",
+]
 
 LATE = ("numpy.random", "torch")
 
@@ -172,6 +181,7 @@ class Generators:
         self._beside = 0
         self._seeded: tuple[Any, ...] = ()
         self._disturbed = 0
+        self._begun: dict[int, int] = {}
         self._quiet: set[str] = set()
 
     def enter(self) -> None:
@@ -193,22 +203,26 @@ class Generators:
                 self._alone = False
                 self._free.notify_all()
 
-    def seeded(self, seed: int, code: str, *, shared: bool) -> AbstractContextManager[bool]:
+    def seeded(
+        self, seed: int, code: str, *, shared: bool, alone: bool = False
+    ) -> AbstractContextManager[bool]:
         """Run the block with all generators seeded. ``shared`` says that other threads of this process may
-        run recipes too.
+        run recipes too, ``alone`` that none may run beside the block.
 
         Gives whether the block runs beside others, so that what it makes is provisional until the block has
         ended. Raises Disturbed after the block when a recipe that never drew before did so beside others; run
         it again then.
         """
-        return self._among_others(seed, code) if shared else _Seeded(self, seed)
+        return self._among_others(seed, code, alone) if shared else _Seeded(self, seed)
 
     @contextlib.contextmanager
-    def _among_others(self, seed: int, code: str) -> Iterator[bool]:
+    def _among_others(self, seed: int, code: str, alone: bool) -> Iterator[bool]:
         with self._free:
             # Asked again whenever somebody ends: the first of many may just have been seen not to draw.
-            self._free.wait_for(lambda: not self._alone and (self._beside == 0 or code in self._quiet))
-            beside = code in self._quiet
+            self._free.wait_for(
+                lambda: not self._alone and (self._beside == 0 or (code in self._quiet and not alone))
+            )
+            beside = code in self._quiet and not alone
             if beside:
                 self._beside += 1
             else:
@@ -217,11 +231,12 @@ class Generators:
             if not beside or self._beside == 1:
                 seed_all(seed)
                 self._seeded = _states()
-            disturbed = self._disturbed
+            disturbed = self._begun[threading.get_ident()] = self._disturbed
         try:
             yield beside
         finally:
             with self._free:
+                del self._begun[threading.get_ident()]
                 drew = _states() != self._seeded
                 del self._holders[threading.get_ident()]
                 if not beside:
@@ -242,6 +257,11 @@ class Generators:
             if void:
                 raise Disturbed
 
+    def are_untouched(self) -> bool:
+        """Whether nobody has drawn since this thread's block, which runs beside others, began."""
+        with self._free:
+            return self._begun.get(threading.get_ident()) == self._disturbed and _states() == self._seeded
+
 
 generators = Generators()
 
@@ -251,7 +271,7 @@ def preserved() -> Iterator[None]:
     """Give the caller's generators back: what a script draws must not depend on what was cached."""
     generators.enter()  # another run, in another thread, may have them now
     try:
-        before = _kept()
+        before = kept_generators()
     finally:
         generators.leave()
     try:
@@ -259,12 +279,13 @@ def preserved() -> Iterator[None]:
     finally:
         generators.enter()
         try:
-            _give_back(*before)
+            give_back_generators(before)
         finally:
             generators.leave()
 
 
-def _kept() -> tuple[Any, ...]:
+def kept_generators() -> tuple[Any, ...]:
+    """The states of the generators that are loaded, for `give_back_generators`."""
     numpy_random, torch = sys.modules.get("numpy.random"), sys.modules.get("torch")
     return (
         random.getstate(),
@@ -274,12 +295,17 @@ def _kept() -> tuple[Any, ...]:
     )
 
 
-def _give_back(state: Any, numpy_state: Any, torch_state: Any, cuda_states: Any) -> None:
+def give_back_generators(before: tuple[Any, ...]) -> None:
+    """Let all generators be in the states that they were in."""
+    state, numpy_state, torch_state, cuda_states = before
     random.setstate(state)
     if numpy_state is not None:
-        sys.modules["numpy.random"].set_state(numpy_state)
+        import numpy
+
+        numpy.random.set_state(numpy_state)
     if torch_state is not None:
-        torch: Any = sys.modules["torch"]
+        import torch
+
         torch.set_rng_state(torch_state)
         if cuda_states is not None:
             torch.cuda.set_rng_state_all(cuda_states)

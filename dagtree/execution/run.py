@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..definition.promise import ExperimentStatePromise
 from ..definition.tree import Asked, Tree
 from ..errors import DefinitionError, RunError, RunInterrupted, StorageError
+from ..storage.leftovers import remove_overtaken
 from ..storage.local import LocalStore
 from ..storage.store import Store
 from .again import spared_nodes
@@ -92,6 +93,8 @@ class Run:
         self.targets = current(self.tree, self.targets, left)
         plan = make_plan(self.targets, store.keys(), asked, results_of(store), self.spared)
         self._remember_definitions((*plan.cached, *plan.evicted))
+        if plan.units or (isinstance(store, LocalStore) and not store.read_only):
+            remove_overtaken(store)
         if plan.missing and self.taken is None:
             self._announce(plan)
         try:

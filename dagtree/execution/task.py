@@ -20,6 +20,7 @@ from ..storage.store import Store
 from .environment import environment
 from .generators import part_from_engine
 from .handle import Handle
+from .policy import AUTO, Policy
 from .report import Failure
 
 __all__ = ["Context", "Job", "LinkedNode", "NodeFacts", "Outcome", "Step"]
@@ -65,6 +66,7 @@ class Context:
         shared: bool,
         torch_threads: int | None = None,
         script_classes: Mapping[str, str] | None = None,
+        moments: Policy = AUTO,
     ) -> None:
         self.store = store
         self.state_class = state_class
@@ -75,6 +77,7 @@ class Context:
         self.shared = shared
         self.torch_threads = torch_threads
         self.script_classes = script_classes or {}
+        self.moments = moments
         self.stopping: Callable[[], bool] = _never
         self.started: Callable[[Step], None] = _ignore
         self.claims: Claims | None = None
@@ -108,7 +111,7 @@ class Context:
 
 SHIPPED = (
     "store", "state_class", "recipes", "functions", "git", "state_facts", "shared", "torch_threads",
-    "script_classes",
+    "script_classes", "moments",
 )  # fmt: skip
 
 
@@ -151,7 +154,8 @@ def _unpack_context(name: str, content: bytes) -> Context:
 
 class Step(NamedTuple):
     """The work on one edge, ready to travel. ``recipe`` is an index into the context's classes, None for a
-    root.
+    root. ``seed`` is the key that its generators are seeded from; ``extends`` says that others can go on from
+    its end, ``extended`` are the edges whose ends it can go on from, the best first.
     """
 
     context: Context
@@ -166,6 +170,9 @@ class Step(NamedTuple):
     moments: dict[int, NodeFacts]
     jobs: list[Job]
     takers: int
+    seed: str = ""
+    extends: bool = False
+    extended: tuple[str, ...] = ()
 
     def label(self, moment: int | None = None) -> str:
         """The recipe as one would write it."""
