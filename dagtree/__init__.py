@@ -7,6 +7,8 @@ and kept once on disk.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from .definition.promise import ExperimentStatePromise
 from .definition.recipe import Function, Recipe, function
 from .definition.state import ExperimentState
@@ -31,9 +33,13 @@ from .errors import (
     UnsavableError,
     UnsupportedValueError,
 )
+from .execution.listener import Listener
 from .experiment import Experiment
 from .identity.canonical import register_encoding
 from .version import VERSION as _VERSION
+
+if TYPE_CHECKING:
+    from .execution.events import Event
 
 __version__ = _VERSION
 
@@ -43,12 +49,14 @@ __all__ = [
     "DagtreeError",
     "DamagedError",
     "DefinitionError",
+    "Event",
     "Experiment",
     "ExperimentState",
     "ExperimentStatePromise",
     "FormatVersionError",
     "Function",
     "KeptError",
+    "Listener",
     "NotAnExperimentError",
     "NotComputedError",
     "PropertyError",
@@ -65,3 +73,12 @@ __all__ = [
     "function",
     "register_encoding",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What only those need who watch a run."""
+    if name == "Event":
+        from .execution.events import Event
+
+        return Event
+    raise AttributeError(f"module 'dagtree' has no attribute {name!r}")

@@ -100,7 +100,7 @@ def _copy(
 
         def told(record: Record, was_sent: bool) -> None:
             if was_sent:
-                line.end(_Sent(record), 1, 0, 0.0, {})
+                line.end(_Sent(record))
 
         return copy_nodes(source, target, wanted, told)
 

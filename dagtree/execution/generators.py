@@ -24,6 +24,8 @@ from typing import Any
 __all__ = ["Disturbed", "Generators", "generators", "part_from_engine", "preserved", "seed_all"]
 
 LATE = ("numpy.random", "torch")
+HUNG_S = 60.0
+"""How long a recipe waits for a listener that doesn't return."""
 
 
 class Disturbed(Exception):
@@ -173,13 +175,19 @@ class Generators:
         self._seeded: tuple[Any, ...] = ()
         self._disturbed = 0
         self._quiet: set[str] = set()
+        self._said = self._heard = 0  # what listeners are told, who may draw from them as well
+        self._lent = 0
+        self._resting = 0
 
     def enter(self) -> None:
         """Have the generators alone; a run within a recipe has them with it."""
         me = threading.get_ident()
         with self._free:
             if me not in self._holders:
-                self._free.wait_for(lambda: not self._alone and self._beside == 0)
+                self._wait_for_listeners()
+                self._free.wait_for(
+                    lambda: not (self._alone or self._resting or self._lent) and self._beside == 0
+                )
                 self._alone = True
             self._holders[me] = self._holders.get(me, 0) + 1
 
@@ -192,6 +200,67 @@ class Generators:
                 del self._holders[me]
                 self._alone = False
                 self._free.notify_all()
+
+    # Listeners are called in a thread of their own, and may draw as well: never while a recipe has the
+    # generators alone, but for its moments. Those that run beside each other are known not to draw.
+
+    def expect_hearing(self) -> None:
+        """A listener will be told something."""
+        with self._free:
+            self._said += 1
+
+    def heard(self) -> None:
+        """It was told."""
+        with self._free:
+            self._heard += 1
+            self._free.notify_all()
+
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[None]:
+        """While a listener is called."""
+        me = threading.get_ident()
+        with self._free:
+            self._free.wait_for(lambda: not self._alone)
+            self._lent += 1
+            self._holders[me] = self._holders.get(me, 0) + 1
+        try:
+            yield
+        finally:
+            with self._free:
+                self._lent = max(0, self._lent - 1)  # one that hung was counted out before
+                self._holders[me] -= 1
+                if not self._holders[me]:
+                    del self._holders[me]
+                self._free.notify_all()
+
+    def rest(self) -> None:
+        """At a moment: who has the generators alone waits until listeners have heard what was said, and finds
+        the generators as they were."""
+        with self._free:
+            if not self._alone or threading.get_ident() not in self._holders or self._said <= self._heard:
+                return
+        before = _kept()
+        with self._free:
+            self._alone = False
+            self._resting += 1
+            self._free.notify_all()
+            try:
+                self._wait_for_listeners()
+                self._free.wait_for(lambda: not self._lent, HUNG_S)
+            finally:
+                self._resting -= 1
+                self._alone = True
+        _give_back(*before)
+
+    def _wait_for_listeners(self) -> None:
+        """Until they have heard what was said by now; one that hangs isn't waited for for ever."""
+        until = self._said
+        while self._heard < until:
+            heard = self._heard
+            if not self._free.wait_for(lambda: self._heard > heard or self._heard >= until, HUNG_S):  # noqa: B023
+                self._said, self._heard = 0, 0
+                self._lent = 0
+                return
 
     def seeded(self, seed: int, code: str, *, shared: bool) -> AbstractContextManager[bool]:
         """Run the block with all generators seeded. ``shared`` says that other threads of this process may
@@ -206,8 +275,15 @@ class Generators:
     @contextlib.contextmanager
     def _among_others(self, seed: int, code: str) -> Iterator[bool]:
         with self._free:
+            if code not in self._quiet:
+                self._wait_for_listeners()
             # Asked again whenever somebody ends: the first of many may just have been seen not to draw.
-            self._free.wait_for(lambda: not self._alone and (self._beside == 0 or code in self._quiet))
+            self._free.wait_for(
+                lambda: (
+                    not (self._alone or self._resting)
+                    and (code in self._quiet or not (self._beside or self._lent))
+                )
+            )
             beside = code in self._quiet
             if beside:
                 self._beside += 1

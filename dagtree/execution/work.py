@@ -62,9 +62,11 @@ class Work:
                 try:
                     if contents is None:
                         contents = [self.content(key) for key in step.node.parents]
+                    asked = time.perf_counter()
                     with generators.seeded(
                         seed_of(step.node.key), step.code, shared=step.context.shared
                     ) as self.provisional:
+                        self.clock += time.perf_counter() - asked  # waiting for others isn't its work
                         state = self.run(contents)
                         payload = Payload.dump(content_of(state)) if state is not None else None
                         del state
@@ -206,7 +208,8 @@ class Work:
                 f'yielded {_kind(metrics)}. Yield a mapping of metrics, like {{"loss": loss}}, or nothing'
             )
         self.history.append([number, values, round(time.time(), 6)])
-        self.outcome.metrics = values
+        self.outcome.metrics, self.outcome.moments = values, number
+        self.step.context.watch.moment(self.step, number, values)
 
     def facts(self) -> dict[str, Any]:
         """The cold part of a record, as of now. What is empty is left out: ten thousand of them are read."""

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import StorageError
 from .local import LocalStore
@@ -33,6 +33,7 @@ _STALE_S = 0.2  # what was claimed ahead and is not begun by then is left to oth
 _MOST = 1024
 _PATIENCE_S = 0.4  # others settle within a millisecond, or say within `_STALE_S` what they hold
 _IDLE_S = 0.2
+_TELL_S = 1.0
 
 
 class Claims:
@@ -42,8 +43,11 @@ class Claims:
     called whenever somebody else was there. ``publish`` lets other machines see what was written here; it is
     called before a node is left that one of them may ask for. ``bury`` is called with each one that was found
     dead, what it claimed, and what others who are alive claim; ``waiting`` with whoever frees space there, if
-    that must be waited for. With ``lazy``, nothing is written before the first `take`, and nothing is left
-    some time after the last `end`: for workers, which nobody tells when a run ends.
+    that must be waited for. ``telling`` gives what is under way here, as JSON for those who look at the
+    experiment from elsewhere, and ``about`` may hold what they should know of the run; both are written with
+    the claims once a second when they have changed. With ``lazy``, nothing is written before the first
+    `take`, and nothing is left some time after the last `end`: for workers, which nobody tells when a run
+    ends.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class Claims:
         publish: Callable[[], None] | None = None,
         bury: Callable[[Someone, Set[str], Set[str]], None] | None = None,
         waiting: Callable[[Someone], None] | None = None,
+        telling: Callable[[], Sequence[Mapping[str, Any]]] | None = None,
         lazy: bool = False,
     ) -> None:
         self._directory = directory
@@ -62,6 +67,10 @@ class Claims:
         self._publish = publish
         self._bury = bury
         self._waiting = waiting
+        self._telling = telling
+        self.about: Mapping[str, Any] = {}
+        self._told = ""
+        self._told_at = 0.0
         self._lazy = lazy
         self._lock = threading.Lock()
         self._presence: Presence | None = None
@@ -210,7 +219,7 @@ class Claims:
         if self._also:
             holds += [also for key in (*holds, *wanted) for also in self._also.get(key, ())]
         # Keys need no escapes, and there may be a thousand.
-        line = f'{{"holds":[{_quoted(holds)}],"wants":[{_quoted(wanted)}]}}'
+        line = f'{{"holds":[{_quoted(holds)}],"wants":[{_quoted(wanted)}]{self._told}}}'
         with contextlib.suppress(OSError):  # on a disk that is full, a node may be computed twice
             if self._publish is not None and self._is_far_company:
                 self._publish()
@@ -268,7 +277,7 @@ class Claims:
             presence, now = self._presence, time.monotonic()
             if presence is None or now - self._claimed < _STALE_S:
                 return
-            if not self._is_settled or self._said != self._running:
+            if self._has_news(now) or not self._is_settled or self._said != self._running:
                 self._ahead.clear()
                 self._say(())
             if self._lazy and not self._running and now - self._ended > _IDLE_S:
@@ -276,6 +285,22 @@ class Claims:
                 presence.__exit__()
         finally:
             self._lock.release()
+
+    def _has_news(self, now: float) -> bool:
+        """Whether there is something new to tell of what is under way; asked once a second."""
+        if now - self._told_at < _TELL_S or self._telling is None:
+            return False
+        self._told_at = now
+        parts = []
+        try:
+            if running := self._telling():
+                parts.append(f',"running":{json.dumps(running)}')
+            if self.about:
+                parts.append(f',"about":{json.dumps(self.about)}')
+        except (TypeError, ValueError):
+            return False
+        before, self._told = self._told, "".join(parts)
+        return before != self._told
 
 
 class _Claimed(NamedTuple):
@@ -309,14 +334,19 @@ def _claimed(line: bytes) -> _Claimed:
 
 
 def claims_of(
-    store: Store, *, waiting: Callable[[Someone], None] | None = None, lazy: bool = False
+    store: Store,
+    *,
+    waiting: Callable[[Someone], None] | None = None,
+    telling: Callable[[], Sequence[Mapping[str, Any]]] | None = None,
+    lazy: bool = False,
 ) -> Claims | None:
     """The claims on a store's nodes; None for a store of a kind that can't have any."""
     if not isinstance(store, LocalStore):
         return None
     return Claims(
-        store.location, store.refresh, publish=store.publish, bury=store.bury, waiting=waiting, lazy=lazy
-    )
+        store.location, store.refresh, publish=store.publish, bury=store.bury, waiting=waiting,
+        telling=telling, lazy=lazy,
+    )  # fmt: skip
 
 
 def remove_the_dead(store: LocalStore) -> None:
