@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .estimate import Estimator, time_on
-from .generators import generators
 from .report import Failure, Report
 from .teller import Teller
-from .watch import Live, Watch
+from .watch import Live, Place, Watch
 
 if TYPE_CHECKING:
     from ..storage.store import Store
+    from .estimate import Estimator
     from .progress import View
     from .task import Step
 
@@ -156,7 +154,7 @@ class Monitor:
         except (ValueError, TypeError):
             return
 
-    def began(self, step: Step, since: float, place: tuple[str, int, str]) -> None:
+    def began(self, step: Step, since: float, place: Place) -> None:
         live = Live(step, since, place)
         self._live[live.key] = live
         self.teller.began(step, since, place)
@@ -190,27 +188,30 @@ class Monitor:
         failures: Sequence[Failure],
         history: Callable[[], Any],
         moments: int,
-        place: tuple[str, int, str],
+        place: Place | None,
     ) -> None:
         """A step has ended, anywhere: what became of its nodes. ``history`` gives its record's moments."""
-        counts = Counter(statuses.values())
+        ended = list(statuses.values())
+        done, failed = ended.count("done"), ended.count("failed")
         with self._lock:
-            self.done += counts["done"]
-            self.failed += counts["failed"]
-            self.skipped += counts["skipped"]
+            self.done += done
+            self.failed += failed
+            if done != len(ended):
+                self.skipped += ended.count("skipped")
             self._busy_s += seconds
             if self.teller.keeps_events:
                 self.statuses.update(statuses)
                 self.failures.extend(failures)
-        if self._estimator is not None and not counts["failed"] and step.final:
+        if self._estimator is not None and not failed and step.final:
             node = step.node
             self._estimator.learn(node.name, node.key, step.properties, seconds, moments)
-        if self.view is not None and (counts["done"] or counts["failed"]):
-            ended, left = self.done + self.failed, None
+        if self.view is not None and (done or failed):
+            left = None
             if self.view.counts_down:
                 left = self.left_s()
-            self.view.ended(step, bool(counts["failed"]), seconds, metrics, ended, self.total, left)
-        self.teller.ended(step, statuses, seconds, metrics, failures, history, moments, place)
+            self.view.ended(step, failed > 0, seconds, metrics, self.done + self.failed, self.total, left)
+        if self.teller.is_heard:
+            self.teller.ended(step, statuses, seconds, metrics, failures, history, moments, place)
 
     # What it looks like
 
@@ -251,6 +252,8 @@ class Monitor:
         return left
 
     def _estimate(self) -> float | None:
+        from .estimate import Estimator, time_on  # a run that finds everything there doesn't need it
+
         graph = self._graph
         if not graph or self._store is None:
             return None
@@ -306,8 +309,11 @@ class _Here(Watch):
     """The steps of the driver's own process."""
 
     def __init__(self, monitor: Monitor) -> None:
+        from .generators import generators
+
         super().__init__()
         self._monitor = monitor
+        self._generators = generators
 
     def began(self, step: Step) -> None:
         super().began(step)
@@ -317,7 +323,7 @@ class _Here(Watch):
     def moment(self, step: Step, number: int, metrics: Mapping[str, Any]) -> None:
         super().moment(step, number, metrics)
         self._monitor.moment(step.node.key, number, time.time(), metrics)
-        generators.rest()
+        self._generators.rest()
 
     def left(self, step: Step) -> None:
         super().left(step)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import sys
 import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from ..definition.promise import ExperimentStatePromise
@@ -196,20 +196,17 @@ class Round:
 
     def _end_of(self, outcome: Outcome) -> tuple[Any, ...]:
         """What the monitor has to know; not the outcome itself, which may hold live states."""
-        unit, records = outcome.unit, self.store.records
-
         statuses = {} if outcome.found else outcome.statuses
-
-        def history() -> Any:
-            for key in (unit, *reversed(statuses)):  # the end of the edge, or its last moment
-                if (record := records().get(key)) is not None:
-                    return record.more.get("history", [])
-            return []
-
         return (
-            self.graph[unit][0], statuses, outcome.seconds, outcome.metrics, tuple(outcome.failures), history,
-            outcome.moments, outcome.place or (socket.gethostname(), os.getpid(), ""),
+            self.graph[outcome.unit][0], statuses, outcome.seconds, outcome.metrics, outcome.failures,
+            partial(self._history, (outcome.unit, *statuses)), outcome.moments, outcome.place,
         )  # fmt: skip
+
+    def _history(self, keys: Sequence[str]) -> Any:
+        """All moments of a step: in the record of the end of its edge, or of its last moment."""
+        records = self.store.records()
+        record = next((records[key] for key in (keys[0], *reversed(keys)) if key in records), None)
+        return [] if record is None else record.more.get("history", [])
 
     def _ended(self, outcome: Outcome) -> None:
         for failure in outcome.failures:

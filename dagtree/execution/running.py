@@ -192,9 +192,8 @@ def _end_all() -> None:
     for running in list(_under_way):
         if running._error is not None and not running._is_asked:
             first = str(running._error).partition("\n")[0]
-            log.warning(
-                "a run that nobody waited for ended with %s: %s", type(running._error).__name__, first
-            )
+            kind = type(running._error).__name__
+            log.warning("a run that nobody waited for ended with %s: %s", kind, first)
         if not running.is_done:
             log.warning(
                 "the script ended while a run was under way, so that is cancelled: what is done stays done. "

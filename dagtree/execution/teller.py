@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..storage.describe import describe, understand
-from .audience import Audience
 from .listener import check_listener
 from .report import Failure, Report
+from .watch import Place, here
 
 if TYPE_CHECKING:
+    from .audience import Audience
     from .events import Event, Kind
     from .task import NodeFacts, Step
-    from .watch import Place
 
 __all__ = ["Teller"]
 
@@ -43,6 +43,8 @@ class Teller:
     def begin(self, total: int, cached: int) -> None:
         """A run begins: so many nodes are to be computed, so many are there."""
         if self._listeners:
+            from .audience import Audience
+
             self._audience = Audience(self._listeners)
             self._audience.tell("begin_run", total, cached)
 
@@ -101,11 +103,12 @@ class Teller:
         failures: Sequence[Failure],
         history: Callable[[], Any],
         moments: int,
-        place: Place,
+        place: Place | None,
     ) -> None:
         """It has ended; ``history`` gives all moments of its record."""
         if not self.is_heard:
             return
+        place = place or here()
         now = time.time()
         ended = {key for key, status in statuses.items() if status in ("done", "failed")}
         if ended:

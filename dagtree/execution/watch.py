@@ -60,9 +60,10 @@ class Watch:
 
     def __init__(self) -> None:
         self.running: dict[str, Live] = {}
+        self._home: Place = _host(), os.getpid(), ""
 
     def began(self, step: Step) -> None:
-        self.running[step.node.key] = Live(step, time.time(), here())
+        self.running[step.node.key] = Live(step, time.time(), self._home)
 
     def moment(self, step: Step, number: int, metrics: Mapping[str, Any]) -> None:
         live = self.running.get(step.node.key)
@@ -149,7 +150,7 @@ class Wire(Watch):
         self._pid = os.getpid()
 
     def began(self, step: Step) -> None:
-        super().began(step)
+        self.running[step.node.key] = Live(step, time.time(), here())
         if not self.name:
             return
         if self._worker is None:
