@@ -41,7 +41,7 @@ class Audience:
             generators.expect_hearing()
             self._queue.put((name, arguments))
 
-    def close(self, *, patience_s: float = PATIENCE_S) -> None:
+    def close(self) -> None:
         """Return when all was heard; a listener that takes longer for one call is left behind."""
         self._is_closed = True
         self._queue.put(None)
@@ -49,7 +49,7 @@ class Audience:
         while self._thread.is_alive():
             self._thread.join(0.1)
             calling = self._calling
-            if calling is not None and time.monotonic() - calling[2] > patience_s:
+            if calling is not None and time.monotonic() - calling[2] > PATIENCE_S:
                 listener, name, since = calling
                 self._warn(
                     f"the listener {_name_of(listener)} was left behind: its {name}() still runs after "

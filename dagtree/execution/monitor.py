@@ -75,6 +75,7 @@ class Monitor:
         self._began = time.monotonic()
         self._end: float | None = None
         self._stop = threading.Event()
+        self._is_shown = False
         self._thread: threading.Thread | None = None
         self._store: Store | None = None
         self._estimator: Estimator | None = None
@@ -102,19 +103,22 @@ class Monitor:
             self._thread.start()
 
     def hide(self) -> None:
-        """Show no more: the last picture stays."""
+        """Show no more, until the last picture, of how it ended."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
         if self.view is not None and self.view.is_live:
-            self.view.end(self.snapshot(estimates=False))
+            self.view.pause()
+            self._is_shown = True
 
     def end(self, report: Report | None) -> tuple[str, ...]:
         """The run has ended; what listeners did wrong. Returns when they have heard all."""
         self._end = time.monotonic()
         self._live.clear()
         self.ended = "ended" if report is None else _how(report)
+        if self.view is not None and self._is_shown:
+            self.view.end(self.snapshot(estimates=False))
         return self.teller.end(report)
 
     def round(self, graph: Graph, missing: int) -> None:
@@ -175,6 +179,8 @@ class Monitor:
 
     def left(self, key: str) -> None:
         """A step is under way no more."""
+        if self.view is None and not self.teller.is_heard:
+            return
         with self._hearing:  # what still comes of it is in its record
             self._live.pop(key, None)
             self._over.add(key)

@@ -42,6 +42,8 @@ class Page:
             self._drawn = time.monotonic()
             self._update(now)
 
+    def pause(self) -> None: ...
+
     def end(self, now: Snapshot) -> None:
         if self._handle is not None:
             self._update(now)
@@ -72,7 +74,7 @@ def snapshot_html(now: Snapshot) -> str:
         f"<div style='width:{done:.2f}%;background:{_COLOURS['done']}'></div>"
         f"<div style='width:{failed:.2f}%;background:{_COLOURS['failed']}'></div></div>"
     )
-    parts = [f"{now.done + now.failed:,} of {now.total:,} nodes"]
+    parts = [f"{now.done + now.failed:,} of {now.total:,} node{'' if now.total == 1 else 's'}"]
     counts: Mapping[str, int] = {
         "cached": now.cached,
         "failed": now.failed,

@@ -50,6 +50,7 @@ class View(Protocol):
 
     def begin(self, now: Snapshot) -> None: ...
     def draw(self, now: Snapshot) -> None: ...
+    def pause(self) -> None: ...
     def end(self, now: Snapshot) -> None: ...
     def note(self, text: str) -> None: ...
     def give_up(self, error: Exception) -> None: ...
@@ -84,8 +85,11 @@ class Line:
     def draw(self, now: Snapshot) -> None:
         self.write(line_text(now, shutil.get_terminal_size((100, 20)).columns - 1))
 
-    def end(self, now: Snapshot) -> None:
+    def pause(self) -> None:
         quiet_line(None)
+        self.clear()
+
+    def end(self, now: Snapshot) -> None:
         if not self._is_over:
             self.draw(now)
             self._stream.write("\n")

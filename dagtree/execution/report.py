@@ -120,7 +120,7 @@ class Report:
                 ("failed", self.failed),
                 ("skipped", self.skipped),
                 ("function calls", self.functions),
-                ("time", duration(self.seconds)),
+                ("time", duration(self.seconds) + (", interrupted" if self.interrupted else "")),
             )
         )
         failures = "".join(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterable, Sequence, Set
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ..definition.promise import ExperimentStatePromise
@@ -15,7 +16,7 @@ from ..storage.store import Store
 from .again import spared_nodes
 from .current import current
 from .kinds import Shown, Stop, check_progress, check_reach, check_waits, check_workers, kind_of
-from .monitor import Monitor
+from .listener import check_listener
 from .output import is_recording
 from .plan import Plan, make_plan, results_of
 from .report import Failure, Report
@@ -23,6 +24,7 @@ from .report import Failure, Report
 if TYPE_CHECKING:
     from ..storage.claims import Claims
     from .explain import CodeNews
+    from .monitor import Monitor
     from .rounds import Round, Rounds
 
 __all__ = ["Run"]
@@ -68,7 +70,8 @@ class Run:
         self.workers = workers
         self.progress = progress
         check_progress(progress)
-        self.monitor = Monitor(listeners, keeps_events=in_background)
+        self.listeners = [check_listener(listener) for listener in listeners]
+        self.in_background = in_background
         self.stop = Stop()
         self.taken = taken
         self.statuses: dict[str, str] = {}
@@ -88,7 +91,7 @@ class Run:
         try:
             report = self._report_of()
         finally:
-            warnings = self.monitor.end(report)
+            warnings = self.monitor.end(report) if "monitor" in vars(self) else ()
         report = dataclasses.replace(report, warnings=warnings) if warnings else report
         if report.interrupted:
             raise RunInterrupted(
@@ -97,6 +100,13 @@ class Run:
         if report.failures:
             raise RunError(report.explain_failures(), report) from None
         return report
+
+    @cached_property
+    def monitor(self) -> Monitor:
+        """What follows it; a run that finds everything there, and tells nobody, has none."""
+        from .monitor import Monitor
+
+        return Monitor(self.listeners, keeps_events=self.in_background)
 
     def _report_of(self) -> Report:
         """Do it; what was done."""
@@ -117,7 +127,8 @@ class Run:
         self._remember_definitions((*plan.cached, *plan.evicted))
         if plan.missing and self.taken is None:
             self._announce(plan)
-        self.monitor.begin(len(plan.missing), len(plan.cached), store)
+        if plan.units or self.listeners or self.in_background:
+            self.monitor.begin(len(plan.missing), len(plan.cached), store)
         try:
             if plan.units:
                 self._work(plan, asked)

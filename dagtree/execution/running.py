@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import threading
 import time
 import weakref
@@ -31,6 +32,7 @@ class Running:
 
     def __init__(self, run: Run, call: Callable[[], Report]) -> None:
         self._run = run
+        self._monitor = run.monitor
         self._call = call
         self._result: Report | None = None
         self._error: BaseException | None = None
@@ -40,7 +42,7 @@ class Running:
         self._waiting: list[Callable[[], None]] = []
         self._lock = threading.Lock()
         self._started = time.perf_counter()
-        # Not a daemon: the interpreter waits for what it writes. The keeper cancels it then.
+        # Not a daemon: the interpreter waits for what it writes, and cancels it first.
         self._thread = threading.Thread(target=self._work, name="dagtree-run", daemon=False)
         _keep(self)
         self._thread.start()
@@ -53,7 +55,7 @@ class Running:
     @property
     def now(self) -> Snapshot:
         """The run at this instant: counts of nodes, the steps under way, the seconds that are left."""
-        return self._run.monitor.snapshot()
+        return self._monitor.snapshot()
 
     @property
     def statuses(self) -> Mapping[str, str]:
@@ -64,7 +66,7 @@ class Running:
         for promise in list(self._run.targets):
             key = promise.key
             found[key] = "done" if key in there else "evicted" if key in spared else "planned"
-        monitor = self._run.monitor
+        monitor = self._monitor
         found.update(
             (key, status)
             for key, status in list(monitor.statuses.items())
@@ -87,7 +89,7 @@ class Running:
     def events(self) -> Iterator[Event]:
         """What happens, as `Listener` hears it: what has happened (the latest 10,000 events), then each as it
         comes, until the run ends."""
-        return self._run.monitor.teller.events()
+        return self._monitor.teller.events()
 
     def wait(self, timeout: float | None = None) -> Report:
         """Return the Report when it has ended; after `cancel`, one that says `interrupted`.
@@ -173,26 +175,30 @@ class Running:
 
 _under_way: weakref.WeakSet[Running] = weakref.WeakSet()
 _keeping = threading.Lock()
-_keeper: threading.Thread | None = None
+_is_kept = False
 
 
 def _keep(running: Running) -> None:
     """Have it cancelled when the main thread ends."""
-    global _keeper
+    global _is_kept
     with _keeping:
         _under_way.add(running)
-        if _keeper is None or not _keeper.is_alive():
-            _keeper = threading.Thread(target=_end_all, name="dagtree-keeper", daemon=True)
-            _keeper.start()
+        if not _is_kept:
+            # Their pools are shut at the end as well, which waits for what runs in them: ours must be asked
+            # first, and what was registered last is.
+            import concurrent.futures.process
+            import concurrent.futures.thread  # noqa: F401
+
+            register = getattr(threading, "_register_atexit", atexit.register)
+            register(_end_all)
+            _is_kept = True
 
 
 def _end_all() -> None:
-    """Python then waits for threads that are no daemons: these end as soon as what they do can be stopped."""
-    threading.main_thread().join()
+    """End what is under way as soon as it can be stopped, and wait for that."""
     for running in list(_under_way):
         if running._error is not None and not running._is_asked:
-            first = str(running._error).partition("\n")[0]
-            kind = type(running._error).__name__
+            kind, first = type(running._error).__name__, str(running._error).partition("\n")[0]
             log.warning("a run that nobody waited for ended with %s: %s", kind, first)
         if not running.is_done:
             log.warning(
@@ -200,3 +206,5 @@ def _end_all() -> None:
                 "End a script with run.wait() to wait for it."
             )
             running.cancel()
+    for running in list(_under_way):
+        running._thread.join()

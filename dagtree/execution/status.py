@@ -96,7 +96,8 @@ class Status:
     @property
     def stale(self) -> tuple[ProcessStatus, ...]:
         """The processes that died at work, or are silent."""
-        return tuple(one for one in self.processes if one.state != "alive")
+        found = (one for one in self.processes if one.state != "alive")
+        return tuple(one for one in found if one.nodes or one.total is not None or one.state == "silent")
 
     @property
     def runs(self) -> tuple[ProcessStatus, ...]:
