@@ -365,3 +365,36 @@ def test_what_is_no_message_is_left_out(content: bytes) -> None:
 
     for event in [*heard, [], ["start"], ["start", "k"], ["report", "k", "x"], [[]], ["start", []]]:
         Monitor().heard(event)
+
+
+@pytest.mark.parametrize("how", ["rest", "leave"])
+def test_generators_that_one_has_alone_are_lent_only_at_its_moments(how: str) -> None:
+    mine = generators.Generators()
+    called, order = threading.Event(), []
+
+    def listen() -> None:
+        with mine.lent():
+            order.append("listener")
+            random.seed(1)
+        mine.heard()
+        called.set()
+
+    mine.enter()
+    random.seed(7)
+    expected = random.Random(7).random()
+    mine.expect_hearing()
+    thread = threading.Thread(target=listen)
+    thread.start()
+    assert not called.wait(0.1)
+    order.append("recipe")
+    if how == "rest":
+        mine.rest()
+        assert random.random() == expected
+    mine.leave()
+    assert called.wait(10)
+    thread.join()
+    assert order == ["recipe", "listener"]
+    mine.expect_hearing()
+    mine.heard()
+    mine.enter()
+    mine.leave()
