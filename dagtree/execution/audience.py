@@ -38,7 +38,7 @@ class Audience:
     def tell(self, name: str, *arguments: Any) -> None:
         """Have the method of this name called, soon."""
         if not self._is_closed:
-            generators.expect_hearing()
+            generators.expect_hearing(self)
             self._queue.put((name, arguments))
 
     def close(self) -> None:
@@ -46,6 +46,12 @@ class Audience:
         self._is_closed = True
         self._queue.put(None)
         generators.rest()  # a run within a recipe: the recipe has the generators, and waits here
+        try:
+            self._join()
+        finally:
+            generators.forget(self)
+
+    def _join(self) -> None:
         while self._thread.is_alive():
             self._thread.join(0.1)
             calling = self._calling
@@ -68,7 +74,7 @@ class Audience:
                         if method is not None:
                             self._call(listener, name, method, arguments)
             finally:
-                generators.heard()
+                generators.heard(self)
 
     def _call(
         self, listener: Any, name: str, method: Callable[..., None], arguments: tuple[Any, ...]

@@ -175,7 +175,10 @@ class Generators:
         self._seeded: tuple[Any, ...] = ()
         self._disturbed = 0
         self._quiet: set[str] = set()
-        self._said = self._heard = 0  # what listeners are told, who may draw from them as well
+        # How much each audience was told, and has heard; its listeners may draw from them as well.
+        self._said: dict[object, int] = {}
+        self._heard: dict[object, int] = {}
+        self._hung: set[object] = set()
         self._lent = 0
         self._resting = 0
 
@@ -204,16 +207,29 @@ class Generators:
     # Listeners are called in a thread of their own, and may draw as well: never while a recipe has the
     # generators alone, but for its moments. Those that run beside each other are known not to draw.
 
-    def expect_hearing(self) -> None:
-        """A listener will be told something."""
+    def expect_hearing(self, audience: object) -> None:
+        """Its listeners will be told something."""
         with self._free:
-            self._said += 1
+            if audience not in self._hung:
+                self._said[audience] = self._said.get(audience, 0) + 1
 
-    def heard(self) -> None:
-        """It was told."""
+    def heard(self, audience: object) -> None:
+        """They were told."""
         with self._free:
-            self._heard += 1
+            self._heard[audience] = self._heard.get(audience, 0) + 1
             self._free.notify_all()
+
+    def forget(self, audience: object) -> None:
+        """They will hear no more."""
+        with self._free:
+            for known in (self._said, self._heard):
+                known.pop(audience, None)
+            self._hung.discard(audience)
+            self._free.notify_all()
+
+    def _unheard(self, said: dict[object, int]) -> list[object]:
+        """The audiences that have not heard as much as was ``said``, of those that are still there."""
+        return [one for one, count in said.items() if one in self._said and self._heard.get(one, 0) < count]
 
     @contextlib.contextmanager
     def lent(self) -> Iterator[None]:
@@ -237,7 +253,7 @@ class Generators:
         """At a moment: who has the generators alone waits until listeners have heard what was said, and finds
         the generators as they were."""
         with self._free:
-            if not self._alone or threading.get_ident() not in self._holders or self._said <= self._heard:
+            if not self._alone or threading.get_ident() not in self._holders or not self._unheard(self._said):
                 return
         before = _kept()
         with self._free:
@@ -254,11 +270,13 @@ class Generators:
 
     def _wait_for_listeners(self) -> None:
         """Until they have heard what was said by now; one that hangs isn't waited for for ever."""
-        until = self._said
-        while self._heard < until:
-            heard = self._heard
-            if not self._free.wait_for(lambda: self._heard > heard or self._heard >= until, HUNG_S):  # noqa: B023
-                self._said, self._heard = 0, 0
+        said = dict(self._said)
+        while late := self._unheard(said):
+            heard = dict(self._heard)
+            if not self._free.wait_for(lambda: self._heard != heard or not self._unheard(said), HUNG_S):  # noqa: B023
+                self._hung.update(late)
+                for audience in late:
+                    self._said.pop(audience, None)
                 self._lent = 0
                 return
 

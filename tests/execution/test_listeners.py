@@ -243,6 +243,10 @@ def test_a_listener_that_hangs_is_left_behind(tmp_path: Path, monkeypatch: pytes
     assert report.computed == 3
     assert "was left behind: its report() still runs" in report.warnings[0]
     gate.set()
+    ears = Ears()
+    Add(2)(Count(3)(exp.root)).get()
+    exp.run(listeners=[ears])
+    assert len(ears.runs) == 2, "others are heard as ever"
 
 
 @pytest.mark.parametrize("wrong", [object(), "log", Ears, None])
@@ -376,13 +380,13 @@ def test_generators_that_one_has_alone_are_lent_only_at_its_moments(how: str) ->
         with mine.lent():
             order.append("listener")
             random.seed(1)
-        mine.heard()
+        mine.heard("ears")
         called.set()
 
     mine.enter()
     random.seed(7)
     expected = random.Random(7).random()
-    mine.expect_hearing()
+    mine.expect_hearing("ears")
     thread = threading.Thread(target=listen)
     thread.start()
     assert not called.wait(0.1)
@@ -394,7 +398,7 @@ def test_generators_that_one_has_alone_are_lent_only_at_its_moments(how: str) ->
     assert called.wait(10)
     thread.join()
     assert order == ["recipe", "listener"]
-    mine.expect_hearing()
-    mine.heard()
+    mine.expect_hearing("ears")
+    mine.heard("ears")
     mine.enter()
     mine.leave()
