@@ -84,6 +84,12 @@ PROMISES = {
         r"^Grow/Storm/Grow: \d+$",
     ],
     "schedulers.py": [r"^single-threaded ", r"^threads ", r"^processes ", r"^cluster "],
+    "watching.py": [
+        r"^3 to compute, 0 cached$",
+        r"^Descend\(steps_taken=20, rate=0\.3\): lowest \d\.\de-\d+$",
+        r"^computed 3, and 40 moments$",
+        r"^1 × Descend: 0\.0 s each, by 1 record of the same recipe, scaled by `steps_taken`$",
+    ],
     "several_parents.py": [r"(?m)(Fit\(sample=\d, steps_taken=300\) +off by \d\.\d\d\n){8}", r"8 parents$"],
     "tags_and_filters.py": [r"Scale/Prune", r"^leaves that are pruned: 3$"],
 }

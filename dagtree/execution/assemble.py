@@ -33,11 +33,13 @@ def assemble(
     shared: bool,
     travels: bool,
     taken: ExperimentStatePromise | None = None,
+    watched_by: str = "",
 ) -> dict[str, tuple[Step, Sequence[str]]]:
     """The steps of a plan by their keys, each with the keys of those that it waits for.
 
     ``shared`` says that several threads of one process may run steps, ``travels`` that other processes do;
-    ``taken`` is the node whose state the driver wants as well. Writes down the code that the missing nodes'
+    ``taken`` is the node whose state the driver wants as well, ``watched_by`` the name by which it hears what
+    steps in other processes do. Writes down the code that the missing nodes'
     keys cover, once for each fingerprint.
     """
     recipes: dict[type[Recipe], int] = {}
@@ -58,6 +60,7 @@ def assemble(
         torch_threads=torch_threads(),
         script_classes=script_classes() if travels else None,
         moments=policy_of(tree.moments),
+        watched_by=watched_by,
     )
     sources = _keep_sources(plan, store)
     shorter = Shorter(store.records())

@@ -173,7 +173,8 @@ class Following:
                 "nothing"
             )
         self.history.append([number, values, round(time.time(), 6)])
-        self.outcome.metrics = values
+        self.outcome.metrics, self.outcome.moments = values, number
+        self.step.context.watch.moment(self.step, number, values)
 
     def wanted_moments(self) -> str:
         return ", ".join(f".at({number})" for number in sorted(self.step.moments))

@@ -66,12 +66,14 @@ class Work(Following):
                 try:
                     if contents is None:
                         contents = [self.content(key) for key in step.node.parents]
+                    asked = time.perf_counter()
                     with generators.seeded(
                         self.seed(),
                         step.code,
                         shared=step.context.shared,
                         alone=self.found is not None,
                     ) as self.provisional:
+                        self.clock += time.perf_counter() - asked  # waiting for others isn't its work
                         state = self.run(contents)
                         payload = Payload.dump(content_of(state)) if state is not None else None
                         del state

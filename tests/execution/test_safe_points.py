@@ -287,29 +287,14 @@ def test_a_run_that_fails_after_it_was_taken_up_is_tried_from_its_start(tmp_path
     assert steps_done(place) == [4, 5, 0, 1, 2, 3, 4, 5]
 
 
-def test_threads_stop_at_a_safe_point_when_asked_to(tmp_path: Path) -> None:
-    import threading
-
-    from dagtree.execution import rounds
-
+def test_a_run_that_is_cancelled_stops_at_a_safe_point(tmp_path: Path) -> None:
     expected, _ = reference(Momentum, tmp_path, steps_wanted=30)
-    stops: list[Any] = []
-    original = rounds.Stop
-
-    class Seen(original):  # type: ignore[misc, valid-type]
-        def __init__(self) -> None:
-            super().__init__()
-            stops.append(self)
-
     place = tmp_path / "place"
     exp, promise = define(tmp_path / "tree", Momentum, place, steps_wanted=30)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rounds, "Stop", Seen)
-        run = threading.Thread(target=exp.run, kwargs={"moments": "1 h"})
-        run.start()
-        wait_until(lambda: len(steps_done(place)) >= 5)
-        stops[0].set()
-        run.join(20)
+    running = exp.run(wait=False, moments="1 h")
+    wait_until(lambda: len(steps_done(place)) >= 5)
+    running.cancel()
+    assert running.wait(20).interrupted
     done = steps_done(place)
     assert len(done) < 30
     exp.run()
