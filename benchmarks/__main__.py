@@ -14,6 +14,7 @@ from . import (
     bench_diff,
     bench_fingerprint,
     bench_import,
+    bench_moments,
     bench_nodes,
     bench_select,
     bench_states,
@@ -30,6 +31,7 @@ SCRIPTS = [
     bench_states,
     bench_tickets,
     bench_diff,
+    bench_moments,
 ]
 README = Path(__file__).with_name("README.md")
 BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"

@@ -7,6 +7,8 @@ and kept once on disk.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from .analysis.conditions import between
 from .definition.promise import ExperimentStatePromise
 from .definition.recipe import Function, Recipe, function
@@ -34,9 +36,13 @@ from .errors import (
     UnsavableError,
     UnsupportedValueError,
 )
+from .execution.listener import Listener
 from .experiment import Experiment
 from .identity.canonical import register_encoding
 from .version import VERSION as _VERSION
+
+if TYPE_CHECKING:
+    from .execution.events import Event
 
 __version__ = _VERSION
 
@@ -46,12 +52,14 @@ __all__ = [
     "DagtreeError",
     "DamagedError",
     "DefinitionError",
+    "Event",
     "Experiment",
     "ExperimentState",
     "ExperimentStatePromise",
     "FormatVersionError",
     "Function",
     "KeptError",
+    "Listener",
     "NotAnExperimentError",
     "NotComputedError",
     "NotInstalledError",
@@ -71,3 +79,12 @@ __all__ = [
     "function",
     "register_encoding",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What only those need who watch a run."""
+    if name == "Event":
+        from .execution.events import Event
+
+        return Event
+    raise AttributeError(f"module 'dagtree' has no attribute {name!r}")

@@ -14,7 +14,7 @@
      ├── StorageError (OSError)               the disk said no
      │    ├── NotAnExperimentError            nothing was ever kept there
      │    ├── FormatVersionError              written by another format of dagtree
-     │    ├── BusyError                       another process is at work there
+     │    ├── BusyError                       somebody else is at work there
      │    └── DamagedError                    bytes are there and are not what was written
      ├── UnsavableError (TypeError)           an attribute of a state can't be kept
      ├── NotComputedError (LookupError)       the node has no state yet, or no more
@@ -122,8 +122,8 @@ class FormatVersionError(StorageError):
 
 
 class BusyError(StorageError):
-    """Another process is at work in the experiment, and what was asked for must be alone there. Nothing was
-    changed; the message names host and process."""
+    """Another process, or another run in this one, is at work in the experiment, and what was asked for must
+    be alone there. Nothing was changed; the message says who."""
 
 
 class DamagedError(StorageError):

@@ -108,7 +108,7 @@ def _copy(
 
         def told(record: Record, was_sent: bool) -> None:
             if was_sent:
-                line.end(_Sent(record), 1, 0, 0.0, {})
+                line.end(_Sent(record))
 
         with Presence(target.board(), "run", waiting=lambda other: _say_who_frees(other, target)):
             target.refresh()

@@ -349,8 +349,7 @@ class Truth:
     def _standing_in(self, now: ExperimentStatePromise, then: Record, how_found: str) -> Record:
         """The record of the older node under the key of now."""
         earlier = then.more.get("accepted")
-        seed_key = earlier.get("seed_key") if isinstance(earlier, dict) else None
-        end = then.parents[0] if then.kind == "moment" and then.parents else then.key
+        seed = earlier.get("seed") if isinstance(earlier, dict) else then.more["seeds"]["key"]
         more = {name: value for name, value in then.more.items() if name not in ("output", "differs")}
         more |= {
             "code": now.edge.code.digest,
@@ -358,7 +357,7 @@ class Truth:
                 "from": then.key,
                 "at": time.time(),
                 "how": how_found,
-                "seed_key": seed_key if isinstance(seed_key, str) else end,
+                "seed": seed,
             },
         }
         return Record.make(

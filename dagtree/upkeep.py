@@ -193,6 +193,9 @@ class Upkeep:
             freed, evicted, dropped, plan = told()
             try:
                 free(store, evicted, dropped, plan)
+                for key in (*evicted, *dropped):
+                    for ended in (True, False):
+                        store.remove_safe_point(key, ended=ended)
             finally:
                 self._graph = None
                 self._statuses = {key: one for key, one in self._statuses.items() if key not in dropped}

@@ -104,6 +104,12 @@ def test_states_are_kept_and_restored_beside_every_peer_that_is_there(tmp_path: 
     assert "dagger: not measured" in printed
 
 
+def test_safe_points_are_measured_beside_the_loop_without_them(tmp_path: Path) -> None:
+    printed, found = quick("benchmarks.bench_moments", tmp_path)
+    check_form(printed, found)
+    assert {"alone/cpu_s", "none/wall_s", "auto/cpu_s"} <= set(series_of(found))
+
+
 def test_a_search_for_a_ticket_is_kept_with_masks_packed_and_without(monkeypatch: Any) -> None:
     """In this process: what `main` does besides is to read its arguments."""
     tickets = pytest.importorskip("benchmarks.tickets")

@@ -131,7 +131,10 @@ def body_of(cls: type, state_class: type, properties: Mapping[str, Any]) -> byte
     declared: Fields = cls._fields  # type: ignore[attr-defined]  # of recipes and states alike
     if declared.ignored:
         properties = {name: value for name, value in properties.items() if name not in declared.ignored}
-    return canonical_properties(properties, (cls,) if cls is state_class else (cls, state_class))
+    body = canonical_properties(properties, (cls,) if cls is state_class else (cls, state_class))
+    extends = getattr(cls, "extends", None)
+    # It says what the seeds are made from, and so what comes out.
+    return body if extends is None else body + f"extends {extends}".encode()
 
 
 def unbound(method: Any) -> Any:

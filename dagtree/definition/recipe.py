@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast, dataclass_transform, overload
@@ -22,6 +23,7 @@ __all__ = [
     "Recipe",
     "Shape",
     "call_run",
+    "follower",
     "function",
     "properties_of",
     "recipe_with",
@@ -35,6 +37,7 @@ NOT_IDENTITY = frozenset(
     {"experiment_object"}
 )  # dagger's scripts hang the experiment on a recipe while they define it
 Item = TypeVar("Item")
+follower = threading.local()  # `steps` is what goes through the steps of the run in this thread
 
 
 @dataclass(frozen=True)
@@ -80,12 +83,17 @@ class Recipe:
     seen: functions, classes and modules by their code, files and folders by their content, other values as
     they are. ``ignores = ("verbose",)`` keeps properties out of identity. ``REPLICATES = ["seed"]`` says that
     branches which differ in such a property only are replicates: tables, plots and drawings show them as one.
+
+    ``extends = "epochs"`` says that more epochs go on where fewer have ended: ``Train(epochs=20)`` then
+    begins at the end of the longest ``Train(epochs=k)`` that is there with k below 20 and all else equal. Its
+    ``run`` may read ``self.epochs`` in ``for epoch in self.steps(range(self.epochs))`` only.
     """
 
     PROPERTIES: ClassVar[Sequence[str]] = ()
     version: ClassVar[str | None]
     depends_on: ClassVar[Collection[object] | None]
     ignores: ClassVar[Collection[str] | None]
+    extends: ClassVar[str | None] = None
     _fields: ClassVar[Fields] = Fields(())
 
     def __init_subclass__(cls, **keywords: Any) -> None:
@@ -150,8 +158,13 @@ class Recipe:
     def steps(self, iterable: Iterable[Item]) -> Iterator[Item]:
         """The items of ``iterable``, one for each moment: ``for epoch in self.steps(range(n)): …; yield
         metrics``.
+
+        Written as such a loop, over a range, a tuple or a list, it is where an interrupted run is taken up
+        again: with the state, the variables of ``run`` and the random generators as they were, so that
+        nothing tells that it was interrupted.
         """
-        return iter(iterable)
+        steps: Callable[[Recipe, Iterable[Item]], Iterator[Item]] | None = getattr(follower, "steps", None)
+        return iter(iterable) if steps is None else steps(self, iterable)
 
     def _of_branch(self, attributes: dict[str, Any], parents: list[Any]) -> ExperimentStatePromise:
         recipe = type(self).__new__(type(self))

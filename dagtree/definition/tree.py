@@ -12,6 +12,7 @@ from ..errors import DefinitionError, TreeError
 from ..identity import key as keys
 from ..identity.canonical import canonical_bytes, canonical_properties
 from ..identity.source import Code, function_code, recipe_code, root_code
+from .extending import check_extends
 from .fields import ATOMIC, Fields, body_of, check_travels, choices, snapshot, unbound
 from .promise import ExperimentStatePromise, brief, promises_in
 from .recipe import Function, Recipe, properties_of, shape_of
@@ -61,6 +62,7 @@ class Tree:
         self.functions: dict[tuple[str, str], tuple[Function, ExperimentStatePromise]] = {}
         self.tags: list[str] = []
         self._makers: dict[tuple[object, ...], list[tuple[type[Recipe], str]]] = {}
+        self.moments: object = "auto"  # how often safe points are kept, as the user said it
         self.first_position = 0
         self.revision = 0
 
@@ -175,6 +177,8 @@ class Tree:
                 )
         properties = properties_of(recipe)
         ignored = cls._fields.ignored
+        if cls.extends is not None:
+            check_extends(cls, Recipe)
         if ignored:
             _check_ignored(cls, properties)
         body = body_of(cls, self.state_class, properties)

@@ -16,7 +16,9 @@ from ..identity.source import Code
 from ..storage.scripts import by_value, script_classes
 from ..storage.store import Store
 from .environment import torch_threads
+from .extending import Shorter
 from .plan import Plan, Unit
+from .policy import policy_of
 from .task import Context, Job, LinkedNode, NodeFacts, Step
 
 __all__ = ["assemble", "keep_source"]
@@ -31,11 +33,13 @@ def assemble(
     shared: bool,
     travels: bool,
     taken: ExperimentStatePromise | None = None,
+    watched_by: str = "",
 ) -> dict[str, tuple[Step, Sequence[str]]]:
     """The steps of a plan by their keys, each with the keys of those that it waits for.
 
     ``shared`` says that several threads of one process may run steps, ``travels`` that other processes do;
-    ``taken`` is the node whose state the driver wants as well. Writes down the code that the missing nodes'
+    ``taken`` is the node whose state the driver wants as well, ``watched_by`` the name by which it hears what
+    steps in other processes do. Writes down the code that the missing nodes'
     keys cover, once for each fingerprint.
     """
     recipes: dict[type[Recipe], int] = {}
@@ -55,8 +59,11 @@ def assemble(
         shared=shared,
         torch_threads=torch_threads(),
         script_classes=script_classes() if travels else None,
+        moments=policy_of(tree.moments),
+        watched_by=watched_by,
     )
     sources = _keep_sources(plan, store)
+    shorter = Shorter(store.records())
     graph: dict[str, tuple[Step, Sequence[str]]] = {}
     for key, unit in plan.units.items():
         promise = unit.promise
@@ -77,6 +84,9 @@ def assemble(
             moments={number: _facts(node) for number, node in unit.moments.items()},
             jobs=_jobs(unit, places),
             takers=unit.takers + (promise is taken),
+            seed=promise.seed if unit.computes else "",
+            extends=recipe is not None and recipe.extends is not None,
+            extended=tuple(dict.fromkeys((*unit.extended, *shorter(promise)))) if unit.computes else (),
         )
         graph[key] = step, unit.after
     return graph

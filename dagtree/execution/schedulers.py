@@ -17,41 +17,36 @@ from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from typing import Any
 
-from .kinds import kind_of
+from .channel import cancel, cluster_channel, process_channel, task_names
+from .kinds import Stop, kind_of
 from .report import failure_of
 from .step import perform
 from .task import Outcome, Step
+from .watch import use_pipe
 
-__all__ = ["Stop", "WorkerDied", "execute"]
+__all__ = ["Stop", "WorkerDied", "execute", "parallelism"]
 
 Graph = Mapping[str, tuple[Step, Sequence[str]]]
 
 
-class Stop:
-    """Set once, when the run should end in order."""
-
-    def __init__(self) -> None:
-        self._event = threading.Event()
-
-    def set(self) -> None:
-        self._event.set()
-
-    def __call__(self) -> bool:
-        return self._event.is_set()
-
-
 def execute(
-    graph: Graph, scheduler: Any, ended: Callable[[Outcome], None], stop: Stop, workers: int | None
+    graph: Graph,
+    scheduler: Any,
+    ended: Callable[[Outcome], None],
+    stop: Stop,
+    workers: int | None,
+    heard: Callable[[list[Any]], None],
 ) -> None:
-    """Run the graph, parents before children; ``ended`` gets each outcome, in this thread, as it arrives.
+    """Run the graph, parents before children; ``ended`` gets each outcome, in this thread, as it arrives, and
+    ``heard`` what steps in other processes tell meanwhile, in another.
 
     Ctrl-C sets ``stop``, lets steps end that can't be interrupted, and goes on as KeyboardInterrupt.
     """
     kind = kind_of(scheduler)
     if kind == "cluster":
-        _on_cluster(graph, scheduler, ended)
+        _on_cluster(graph, scheduler, ended, stop, heard)
     else:
-        _here(graph, kind, ended, stop, workers)
+        _here(graph, kind, ended, stop, workers, heard)
 
 
 def _tasks(graph: Graph, names: dict[str, str]) -> dict[str, Any]:
@@ -64,7 +59,14 @@ def _tasks(graph: Graph, names: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _here(graph: Graph, kind: str, ended: Callable[[Outcome], None], stop: Stop, workers: int | None) -> None:
+def _here(
+    graph: Graph,
+    kind: str,
+    ended: Callable[[Outcome], None],
+    stop: Stop,
+    workers: int | None,
+    heard: Callable[[list[Any]], None],
+) -> None:
     if kind == "single-threaded":
         _in_turn(graph, ended)
         return
@@ -97,11 +99,13 @@ def _here(graph: Graph, kind: str, ended: Callable[[Outcome], None], stop: Stop,
         else:
             import dask.multiprocessing
 
-            process_pool = ProcessPoolExecutor(
-                count, mp_context=_Spawn(), initializer=_begin_worker, initargs=(list(sys.path),)
-            )
+            spawn = _Spawn()
             try:
-                with _stopping(process_pool, stop) as pool:
+                with (
+                    process_channel(spawn, _watched_by(graph), heard) as pipe,
+                    _stopping(_process_pool(count, spawn, pipe), stop) as pool,
+                    stop.calls(lambda: _end_processes(pool)),
+                ):
                     dask.multiprocessing.get(tasks, keys, pool=pool, optimize_graph=False, chunksize=1)
             except BrokenProcessPool:
                 for step in under_way.values():
@@ -190,18 +194,46 @@ def _stopping(pool: Executor, stop: Stop) -> Iterator[Executor]:
     except BaseException:
         stop.set()
         if isinstance(pool, ProcessPoolExecutor):
-            # What such a process has finished is on disk; what it was at will be made again.
-            for process in list((pool._processes or {}).values()):
-                process.terminate()
+            _end_processes(pool)
         pool.shutdown(wait=True, cancel_futures=True)
         raise
     pool.shutdown(wait=True)
 
 
-def _begin_worker(path: list[str]) -> None:
+def _process_pool(count: int, spawn: Any, pipe: Any) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(
+        count, mp_context=spawn, initializer=_begin_worker, initargs=(list(sys.path), pipe)
+    )
+
+
+def _end_processes(pool: Any) -> None:
+    """What such a process has finished is on disk; what it was at will be made again."""
+    for process in list((pool._processes or {}).values()):
+        process.terminate()
+
+
+def _begin_worker(path: list[str], pipe: Any) -> None:
     """Ctrl-C in a terminal reaches all processes of a run; the driver alone decides what it means."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.path[:] = path
+    use_pipe(pipe)
+
+
+def _watched_by(graph: Graph) -> str:
+    return next(iter(graph.values()))[0].context.watched_by
+
+
+def parallelism(scheduler: Any, workers: int | None) -> int:
+    """How many steps may run at once; 1 where that can't be told without asking a cluster."""
+    kind = kind_of(scheduler)
+    if kind in ("threads", "processes"):
+        return workers or os.cpu_count() or 1
+    known: Any = getattr(scheduler, "scheduler_info", None)  # a cluster's is a dict; a client's a method
+    try:
+        found = known() if callable(known) and not getattr(scheduler, "asynchronous", False) else known
+        return max(1, sum(int(worker["nthreads"]) for worker in found["workers"].values()))
+    except Exception:
+        return 1
 
 
 class _SpawnProcess(multiprocessing.context.SpawnProcess):
@@ -231,21 +263,46 @@ class _Spawn(multiprocessing.context.SpawnContext):
     Process = _SpawnProcess
 
 
-def _on_cluster(graph: Graph, scheduler: Any, ended: Callable[[Outcome], None]) -> None:
-    from distributed import Client, as_completed
+def _on_cluster(
+    graph: Graph,
+    scheduler: Any,
+    ended: Callable[[Outcome], None],
+    stop: Stop,
+    heard: Callable[[list[Any]], None],
+) -> None:
+    from distributed import Client
 
-    # A cluster takes a task of a name that it still remembers for done: this run's names must not be the last
-    # one's.
-    run = os.urandom(4).hex()
-    names = {key: f"{step.node.name}-{key}-{run}" for key, (step, _) in graph.items()}
+    names = task_names({key: step.node.name for key, (step, _) in graph.items()})
     tasks = _tasks(graph, names)
     own = None
     client = scheduler
-    if not isinstance(scheduler, Client):
+    if getattr(scheduler, "asynchronous", False):  # its own loop must go on, so that it can be awaited
+        inner: Any = scheduler.scheduler if isinstance(scheduler, Client) else scheduler
+        address = getattr(inner, "address", None) or inner.scheduler_address
+        client = own = Client(address, security=scheduler.security, set_as_default=False)
+    elif not isinstance(scheduler, Client):
         client = own = Client(scheduler, set_as_default=False)
     try:
-        futures = client.get(tasks, list(names.values()), sync=False)
-        try:
+        with cluster_channel(client, _watched_by(graph), heard):
+            _gather(graph, client, tasks, names, ended, stop)
+    finally:
+        if own is not None:
+            own.close()
+
+
+def _gather(
+    graph: Graph,
+    client: Any,
+    tasks: Mapping[str, Any],
+    names: Mapping[str, str],
+    ended: Callable[[Outcome], None],
+    stop: Stop,
+) -> None:
+    from distributed import as_completed
+
+    futures = client.get(tasks, list(names.values()), sync=False)
+    try:
+        with stop.calls(lambda: cancel(client, futures)):
             lost: dict[str, BaseException] = {}
             for future in as_completed(futures, loop=client.loop):
                 try:
@@ -253,6 +310,8 @@ def _on_cluster(graph: Graph, scheduler: Any, ended: Callable[[Outcome], None]) 
                 except KeyboardInterrupt:
                     raise
                 except BaseException as error:  # its worker died, or the cluster gave it up
+                    if stop():
+                        raise KeyboardInterrupt from None
                     lost[future.key] = error
                 else:
                     ended(outcome)
@@ -263,9 +322,6 @@ def _on_cluster(graph: Graph, scheduler: Any, ended: Callable[[Outcome], None]) 
                     below = any(parent in gone for parent in parents)
                     gone.add(key)
                     ended(_skipped(step) if below else _died(step, lost[names[key]]))
-        finally:
-            for future in futures:
-                future.release()
     finally:
-        if own is not None:
-            own.close()
+        for future in futures:
+            future.release()

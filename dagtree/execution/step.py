@@ -9,6 +9,7 @@ from .handle import Handle
 from .output import listening
 from .report import failure_of
 from .task import Outcome, Step
+from .watch import here
 from .work import Work
 
 __all__ = ["perform"]
@@ -54,7 +55,10 @@ def perform(step: Step, *inputs: Outcome) -> Outcome:
             outcome.elsewhere = str(other)
             outcome.statuses = {node.key: "elsewhere" for node in nodes}
             return outcome
-    step.context.started(step)
+    watch = step.context.watch
+    watch.began(step)
+    if step.context.watched_by:
+        outcome.place = here()
     work = Work(step, outcome, handles)
     try:
         if step.context.is_abroad:
@@ -68,6 +72,7 @@ def perform(step: Step, *inputs: Outcome) -> Outcome:
         for node in nodes:
             outcome.statuses.setdefault(node.key, "blocked")
     finally:
+        watch.left(step)
         if claims is not None:
             claims.end(step.node.key)
     return outcome

@@ -20,7 +20,9 @@ from ..storage.store import Store
 from .environment import environment
 from .generators import part_from_engine
 from .handle import Handle
+from .policy import AUTO, Policy
 from .report import Failure
+from .watch import Place, Watch, Wire
 
 __all__ = ["Context", "Job", "LinkedNode", "NodeFacts", "Outcome", "Step"]
 
@@ -65,6 +67,8 @@ class Context:
         shared: bool,
         torch_threads: int | None = None,
         script_classes: Mapping[str, str] | None = None,
+        moments: Policy = AUTO,
+        watched_by: str = "",
     ) -> None:
         self.store = store
         self.state_class = state_class
@@ -75,8 +79,10 @@ class Context:
         self.shared = shared
         self.torch_threads = torch_threads
         self.script_classes = script_classes or {}
+        self.moments = moments
+        self.watched_by = watched_by  # the name by which the run hears of steps elsewhere, empty for nobody
         self.stopping: Callable[[], bool] = _never
-        self.started: Callable[[Step], None] = _ignore
+        self.watch = Watch()
         self.claims: Claims | None = None
         self.is_abroad = False
         self.broken: Exception | None = None
@@ -108,16 +114,12 @@ class Context:
 
 SHIPPED = (
     "store", "state_class", "recipes", "functions", "git", "state_facts", "shared", "torch_threads",
-    "script_classes",
+    "script_classes", "moments", "watched_by",
 )  # fmt: skip
 
 
 def _never() -> bool:
     return False
-
-
-def _ignore(step: Step) -> None:
-    return None
 
 
 _contexts: dict[str, Context] = {}
@@ -136,7 +138,9 @@ def _unpack_context(name: str, content: bytes) -> Context:
                 context._packed = (name, content)
                 context.is_abroad = True
                 context.store.refresh()  # what was evicted since this process last worked there
-                context.claims = claims_of(context.store, lazy=True)
+                context.watch = Wire(context.watched_by)
+                context.stopping = context.watch.stopping
+                context.claims = claims_of(context.store, lazy=True, telling=context.watch.telling)
                 part_from_engine()
                 offer(context.script_classes, (context.state_class, *context.recipes, *context.functions))
             except Exception as error:
@@ -151,7 +155,8 @@ def _unpack_context(name: str, content: bytes) -> Context:
 
 class Step(NamedTuple):
     """The work on one edge, ready to travel. ``recipe`` is an index into the context's classes, None for a
-    root.
+    root. ``seed`` is the key that its generators are seeded from; ``extends`` says that others can go on from
+    its end, ``extended`` are the edges whose ends it can go on from, the best first.
     """
 
     context: Context
@@ -166,6 +171,9 @@ class Step(NamedTuple):
     moments: dict[int, NodeFacts]
     jobs: list[Job]
     takers: int
+    seed: str = ""
+    extends: bool = False
+    extended: tuple[str, ...] = ()
 
     def label(self, moment: int | None = None) -> str:
         """The recipe as one would write it."""
@@ -198,6 +206,8 @@ class Outcome:
         self.elsewhere: str | None = None
         self.called: list[tuple[str, str]] = []
         self.metrics: dict[str, Any] = {}
+        self.moments = 0
+        self.place: Place | None = None
         self.seconds = 0.0
         self.noted = False
         self.foreign = False

@@ -32,6 +32,7 @@ _MOST = 1024
 _STALE = 4  # times as long as is claimed ahead: what is not begun by then is left to others
 _PATIENCE = 8  # others settle at once, or say by then what they hold
 _IDLE_S = 0.2
+_TELL_S = 1.0
 
 
 class Claims:
@@ -42,8 +43,11 @@ class Claims:
     called before a node is left that one of them may ask for. ``holds`` tells of a node that was written here
     whether nobody else can see it yet: until then it isn't left. ``bury`` is called with each one that was
     found dead, what it claimed, and what others who are alive claim; ``waiting`` with whoever frees space
-    there, if that must be waited for. With ``lazy``, nothing is written before the first `take`, and nothing
-    is left some time after the last `end`: for workers, which nobody tells when a run ends.
+    there, if that must be waited for. ``telling`` gives what is under way here, as JSON for those who look at
+    the experiment from elsewhere, and ``about`` may hold what they should know of the run; both are written
+    with the claims once a second when they have changed. With ``lazy``, nothing is written before the first
+    `take`, and nothing is left some time after the last `end`: for workers, which nobody tells when a run
+    ends.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class Claims:
         holds: Callable[[str], bool] | None = None,
         bury: Callable[[Someone, Set[str], Set[str]], None] | None = None,
         waiting: Callable[[Someone], None] | None = None,
+        telling: Callable[[], Sequence[Mapping[str, Any]]] | None = None,
         lazy: bool = False,
     ) -> None:
         self._board = FolderBoard(place) if isinstance(place, str | os.PathLike) else place
@@ -63,6 +68,10 @@ class Claims:
         self._holds = holds
         self._bury = bury
         self._waiting = waiting
+        self._telling = telling
+        self.about: Mapping[str, Any] = {}
+        self._told = ""
+        self._told_at = 0.0
         self._lazy = lazy
         self._lock = threading.Lock()
         self._presence: Presence | None = None
@@ -223,7 +232,7 @@ class Claims:
         if self._also:
             holds += [also for key in (*holds, *wanted) for also in self._also.get(key, ())]
         # Keys need no escapes, and there may be a thousand.
-        line = f'{{"holds":[{_quoted(holds)}],"wants":[{_quoted(wanted)}]}}'
+        line = f'{{"holds":[{_quoted(holds)}],"wants":[{_quoted(wanted)}]{self._told}}}'
         with contextlib.suppress(OSError):
             self._opened().say(line.encode())
 
@@ -282,7 +291,7 @@ class Claims:
             presence, now = self._presence, time.monotonic()
             if presence is None or now - self._claimed < _STALE * self._board.ahead_s:
                 return
-            if not self._is_settled or self._said != self._at_work():
+            if self._has_news(now) or not self._is_settled or self._said != self._at_work():
                 self._ahead.clear()
                 self._say(())
             if self._lazy and not self._at_work() and now - self._ended > _IDLE_S:
@@ -290,6 +299,22 @@ class Claims:
                 presence.__exit__()
         finally:
             self._lock.release()
+
+    def _has_news(self, now: float) -> bool:
+        """Whether there is something new to tell of what is under way; asked once a second."""
+        if now - self._told_at < _TELL_S or self._telling is None:
+            return False
+        self._told_at = now
+        parts = []
+        try:
+            if running := self._telling():
+                parts.append(f',"running":{json.dumps(running)}')
+            if self.about:
+                parts.append(f',"about":{json.dumps(self.about)}')
+        except (TypeError, ValueError):
+            return False
+        before, self._told = self._told, "".join(parts)
+        return before != self._told
 
 
 class _Claimed(NamedTuple):
@@ -323,7 +348,11 @@ def _claimed(line: bytes) -> _Claimed:
 
 
 def claims_of(
-    store: Store, *, waiting: Callable[[Someone], None] | None = None, lazy: bool = False
+    store: Store,
+    *,
+    waiting: Callable[[Someone], None] | None = None,
+    telling: Callable[[], Sequence[Mapping[str, Any]]] | None = None,
+    lazy: bool = False,
 ) -> Claims | None:
     """The claims on a store's nodes; None for a store of a kind that can't have any."""
     if not isinstance(store, Known):
@@ -336,6 +365,7 @@ def claims_of(
         holds=store.holds if board.is_far else None,
         bury=store.bury,
         waiting=waiting,
+        telling=telling,
         lazy=lazy,
     )
 

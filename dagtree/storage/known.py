@@ -27,19 +27,24 @@ from .sharing import Above, Places
 from .store import Folder
 
 __all__ = [
+    "ENDED",
     "FORMAT",
     "FORMAT_FILE",
+    "SAFE_POINTS",
     "STORES",
     "Known",
     "check_format",
     "check_key",
     "name_of_file",
     "name_of_once",
+    "name_of_safe_point",
     "reopen",
 ]
 
 FORMAT = 1
 FORMAT_FILE = "dagtree.json"
+SAFE_POINTS = "safepoints"
+ENDED = ".end"
 _FILE_NAME = re.compile(r"(?!\.)[^/\\\x00-\x1f:]{1,200}\Z")
 _ONCE_NAME = re.compile(r"[0-9a-zA-Z_-]{1,64}\Z")
 
@@ -282,6 +287,12 @@ def name_of_file(key: str, name: str) -> str:
             f"{name!r} can't be a file of node {key}: give a plain file name, with no folder in it"
         )
     return f"files/{key}/{name}"
+
+
+def name_of_safe_point(key: str, ended: bool) -> str:
+    """Where the safe point of an edge is kept."""
+    check_key(key)
+    return f"{SAFE_POINTS}/{key}{ENDED if ended else ''}"
 
 
 def check_format(content: bytes, location: str) -> bool:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import stat
 import threading
+import time
 from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,21 @@ from typing import Any
 from ..errors import DamagedError, NotComputedError, StorageError
 from . import reading, sameness, writing
 from .board import FOLDER, FolderBoard
-from .files import disk_errors, make_folder, replace_file
+from .files import Bytes, disk_errors, make_folder, replace_file
 from .ground import LocalGround
-from .known import FORMAT, FORMAT_FILE, STORES, Known, check_format, name_of_file, name_of_once, reopen
+from .known import (
+    ENDED,
+    FORMAT,
+    FORMAT_FILE,
+    SAFE_POINTS,
+    STORES,
+    Known,
+    check_format,
+    name_of_file,
+    name_of_once,
+    name_of_safe_point,
+    reopen,
+)
 from .ledger import Ledger
 from .leftovers import remove_leftovers
 from .lines import Said
@@ -63,6 +77,7 @@ class LocalStore(Known):
         self._ledger = Ledger(self._directory)
         self._places = Places(self._directory, self._checked)
         self._format_is_whole = True
+        self._last_safe_point = -math.inf
         self._lock = threading.RLock()
         self._writer: writing.Writer | None = None
         self._kept: set[Path] = set()
@@ -142,6 +157,21 @@ class LocalStore(Known):
             self._writer_here()
             make_folder(self._directory, path.parent)
             replace_file(path, [content])
+
+    def write_safe_point(self, key: str, content: Bytes, *, ended: bool = False) -> None:
+        path = self._directory / name_of_safe_point(key, ended)
+        with disk_errors(f"keep a safe point of node {key}", path):
+            self._writer_here()
+            make_folder(self._directory, path.parent)
+            # Losing it in a power cut costs what was computed since the one before.
+            now = time.monotonic()
+            replace_file(path, [content], flush=now - self._last_safe_point > 1)
+            self._last_safe_point = now
+
+    def remove_safe_point(self, key: str, *, ended: bool = False) -> None:
+        path = self._directory / name_of_safe_point(key, ended)
+        with disk_errors(f"remove a safe point of node {key}", path), contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
 
     def _append(self, writer: writing.Writer, line: bytes) -> None:
         with self._lock:
@@ -260,6 +290,13 @@ class LocalStore(Known):
 
     def read_once(self, folder: Folder, name: str) -> bytes | None:
         return self._read_file(self._directory / name_of_once(folder, name))
+
+    def read_safe_point(self, key: str, *, ended: bool = False) -> bytes | None:
+        return self._read_file(self._directory / name_of_safe_point(key, ended))
+
+    def safe_points(self) -> dict[str, int]:
+        sizes = reading.list_files(self._directory / SAFE_POINTS, "")
+        return {name: size for name, size in sizes.items() if HEX.match(name.removesuffix(ENDED))}
 
     def read_file(self, key: str, name: str) -> bytes | None:
         return self._read_file(self._directory / name_of_file(key, name))

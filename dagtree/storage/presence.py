@@ -23,7 +23,7 @@ from ..errors import BusyError
 from .board import Board, FolderBoard
 from .files import process_name
 
-__all__ = ["Presence", "Purpose", "Someone"]
+__all__ = ["Presence", "Purpose", "Someone", "everybody"]
 
 Purpose = Literal["run", "free"]
 
@@ -228,6 +228,22 @@ class Presence:
         with contextlib.suppress(OSError):
             self._board.remove(dead.name)
         del self._seen[dead.name]
+
+
+def everybody(board: Board) -> list[tuple[Someone, bool]]:
+    """All who say that they are at work in an experiment, this process included, and whether each is alive,
+    as far as one look can tell: one on another machine is taken for alive. Changes nothing there."""
+    try:
+        names = sorted(name for name in board.names() if _NAME.match(name))
+    except OSError:
+        return []
+    found = []
+    for name in names:
+        watched = _Watched(board, name)
+        is_alive = watched.is_alive(board.lease_s, at_once=True)
+        if is_alive or name in board.names():  # else it left just now
+            found.append((watched.someone(), is_alive))
+    return found
 
 
 class _Watched:

@@ -18,7 +18,14 @@ from . import sameness
 from .bucket import Bucket, BucketBoard, url_errors
 from .fetching import fetch_payloads
 from .files import Bytes
-from .known import FORMAT, FORMAT_FILE, STORES, Known, check_format, name_of_file, name_of_once, reopen
+from .known import (
+    FORMAT,
+    FORMAT_FILE,
+    STORES,
+    Known,
+    check_format,
+    reopen,
+)
 from .lines import Said
 from .nearby import Nearby, nearby
 from .notes import HEX, Damage
@@ -26,10 +33,10 @@ from .outbox import Batch, Names, Sender
 from .payload import Payload
 from .presence import Someone
 from .record import Record
+from .remotefiles import RemoteFiles
 from .remoteground import RemoteGround
 from .remoteledger import RemoteLedger
 from .sharing import Above, Place, Places, TrustedPlaces
-from .store import Folder
 from .writing import SMALL_BYTES
 
 __all__ = ["RemoteStore"]
@@ -40,7 +47,7 @@ FULL_BYTES = 8 << 20
 """A batch that has as much is sent at once."""
 
 
-class RemoteStore(Known):
+class RemoteStore(RemoteFiles, Known):
     """Nodes under a URL; the laws are `dagtree.storage.store.Store`'s.
 
     Making one reads what format the place has; the first write makes the place. Pickling one sends what is
@@ -315,19 +322,6 @@ class RemoteStore(Known):
                 store._forget_places()
         self.revision += 1
 
-    def write_once(self, folder: Folder, name: str, content: bytes) -> None:
-        path = name_of_once(folder, name)
-        if path in self._kept or self._bucket.read(path) == content:
-            return
-        self._prepare()
-        self._bucket.write(path, [content])
-        self._kept.add(path)
-
-    def write_file(self, key: str, name: str, content: bytes) -> None:
-        path = name_of_file(key, name)
-        self._prepare()
-        self._bucket.write(path, [content])
-
     # Reading
 
     def read(self, key: str) -> Payload:
@@ -392,20 +386,6 @@ class RemoteStore(Known):
             found = copies.find_part(digest, start, stop) if copies is not None else None
         if found is None:
             raise LookupError(digest)
-        return found
-
-    def read_once(self, folder: Folder, name: str) -> bytes | None:
-        return self._bucket.read(name_of_once(folder, name))
-
-    def read_file(self, key: str, name: str) -> bytes | None:
-        return self._bucket.read(name_of_file(key, name))
-
-    def files(self) -> dict[str, dict[str, int]]:
-        found: dict[str, dict[str, int]] = {}
-        for path, size_bytes in self._bucket.sizes("files").items():
-            _, key, name = (*path.split("/", 2), "")[:3]
-            if HEX.match(key) and name and "/" not in name:
-                found.setdefault(key, {})[name] = size_bytes
         return found
 
     # The life of a store

@@ -99,8 +99,9 @@ class Space(Sequence[NodeSpace]):
 
     ``logical_bytes`` is what all states that are there hold, ``physical_bytes`` what their bytes take on the
     disk, each counted once; ``on_disk_bytes`` is what all files of the experiment take. ``beyond`` says what
-    of that isn't bytes of states: records, sources, environments, files (logs), index, claims, orphaned (what
-    no record points to: evicting or dropping anything removes it), headers of files of tensors, and other.
+    of that isn't bytes of states: records, sources, environments, files (logs), safepoints, index, claims,
+    orphaned (what no record points to: evicting or dropping anything removes it), headers of files of
+    tensors, and other.
     """
 
     def __init__(
@@ -214,7 +215,9 @@ def measure_space(store: Known) -> Space:
         )
     nodes.sort(key=lambda node: (-node.unique_bytes, -node.physical_bytes, node.record.position))
     sizes = store.ground().sizes()
-    beyond = dict.fromkeys(("records", "sources", "environments", "files", "index", "claims", "other"), 0)
+    beyond = dict.fromkeys(
+        ("records", "sources", "environments", "files", "safepoints", "index", "claims", "other"), 0
+    )
     orphaned = {orphan.file: orphan.size_bytes for orphan in find_orphans(store, sizes, uses.users)}
     for name, size_bytes in sizes.items():
         folder = "index" if name.startswith("index.") else name.partition("/")[0]
