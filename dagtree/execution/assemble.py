@@ -84,7 +84,7 @@ def assemble(
             moments={number: _facts(node) for number, node in unit.moments.items()},
             jobs=_jobs(unit, places),
             takers=unit.takers + (promise is taken),
-            seed=promise.seed if unit.computes else "",
+            seed=promise._seed_key if unit.computes else "",
             extends=recipe is not None and recipe.extends is not None,
             extended=tuple(dict.fromkeys((*unit.extended, *shorter(promise)))) if unit.computes else (),
         )
