@@ -1,6 +1,7 @@
 """Draw the tree: recipes and properties on the edges; tags, status and metrics at the nodes.
 
-SVG is drawn by dagtree itself. `to_graphviz()` and `to_networkx()` hand the tree to other programs.
+SVG is drawn by dagtree itself, and so is the page `tree.html`, where one folds, searches, colours, clicks and
+compares. `to_graphviz()` and `to_networkx()` hand the tree to other programs.
 
     python examples/drawing.py [directory]
 """
@@ -28,6 +29,7 @@ class Smooth(dg.Recipe):
     def run(self, state):
         old, width = state.values, self.width
         state.values = [sum(old[max(0, i - width) : i + 1]) / min(i + 1, width + 1) for i in range(len(old))]
+        print("smoothed", len(old), "values over", width)
         return state
 
 
@@ -56,6 +58,7 @@ def main(directory="runs/drawing"):
     exp.run()
 
     print("drawn in", exp.graph.draw(Path(directory) / "tree"))
+    print("to explore in a browser:", exp.graph.draw(Path(directory) / "tree.html"))
     print("for Graphviz:", len(exp.graph.to_graphviz().source.splitlines()), "lines of DOT")
     paths = exp.graph.to_networkx()
     print("for networkx:", paths.number_of_nodes(), "nodes and", paths.number_of_edges(), "edges")

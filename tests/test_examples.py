@@ -39,7 +39,11 @@ PROMISES = {
         r"^data: .*declared_dependencies\.csv changed$",
         r"^slope 2\.98\nother points: computed 1$",
     ],
-    "drawing.py": [r"drawn in runs/drawing/tree\.svg", r"10 nodes and 9 edges"],
+    "drawing.py": [
+        r"drawn in runs/drawing/tree\.svg",
+        r"browser: runs/drawing/tree\.html",
+        r"10 nodes and 9 edges",
+    ],
     "failures.py": [
         r"^5 computed, 2 failed, 1 skipped$",
         r"ZeroDivisionError",

@@ -34,7 +34,7 @@ execution:  events listener loops policy environment generators kinds output rep
 analysis:   order text extras statistics facts recorded select html loader columns conditions names pattern
             walk distance behaviour compared parting diff follow apply matrix reproduced deeds cite listing
             prov crate related node sequence choose kin branches tables plotting plots nodeset tree folded
-            measure picture layout dot outline svg draw graph
+            measure picture layout dot outline svg embedded page draw graph
 """
 ROOMS = {room: files.split() for room, files in re.findall(r"(\w+):([\w\s]+?)(?=\w+:|$)", LAYOUT)}
 FOR_ALL = {"errors", "deprecation", "garbage", "version"}  # import nothing of the house

@@ -7,30 +7,39 @@ import os
 import re
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ..storage.files import disk_errors, replace_file
 from .dot import to_digraph
 from .outline import to_text
+from .page import framed
 from .picture import Picture
 from .svg import direction_of, to_svg
 
 __all__ = ["draw"]
 
-_TEXT_FORMATS = ("svg", "dot", "gv", "txt")
+_TEXT_FORMATS = ("svg", "html", "htm", "dot", "gv", "txt")
+_PAGES = ("html", "htm")
 _FORMATS = (*_TEXT_FORMATS, "png", "pdf", "ps", "eps", "jpg", "jpeg", "gif", "webp", "tiff", "bmp")
 
 
-def draw(picture: Picture, filename: str | os.PathLike[str], format: str, view: bool) -> Any:
+def draw(
+    picture: Picture,
+    filename: str | os.PathLike[str],
+    format: str,
+    view: bool,
+    page: Callable[[], str],
+) -> Any:
     """Write the picture; return its path, or, with ``view`` in a notebook, what shows it there.
 
-    SVG, DOT and text need no program. Other formats are drawn by Graphviz's ``dot``; without it
-    the SVG is drawn instead, under the same stem, and a warning says so.
+    SVG, DOT, text, and HTML, which ``page`` makes, need no program. Other formats are drawn by Graphviz's
+    ``dot``; without it the SVG is drawn instead, under the same stem, and a warning says so.
     """
     path, kind = _destination(filename, format)
     if kind in _TEXT_FORMATS:
-        content = _text(picture, kind).encode("utf-8")
+        content = (page() if kind in _PAGES else _text(picture, kind)).encode("utf-8")
     else:
         try:
             content = to_digraph(picture, direction_of(picture)).pipe(format=kind)
@@ -85,6 +94,9 @@ def _shown(path: Path, kind: str, content: bytes) -> Any:
             return display.SVG(data=content.decode("utf-8"))
         if kind in ("png", "jpg", "jpeg", "gif"):
             return display.Image(data=content)
+        frame = framed(content.decode("utf-8")) if kind in _PAGES else ""
+        if frame:
+            return display.HTML(f"<div>{frame}</div>")
         return display.FileLink(str(path))
     import webbrowser  # rarely wanted, and a tenth of what opening an experiment costs
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from .text import number_text, shorten, value_text
 
-__all__ = ["NodeFacts", "measured", "title"]
+__all__ = ["NodeFacts", "measured", "measures", "title"]
 
 
 class NodeFacts(Protocol):
@@ -43,22 +43,27 @@ class NodeFacts(Protocol):
     def error(self) -> Mapping[str, Any] | None: ...
 
 
-def measured(node: NodeFacts, limit: int = 28) -> list[tuple[str, str]]:
-    """Metrics, then results of functions, as names and short texts, each name once.
+def measures(node: NodeFacts, limit: int = 28) -> list[tuple[str, Any]]:
+    """Metrics, then results of functions, as short names and values, each name once.
 
-    A function that returns a dict gives one line an entry; ``accuracy`` returning
-    ``{"accuracy": 0.9}`` reads ``accuracy 0.9``, and names that would meet carry their function's.
+    A function that returns a dict gives one entry for each of its own; ``accuracy`` returning
+    ``{"accuracy": 0.9}`` is ``accuracy``, and names that would meet carry their function's.
     """
-    lines = [(shorten(name, limit), number_text(value)) for name, value in node.metrics.items()]
-    taken = {name for name, _ in lines}
+    found = [(shorten(name, limit), value) for name, value in node.metrics.items()]
+    taken = {name for name, _ in found}
     for function, value in node.results.items():
         for name, item in value.items() if isinstance(value, dict) else [(None, value)]:
             short = shorten(function if name is None else str(name), limit)
             if short in taken:
                 short = shorten(function if name is None else f"{function}.{name}", limit)
             taken.add(short)
-            lines.append((short, number_text(item)))
-    return lines
+            found.append((short, item))
+    return found
+
+
+def measured(node: NodeFacts, limit: int = 28) -> list[tuple[str, str]]:
+    """The same, the values as short texts: ``accuracy 0.9``."""
+    return [(name, number_text(value)) for name, value in measures(node, limit)]
 
 
 def title(node: NodeFacts) -> str:

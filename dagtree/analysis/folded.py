@@ -19,22 +19,26 @@ __all__ = ["Folded", "fold"]
 _WORST = ("failed", "damaged", "running", "skipped", "planned", "evicted", "done")
 
 
+@dataclass(frozen=True, repr=False)
 class Values:
     """How a property that replicates differ in is shown: ``5 values``."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
+    count: int
 
     def __repr__(self) -> str:
         return f"{self.count:,} values"
 
 
+@dataclass(frozen=True, repr=False)
 class Interval:
-    """How a spread is shown: ``0.912 ± 0.004``, and its n where it isn't the branch's."""
+    """How a spread is shown: ``0.912 ± 0.004``, and its n where it isn't the branch's. As a number it is its
+    mean."""
 
-    def __init__(self, own: Spread, n: int) -> None:
-        self.own = own
-        self.n = n
+    own: Spread
+    n: int
+
+    def __float__(self) -> float:
+        return self.own.mean
 
     def __repr__(self) -> str:
         return self.own.short if self.own.n == self.n else str(self.own)

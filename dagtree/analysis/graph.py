@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     import graphviz
     import networkx
 
+    from .facts import NodeFacts
     from .matrix import ScoreMatrix
     from .picture import Picture
 
 __all__ = ["Graph", "Loader", "Node", "NodeSet"]
 
 _DRAWN_IN_NOTEBOOKS = 400
+_PAGED_IN_NOTEBOOKS = 1_500
 
 
 class Graph:
@@ -169,6 +171,14 @@ class Graph:
 
         return to_text(self._picture(by=by))
 
+    def to_html(self, by: str | Sequence[str] = ()) -> str:
+        """The tree as a page of its own: fold, search, colour by a property or metric, click a node for its
+        record, code, output, curves and tensors, compare two. It needs no network, no other file, and nothing
+        is unpickled for it. ``by`` as in :meth:`draw`."""
+        from .page import to_html
+
+        return to_html(self._standing(by), self.title, self._gone_text())
+
     def draw(
         self,
         filename: str | os.PathLike[str] = "graph",
@@ -179,8 +189,9 @@ class Graph:
     ) -> Any:
         """Draw into a file and return its path; a known suffix of ``filename`` goes before ``format``.
 
-        SVG (``"svg"``), DOT (``"dot"``) and text (``"txt"``) need no program. PNG, PDF and others are
-        drawn by Graphviz's ``dot``; where that is missing, a warning says so and the SVG is drawn.
+        SVG (``"svg"``), a page to explore (``"html"``, see :meth:`to_html`), DOT (``"dot"``) and text
+        (``"txt"``) need no program. PNG, PDF and others are drawn by Graphviz's ``dot``; where that is
+        missing, a warning says so and the SVG is drawn.
         ``by`` names properties over which branches are replicated: ``draw(by="seed")`` shows each branch of
         replicates as one node, with n, and what was measured as mean ± 95 % interval; ``nodes.replicates``
         are those that are declared. ``view`` shows the drawing: in a notebook what shows it is returned, else
@@ -188,16 +199,24 @@ class Graph:
         """
         from .draw import draw
 
-        return draw(self._picture(by=by), filename, format, view)
+        return draw(self._picture(by=by), filename, format, view, lambda: self.to_html(by))
+
+    def _gone_text(self) -> str:
+        gone = len(self._tree.gone)
+        return f"{gone:,} superseded by newer code" if gone else ""
 
     def _picture(self, most: int | None = None, by: str | Sequence[str] = ()) -> Picture:
         from .picture import Picture
 
+        return Picture.of(self._standing(by)[:most], self.title)
+
+    def _standing(self, by: str | Sequence[str]) -> Sequence[NodeFacts]:
+        """The nodes; with ``by``, each branch of replicates as one."""
         if by:
             from .folded import fold
 
-            return Picture.of(fold(self.nodes, by)[:most], self.title)
-        return Picture.of(self.nodes[:most], self.title)
+            return fold(self.nodes, by)
+        return self.nodes
 
     def __getattr__(self, name: str) -> Any:
         if name == "node_map":
@@ -229,10 +248,14 @@ class Graph:
 
     def _repr_html_(self) -> str:
         from .html import counts_text, graph_html
+        from .page import IN_NOTEBOOKS, framed, to_html
         from .svg import to_svg
 
-        counts = counts_text(self.nodes)
-        if self._tree.gone:
-            counts += f"; {len(self._tree.gone):,} superseded by newer code"
-        svg = to_svg(self._picture(_DRAWN_IN_NOTEBOOKS)) if self.nodes else ""
-        return graph_html(self.title, counts, svg, len(self.nodes) - _DRAWN_IN_NOTEBOOKS)
+        counts = "; ".join(filter(None, (counts_text(self.nodes), self._gone_text())))
+        if not self.nodes:
+            return graph_html(self.title, counts, "", 0)
+        svg = to_svg(self._picture(_DRAWN_IN_NOTEBOOKS))
+        frame = ""
+        if len(self.nodes) <= _PAGED_IN_NOTEBOOKS:
+            frame = framed(to_html(self.nodes, self.title, self._gone_text(), IN_NOTEBOOKS))
+        return graph_html(self.title, counts, svg, len(self.nodes) - _DRAWN_IN_NOTEBOOKS, frame)

@@ -54,6 +54,8 @@ _STYLE = (
     "padding:0 6px;margin:1px 3px 1px 0}"
     ".dagtree-html pre{white-space:pre-wrap;overflow:auto;max-height:320px;margin:4px 0}"
     ".dagtree-html .dim{opacity:.75}"
+    ".dagtree-html .page{border:1px solid rgba(128,128,128,.4);border-radius:6px}"
+    ".dagtree-html .page+.static{display:none}"
     "</style>"
 )
 
@@ -214,11 +216,16 @@ def _cell(values: Mapping[str, Any], name: str) -> str:
     return escape(number_text(values[name])) if name in values else ""
 
 
-def graph_html(title: str, counts: str, svg: str, cut: int) -> str:
-    """The drawing in a box that scrolls, below its counts; ``cut`` nodes are not in it."""
-    more = f'<div class="dim">… and {cut:,} more nodes; graph.draw() draws all</div>' if cut > 0 else ""
+def graph_html(title: str, counts: str, svg: str, cut: int, frame: str = "") -> str:
+    """The drawing in a box that scrolls, below its counts; ``cut`` nodes are not in it. A ``frame`` with the
+    page stands before it, and in its place wherever frames are shown."""
+    more = (
+        f'<div class="dim">… and {cut:,} more nodes; graph.draw("tree.html") opens all</div>'
+        if cut > 0
+        else ""
+    )
     name = f"<b>{_text(title, 200)}</b> " if title else ""
     return (
         f'{_STYLE}<div class="dagtree-html"><div>{name}{escape(counts)}</div>'
-        f'<div class="scroll">{svg}</div>{more}</div>'
+        f'{frame}<div class="static"><div class="scroll">{svg}</div>{more}</div></div>'
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from ..storage.describe import understand
+from ..storage.notes import is_number
 from ..storage.record import Record
 from .text import call_text
 
@@ -55,7 +57,7 @@ class Recorded:
     @property
     def properties(self) -> dict[str, Any]:
         """The node's own properties; what has no JSON form is a description, equal by type and text."""
-        return {name: understand(value) for name, value in self.record.more.get("properties", {}).items()}
+        return {name: understand(value) for name, value in self._named("properties").items()}
 
     @property
     def label(self) -> str:
@@ -66,7 +68,7 @@ class Recorded:
     def metrics(self) -> dict[str, Any]:
         """The last value of each metric that the recipe yielded."""
         last: dict[str, Any] = {}
-        for _, values, _ in self.record.more.get("history", ()):
+        for _, values, _ in self._moments():
             last.update(values)
         return {name: understand(value) for name, value in last.items()}
 
@@ -79,25 +81,29 @@ class Recorded:
                 "time": time,
                 "values": {name: understand(value) for name, value in values.items()},
             }
-            for moment, values, time in self.record.more.get("history", ())
+            for moment, values, time in self._moments()
         ]
 
     @property
     def results(self) -> dict[str, Any]:
         """What functions returned here, by the function's name."""
-        return {name: understand(one["value"]) for name, one in self.record.more.get("results", {}).items()}
+        return {
+            name: understand(one["value"])
+            for name, one in self._named("results").items()
+            if isinstance(one, dict) and "value" in one
+        }
 
     @property
     def seconds(self) -> float | None:
         """How long computing took; None when it wasn't."""
-        seconds: float | None = self.record.more.get("seconds")
-        return seconds
+        seconds = self.record.more.get("seconds")
+        return seconds if is_number(seconds) else None
 
     @property
     def size_bytes(self) -> int:
         """What the node takes in the store."""
-        size: int | None = self.record.more.get("bytes")
-        return size or 0
+        size = self.record.more.get("bytes")
+        return size if isinstance(size, int) else 0
 
     @property
     def accepted(self) -> dict[str, Any] | None:
@@ -109,5 +115,18 @@ class Recorded:
     @property
     def error(self) -> dict[str, Any] | None:
         """For a failed node: ``type``, ``message`` and ``traceback``."""
-        error: dict[str, Any] | None = self.record.more.get("error")
-        return error
+        error = self.record.more.get("error")
+        return error if isinstance(error, dict) else None
+
+    # What lies on disk may have been written by another program: what isn't as it should be is as if it
+    # weren't there, and the rest of the tree can still be looked at.
+
+    def _named(self, name: str) -> dict[str, Any]:
+        found = self.record.more.get(name)
+        return found if isinstance(found, dict) else {}
+
+    def _moments(self) -> Iterator[tuple[int, dict[str, Any], float]]:
+        found = self.record.more.get("history")
+        for one in found if isinstance(found, list | tuple) else ():
+            if isinstance(one, list | tuple) and len(one) == 3 and isinstance(one[1], dict):
+                yield one[0], one[1], one[2]

@@ -104,9 +104,9 @@ def duration_text(seconds: float | None) -> str:
     return f"{hours:,} h {minutes} min"
 
 
-def time_text(unix_s: float | None) -> str:
-    """Local date and time to the second; nothing when it isn't known."""
-    if not unix_s or not math.isfinite(unix_s):
+def time_text(unix_s: object) -> str:
+    """Local date and time to the second; nothing when it isn't known, or no number."""
+    if not unix_s or not isinstance(unix_s, int | float) or not math.isfinite(unix_s):
         return ""
     try:
         return datetime.fromtimestamp(unix_s).isoformat(" ", "seconds")
