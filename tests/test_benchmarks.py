@@ -25,7 +25,11 @@ def quick(module: str, folder: Path) -> tuple[str, dict[str, Any]]:
     done = subprocess.run(
         [sys.executable, "-m", module, "--quick", "--json", str(file)],
         cwd=CHECKOUT,
-        env={**harness.child_environment(), "TMPDIR": str(folder)},
+        env={
+            **harness.child_environment(),
+            "TMPDIR": str(folder),
+            "TORCHINDUCTOR_CACHE_DIR": f"{folder}-torch",
+        },
         capture_output=True,
         text=True,
         timeout=300,

@@ -129,7 +129,7 @@ class Weights(dg.ExperimentState):
     NONHASHED_ATTRIBUTES = ["first", "second"]
 
     def initialize_state(self, **properties: Any) -> None:
-        self.first, self.second = np.zeros(self.size), np.ones(self.size)
+        self.first, self.second = np.arange(0.5, self.size), np.arange(1.0, self.size + 1)
 
 
 class Change(dg.Recipe):
