@@ -129,7 +129,7 @@ class Weights(dg.ExperimentState):
     NONHASHED_ATTRIBUTES = ["first", "second"]
 
     def initialize_state(self, **properties: Any) -> None:
-        self.first, self.second = np.arange(0.5, self.size), np.arange(1.0, self.size + 1)
+        self.first, self.second = np.arange(0.0, self.size), np.arange(1.0, self.size + 1)
 
 
 class Change(dg.Recipe):
@@ -198,7 +198,7 @@ def test_evicted_nodes_are_sent_as_what_is_left_of_them(tmp_path: Path, url: str
         assert graph.nodes[-1].path == "Change/Change/Change"
         again = chain(place, 3)
         assert again.run().computed == 0
-        np.testing.assert_array_equal(again.get(again.leaves[0].parents[0]).first[:2], [1, 0])
+        np.testing.assert_array_equal(again.get(again.leaves[0].parents[0]).first[:2], [1, 1])
         assert again.verify() == ()
 
 
@@ -306,7 +306,7 @@ def test_a_file_that_is_there_is_replaced_only_when_asked(tmp_path: Path) -> Non
     exp.graph.root.export(path, overwrite=True)
     from safetensors.numpy import load_file
 
-    np.testing.assert_array_equal(load_file(path)["second"], np.ones(20_000))
+    np.testing.assert_array_equal(load_file(path)["second"], np.arange(1.0, 20_001))
     assert {file.name for file in tmp_path.iterdir()} == {"run", "model.safetensors"}
 
 
@@ -339,7 +339,7 @@ def test_exporting_needs_neither_torch_nor_the_states_code(tmp_path: Path) -> No
     )
     from safetensors.numpy import load_file
 
-    np.testing.assert_array_equal(load_file(tmp_path / "x.safetensors")["first"], np.zeros(20_000))
+    np.testing.assert_array_equal(load_file(tmp_path / "x.safetensors")["first"], np.arange(20_000.0))
 
 
 def test_a_copy_waits_while_space_is_freed_at_its_place(tmp_path: Path) -> None:
