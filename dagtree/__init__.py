@@ -30,7 +30,9 @@ from .errors import (
     UndeclaredAttributeError,
     UnsavableError,
     UnsupportedValueError,
+    WorkerError,
 )
+from .execution.granted import devices
 from .experiment import Experiment
 from .identity.canonical import register_encoding
 from .version import VERSION as _VERSION
@@ -62,6 +64,8 @@ __all__ = [
     "UndeclaredAttributeError",
     "UnsavableError",
     "UnsupportedValueError",
+    "WorkerError",
+    "devices",
     "function",
     "register_encoding",
 ]

@@ -143,14 +143,20 @@ class Experiment(Travel, Upkeep):
     # What is done
 
     def run(
-        self, scheduler: Any = "single-threaded", *, workers: int | None = None, progress: bool | None = None
+        self,
+        scheduler: Any = "single-threaded",
+        *,
+        workers: int | None = None,
+        progress: bool | None = None,
+        resources: Mapping[str, Any] | None = None,
     ) -> Report:
         """Compute what is missing, keep it, and call the functions that were asked for.
 
         ``scheduler`` is "single-threaded", "threads", "processes", a ``distributed.Client`` or cluster, or
         the address of a scheduler; ``workers`` is how many threads or processes (by default one for each
         core). ``progress`` shows or hides the progress line; by default it is drawn where somebody can see
-        it.
+        it. ``resources`` says what this machine has for recipes that ask, where that isn't what is found:
+        ``{"GPU": 2, "memory": "64GB", "licence": 1}``.
 
         Returns a Report. A recipe that fails costs its own node and what hangs below it; when all that can be
         done is done, RunError names each failure. Ctrl-C raises RunInterrupted. Either way what is computed
@@ -170,6 +176,7 @@ class Experiment(Travel, Upkeep):
             workers=workers,
             progress=progress,
             named=self._named,
+            resources=resources,
         )
         try:
             with self._store.batched():

@@ -20,13 +20,14 @@ LAYOUT = """
 identity:   names dynamic advice canonical standard arrays frames ownership formats objects models
             outline differ inside unusual library memory compiled written said blocks cells syntax watch
             statics imports holds classes changed imported content outside unordered reach declared source key
-definition: fields state recipe promise tree
+definition: demands fields state recipe promise tree
 storage:    describe notes record sizes lines scripts buffer mapping sole rebuild pickling payload tensors
             store files presence tensorfile reading sharing writing index sameness indexfile ledger known
             leftovers local claims bucket nearby fetching outbox remoteledger remote opening copying exporting
             space checking freed freeing choosing
-execution:  environment generators kinds output report explain kept nearest current reasons plan
-            again handle task assemble progress gauge work step schedulers rounds run
+execution:  granted environment generators kinds output report explain kept nearest current reasons plan
+            again handle limits marks budget task assemble progress gauge fates work step pools processes
+            workers cluster schedulers rounds run
 analysis:   order text facts recorded select html loader nodeset measure picture layout dot
             outline svg draw graph
 """

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast, dataclass_transform, overload
 
 from ..errors import DefinitionError, PropertyError
+from .demands import DEMANDS, NONE, Demands, class_demands, demands_with
 from .fields import ATOMIC, Fields, bind, choices, fields_of, snapshot, unbound
 from .state import ExperimentState
 
@@ -27,10 +28,11 @@ __all__ = [
     "shape_of",
 ]
 
-RESERVED = frozenset({"run", "steps", "version", "depends_on", "ignores", "extends", "PROPERTIES"})
+RESERVED = frozenset({"run", "steps", "version", "depends_on", "ignores", "extends", "PROPERTIES", *DEMANDS})
 NOT_IDENTITY = frozenset(
     {"experiment_object"}
 )  # dagger's scripts hang the experiment on a recipe while they define it
+NOT_GIVEN = (None,) * len(DEMANDS)
 Item = TypeVar("Item")
 
 
@@ -76,17 +78,27 @@ class Recipe:
     the fingerprint of all that ``run`` reaches. ``depends_on = (helper, "data.csv")`` adds what can't be
     seen: functions, classes and modules by their code, files and folders by their content, other values as
     they are. ``ignores = ("verbose",)`` keeps properties out of identity.
+
+    Four lines ask something of whoever runs it, and are no identity: ``resources = {"GPU": 1, "memory":
+    "20GB"}``, ``retries = 2`` (what ``run`` raises), ``timeout = "2h"`` and ``priority = 10`` (the higher
+    goes first). At a call they say it of one node: ``Train(epochs=20)(root, retries=2)``.
     """
 
     PROPERTIES: ClassVar[Sequence[str]] = ()
     version: ClassVar[str | None]
     depends_on: ClassVar[Collection[object] | None]
     ignores: ClassVar[Collection[str] | None]
+    resources: ClassVar[Mapping[str, Any] | None]
+    retries: ClassVar[int | None]
+    timeout: ClassVar[float | str | None]
+    priority: ClassVar[float | None]
     _fields: ClassVar[Fields] = Fields(())
+    _demands: ClassVar[Demands] = NONE
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
         cls._fields = fields_of(cls, Recipe, RESERVED)
+        cls._demands = class_demands(cls)
 
     if not TYPE_CHECKING:
 
@@ -114,19 +126,37 @@ class Recipe:
                 f"{choices(cls._fields.names)}."
             )
 
-    def __call__(self, *parents: HasPromise) -> ExperimentStatePromise:
+    def __call__(
+        self,
+        *parents: HasPromise,
+        resources: Mapping[str, Any] | None = None,
+        retries: int | None = None,
+        timeout: float | str | None = None,
+        priority: float | None = None,
+    ) -> ExperimentStatePromise:
         """The promise of the state that this recipe makes from the given ones; defines it, computes nothing.
 
-        Takes promises, or nodes of a restored graph, of one experiment. Raises DefinitionError for anything
-        else, PropertyError when a property is missing or undeclared, UnsupportedValueError when one can't be
-        identity.
+        Takes promises, or nodes of a restored graph, of one experiment. ``resources``, ``retries``,
+        ``timeout`` and ``priority`` are the class's unless they are given; they are no identity, and those of
+        the definition that came last count. Raises DefinitionError for anything else, PropertyError when a
+        property is missing or undeclared, UnsupportedValueError when one can't be identity.
         """
         promises = [self._promise_of(parent) for parent in parents]
         if not promises:
             raise DefinitionError(
                 f"{type(self).__name__}()() needs the promise of a state: {type(self).__name__}(…)(promise)."
             )
-        return promises[0].tree.grow(self, promises)
+        tree = promises[0].tree
+        if (resources, retries, timeout, priority) == NOT_GIVEN:
+            promise = tree.grow(self, promises)
+            if tree.demands:
+                tree.demands.pop(promise.key, None)
+            return promise
+        given = {"resources": resources, "retries": retries, "timeout": timeout, "priority": priority}
+        demands = demands_with(self._demands, type(self).__name__, given)
+        promise = tree.grow(self, promises)
+        tree.demands[promise.key] = demands
+        return promise
 
     def run(self, *states: Any) -> Any:
         """Change the state and return it, or yield at every moment. Written by the subclass."""

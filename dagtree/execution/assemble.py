@@ -15,6 +15,7 @@ from ..identity.key import digest
 from ..storage.scripts import by_value, script_classes
 from ..storage.store import Store
 from .environment import torch_threads
+from .marks import MarkPlace
 from .plan import Plan, Unit
 from .task import Context, Job, LinkedNode, NodeFacts, Step
 
@@ -30,11 +31,13 @@ def assemble(
     shared: bool,
     travels: bool,
     taken: ExperimentStatePromise | None = None,
+    marks: MarkPlace | None = None,
 ) -> dict[str, tuple[Step, Sequence[str]]]:
     """The steps of a plan by their keys, each with the keys of those that it waits for.
 
     ``shared`` says that several threads of one process may run steps, ``travels`` that other processes do;
-    ``taken`` is the node whose state the driver wants as well. Writes down the code that the missing nodes'
+    ``taken`` is the node whose state the driver wants as well; at ``marks`` other processes say what they
+    are at. Writes down the code that the missing nodes'
     keys cover, once for each fingerprint.
     """
     recipes: dict[type[Recipe], int] = {}
@@ -54,6 +57,7 @@ def assemble(
         shared=shared,
         torch_threads=torch_threads(),
         script_classes=script_classes() if travels else None,
+        marks=marks if travels else None,
     )
     sources = _keep_sources(plan, store)
     graph: dict[str, tuple[Step, Sequence[str]]] = {}
@@ -76,6 +80,7 @@ def assemble(
             moments={number: _facts(node) for number, node in unit.moments.items()},
             jobs=_jobs(unit, places),
             takers=unit.takers + (promise is taken),
+            demands=tree.demands_of(promise),
         )
         graph[key] = step, unit.after
     return graph

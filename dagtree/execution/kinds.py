@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..errors import DefinitionError
 
-__all__ = ["check_reach", "check_workers", "is_shared", "kind_of"]
+__all__ = ["check_reach", "check_resources", "check_workers", "is_shared", "kind_of"]
 
 NAMES = {
     "single-threaded": "single-threaded", "sync": "single-threaded", "synchronous": "single-threaded",
@@ -43,6 +44,21 @@ def check_workers(workers: object) -> None:
     """DefinitionError when it is no number of workers."""
     if workers is not None and (type(workers) is not int or workers < 1):
         raise DefinitionError(f"workers={workers!r}: give how many threads or processes, from 1 on.")
+
+
+def check_resources(resources: object, kind: str) -> None:
+    """DefinitionError when it says nothing about this machine, or is about a cluster."""
+    if resources is None:
+        return
+    if not isinstance(resources, Mapping):
+        raise DefinitionError(
+            f'resources={resources!r}: give amounts by name, like {{"GPU": 2, "licence": 1}}.'
+        )
+    if kind == "cluster":
+        raise DefinitionError(
+            "resources= says what this machine has, and a cluster's workers say it themselves: dask worker … "
+            '--resources "GPU=1", or LocalCluster(resources={"GPU": 1}).'
+        )
 
 
 def check_reach(scheduler: Any, only_here: bool, location: str) -> None:

@@ -19,11 +19,12 @@ from .assemble import assemble
 from .environment import commit
 from .generators import part_from_engine, preserved
 from .kinds import is_shared, kind_of
+from .marks import place_for
 from .output import listening
 from .plan import Plan
 from .progress import Progress, announce
 from .report import Failure
-from .schedulers import Stop, WorkerDied, execute
+from .schedulers import Means, Stop, execute
 from .task import Outcome, Step
 
 __all__ = ["Round", "Rounds"]
@@ -46,6 +47,7 @@ class Rounds:
         workers: int | None,
         progress: bool | None,
         taken: ExperimentStatePromise | None,
+        resources: Mapping[str, Any] | None = None,
     ) -> None:
         self.tree = tree
         self.store = store
@@ -55,12 +57,19 @@ class Rounds:
         self.git = commit() if plan.missing else None
         self.progress = Progress(len(plan.missing), len(plan.cached), visible=progress)
         self.claims = claims_of(store, waiting=lambda other: _say_who_frees(other, store, progress))
+        self.marks = place_for(store) if kind_of(scheduler) in ("processes", "cluster") else None
+        self.means = Means(
+            scheduler, workers, resources, self.marks, lambda: seconds_of(plan, store), self.progress.wait
+        )
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Rounds:
         with contextlib.ExitStack() as stack:
             if self.claims is not None:
                 stack.enter_context(self.claims)
+            if self.marks is not None:
+                self.marks.begin()
+                stack.callback(self.marks.remove)
             stack.enter_context(self.progress)
             self._stack = stack.pop_all()
         return self
@@ -90,6 +99,26 @@ class Rounds:
             pause_s = min(1.5 * pause_s, _LONGEST_PAUSE_S)
 
 
+_LATEST = 5
+
+
+def seconds_of(plan: Plan, store: Store) -> dict[str, float]:
+    """How long recipes of the plan took when they were last computed: the longest of a few, by name."""
+    wanted = {unit.promise.name for unit in plan.units.values()}
+    seen: Counter[str] = Counter()
+    found: dict[str, float] = {}
+    for record in reversed(list(store.records().values())):
+        name = record.recipe
+        if name not in wanted or record.status != "done" or seen[name] >= _LATEST:
+            continue
+        seconds = record.more.get("seconds")
+        record.forget_more()
+        if isinstance(seconds, int | float):
+            seen[name] += 1
+            found[name] = max(found.get(name, 0.0), seconds)
+    return found
+
+
 def _listed(who: Mapping[str, int]) -> str:
     names = sorted(who)
     return ", ".join(names) if len(names) < 4 else f"{len(names)} other processes"
@@ -102,7 +131,7 @@ def _say_who_frees(other: Someone, store: Store, visible: bool | None) -> None:
 class Round:
     """What a plan needs to run, and then what became of it: statuses, failures, functions called, damage.
 
-    ``is_cut`` says that it ended before its time, because a worker died; ``content`` is that of the node in
+    ``content`` is that of the node in
     ``taken``, where its state was live; ``elsewhere`` has what others were found to compute, by the key of
     the step: who, and its nodes.
     """
@@ -110,7 +139,7 @@ class Round:
     def __init__(self, plan: Plan, shared: Rounds) -> None:
         self.store = shared.store
         self.scheduler = shared.scheduler
-        self.workers = shared.workers
+        self.means = shared.means
         self.taken = shared.taken
         self.claims: Claims | None = shared.claims
         kind = kind_of(self.scheduler)
@@ -122,6 +151,7 @@ class Round:
             shared=is_shared(kind),
             travels=kind in ("processes", "cluster"),
             taken=self.taken,
+            marks=shared.marks,
         )
         self.progress = shared.progress
         self.progress.begin(len(plan.missing))
@@ -130,7 +160,6 @@ class Round:
         self.called: list[tuple[str, str]] = []
         self.damaged: dict[str, str] = {}
         self.content: dict[str, object] | None = None
-        self.is_cut = False
         self.elsewhere: dict[str, tuple[str, Sequence[str]]] = {}
         self._noted_elsewhere = False
         self._ends: deque[tuple[str, tuple[Step, int, int, float, dict[str, Any]]]] = deque()
@@ -150,9 +179,7 @@ class Round:
             context.started = self.progress.start
             context.claims = self.claims
             try:
-                execute(self.graph, self.scheduler, self._ended, stop, self.workers)
-            except WorkerDied:
-                self.is_cut = True
+                execute(self.graph, self.means, self._ended, stop)
             finally:
                 if self._noted_elsewhere:
                     self.store.refresh()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 from ..definition.promise import ExperimentStatePromise
@@ -13,7 +13,7 @@ from ..storage.local import LocalStore
 from ..storage.store import Store
 from .again import spared_nodes
 from .current import current
-from .kinds import check_reach, check_workers, kind_of
+from .kinds import check_reach, check_resources, check_workers, kind_of
 from .output import is_recording
 from .plan import Plan, make_plan, results_of
 from .report import Failure, Report
@@ -45,6 +45,7 @@ class Run:
         progress: bool | None = None,
         taken: ExperimentStatePromise | None = None,
         named: set[str] | None = None,
+        resources: Mapping[str, Any] | None = None,
     ) -> None:
         self.tree = tree
         self.store = store
@@ -53,6 +54,7 @@ class Run:
         self.scheduler = scheduler
         kind = kind_of(scheduler)
         check_workers(workers)
+        check_resources(resources, kind)
         check_reach(scheduler, store.only_here, store.location)
         if kind == "threads" and is_recording():
             raise DefinitionError(
@@ -62,6 +64,7 @@ class Run:
         self.workers = workers
         self.progress = progress
         self.taken = taken
+        self.resources = resources
         self.statuses: dict[str, str] = {}
         self.failures: dict[tuple[str, str | None], Failure] = {}
         self.called: list[tuple[str, str]] = []
@@ -126,12 +129,12 @@ class Run:
 
         store, left = self.store, len(self.tree.promises) + 10
         with Rounds(
-            plan, self.tree, store, self.scheduler, self.workers, self.progress, self.taken
+            plan, self.tree, store, self.scheduler, self.workers, self.progress, self.taken, self.resources
         ) as rounds:
             self.claims = rounds.claims
             while plan.units and left:
                 this = self._round(plan, rounds)
-                if this.damaged or this.is_cut:
+                if this.damaged:
                     left -= 1  # each of these rounds but the last does or drops something
                 elif this.elsewhere:
                     rounds.wait(this.elsewhere)

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import multiprocessing
-import multiprocessing.context
+import heapq
 import os
-import signal
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, cast
 
+from ..errors import WorkerError
+from .budget import Budget, asked_in_words, machine_budget
 from .kinds import kind_of
-from .report import failure_of
+from .marks import MarkPlace
+from .pools import Choosing
 from .step import perform
 from .task import Outcome, Step
 
-__all__ = ["Stop", "WorkerDied", "execute"]
+__all__ = ["Means", "Stop", "execute"]
 
 Graph = Mapping[str, tuple[Step, Sequence[str]]]
 
@@ -40,73 +39,90 @@ class Stop:
         return self._event.is_set()
 
 
-def execute(
-    graph: Graph, scheduler: Any, ended: Callable[[Outcome], None], stop: Stop, workers: int | None
-) -> None:
+class Means(NamedTuple):
+    """What a graph is done with: the scheduler, how many threads or processes, what this machine has
+    (``resources``; None: what is found), where processes say what they are at, how long recipes took of late,
+    by name, and ``say``, to which a run turns when it waits."""
+
+    scheduler: Any
+    workers: int | None
+    resources: Mapping[str, Any] | None
+    marks: MarkPlace | None
+    seconds: Callable[[], Mapping[str, float]]
+    say: Callable[[str], None]
+
+
+def execute(graph: Graph, means: Means, ended: Callable[[Outcome], None], stop: Stop) -> None:
     """Run the graph, parents before children; ``ended`` gets each outcome, in this thread, as it arrives.
 
-    Ctrl-C sets ``stop``, lets steps end that can't be interrupted, and goes on as KeyboardInterrupt.
+    Ctrl-C sets ``stop``, lets steps end that can't be interrupted, and goes on as KeyboardInterrupt. Raises
+    WorkerError, before anything is begun, when a step asks for what nobody has.
     """
-    kind = kind_of(scheduler)
+    kind = kind_of(means.scheduler)
     if kind == "cluster":
-        _on_cluster(graph, scheduler, ended)
+        _on_cluster(graph, means, ended)
+        return
+    budget = None
+    if any(step.demands.resources for step, _ in graph.values()):
+        budget = machine_budget(means.resources)
+        _check(graph, budget)
+    if kind == "single-threaded":
+        _in_turn(graph, ended)
     else:
-        _here(graph, kind, ended, stop, workers)
+        _in_pool(graph, kind, means, budget, ended, stop)
 
 
-def _tasks(graph: Graph, names: dict[str, str]) -> dict[str, Any]:
-    """Dask's low-level graph; ``names`` are those of its tasks by the keys of the steps."""
+def _check(graph: Graph, budget: Budget) -> None:
+    for step, _ in graph.values():
+        if budget.lacks(step.demands):
+            raise WorkerError(
+                f"{step.label()} asks for {asked_in_words(dict(step.demands.resources))}, and this machine "
+                f"has {asked_in_words(budget.amounts)}. What is not found by itself is said at the run: "
+                f'exp.run("threads", resources={{"GPU": 2, "licence": 1}}). Nothing was begun.'
+            )
+
+
+def _in_pool(
+    graph: Graph,
+    kind: str,
+    means: Means,
+    budget: Budget | None,
+    ended: Callable[[Outcome], None],
+    stop: Stop,
+) -> None:
+    import dask.threaded
     from dask._task_spec import Task, TaskRef
+    from dask.callbacks import Callback
+    from dask.order import order
 
-    return {
-        names[key]: Task(names[key], perform, step, *(TaskRef(names[parent]) for parent in parents))
+    from .processes import Processes
+
+    processes = Processes(means.marks, stop) if kind == "processes" else None
+    do = perform if processes is None else processes.perform
+    # Where Dask has a choice it goes by name: by these, in order of definition.
+    names = {key: f"{place:09d}" for place, key in enumerate(graph)}
+    tasks = {
+        names[key]: Task(names[key], do, step, *(TaskRef(names[parent]) for parent in parents))
         for key, (step, parents) in graph.items()
     }
 
-
-def _here(graph: Graph, kind: str, ended: Callable[[Outcome], None], stop: Stop, workers: int | None) -> None:
-    if kind == "single-threaded":
-        _in_turn(graph, ended)
-        return
-    from dask.callbacks import Callback
-
-    # Where Dask has a choice it goes by name: by these, in order of definition.
-    names = {key: f"{place:09d}" for place, key in enumerate(graph)}
-    tasks = _tasks(graph, names)
-    steps = {name: graph[key][0] for key, name in names.items()}
-    under_way: dict[str, Step] = {}
-
-    def sent(key: Any, *rest: Any) -> None:
-        under_way[key] = steps[key]
-
     def arrived(key: Any, outcome: Any, *rest: Any) -> None:
-        under_way.pop(key, None)
         ended(outcome)
 
     # Every outcome passes through `arrived`; Dask need hold none that nobody waits for.
     inner = {parent for _, parents in graph.values() for parent in parents}
     keys = [name for key, name in names.items() if key not in inner]
-    with _settled(), Callback(pretask=sent, posttask=arrived):
-        count = workers or os.cpu_count() or 1
-        pool: Executor
-        if kind == "threads":
-            import dask.threaded
-
-            with _stopping(ThreadPoolExecutor(count, thread_name_prefix="dagtree"), stop) as pool:
-                dask.threaded.get(tasks, keys, pool=pool)
-        else:
-            import dask.multiprocessing
-
-            process_pool = ProcessPoolExecutor(
-                count, mp_context=_Spawn(), initializer=_begin_worker, initargs=(list(sys.path),)
-            )
-            try:
-                with _stopping(process_pool, stop) as pool:
-                    dask.multiprocessing.get(tasks, keys, pool=pool, optimize_graph=False, chunksize=1)
-            except BrokenProcessPool:
-                for step in under_way.values():
-                    ended(_died(step))
-                raise WorkerDied from None
+    count = means.workers or os.cpu_count() or 1
+    pool: Executor
+    if budget is None and not any(step.demands.priority for step, _ in graph.values()):
+        pool = ThreadPoolExecutor(count, thread_name_prefix="dagtree")
+    else:
+        places = order(cast(Any, tasks))
+        demands = {names[key]: step.demands for key, (step, _) in graph.items()}
+        rank = {name: (-each.priority, places[name]) for name, each in demands.items()}
+        pool = Choosing(count, rank, demands, budget or Budget({}))
+    with _settled(), Callback(posttask=arrived), _stopping(pool, processes, stop):
+        dask.threaded.get(tasks, keys, pool=pool)
 
 
 def _in_turn(graph: Graph, ended: Callable[[Outcome], None]) -> None:
@@ -116,6 +132,9 @@ def _in_turn(graph: Graph, ended: Callable[[Outcome], None]) -> None:
     from dask._task_spec import Task, TaskRef
     from dask.local import get_sync
 
+    if any(step.demands.priority for step, _ in graph.values()):
+        _by_priority(graph, ended)
+        return
     waiting = Counter(parent for _, parents in graph.values() for parent in parents)
     chains: dict[str, list[str]] = {}  # by the step that each now ends with
     for key, (_, parents) in graph.items():
@@ -154,118 +173,72 @@ def _settled() -> Iterator[None]:
             gc.unfreeze()
 
 
-class WorkerDied(Exception):
-    """A worker process is gone, and its pool with it; what was under way has failed, the rest has not
-    begun.
-    """
+def _by_priority(graph: Graph, ended: Callable[[Outcome], None]) -> None:
+    """In this thread, of what is ready always the first by priority, then the one that was made ready last:
+    depth first."""
+    children: dict[str, list[str]] = {}
+    waits = {key: len(set(parents)) for key, (_, parents) in graph.items()}
+    for key, (_, parents) in graph.items():
+        for parent in set(parents):
+            children.setdefault(parent, []).append(key)
+    takers = {key: len(below) for key, below in children.items()}
+    outcomes: dict[str, Outcome] = {}
+    turn = 0
+    ready: list[tuple[float, int, str]] = []
 
+    def make_ready(keys: Sequence[str]) -> None:
+        nonlocal turn
+        for key in reversed(keys):
+            turn -= 1
+            heapq.heappush(ready, (-graph[key][0].demands.priority, turn, key))
 
-def _died(step: Step, cause: BaseException | None = None) -> Outcome:
-    """The outcome of a step whose process didn't live to tell it."""
-    if cause is None:
-        said = "Others that were under way then are counted as failed too; the next run tries them again."
-    else:
-        said = f"The cluster says {type(cause).__name__}."
-    error = RuntimeError(
-        "its worker process died while this was under way: killed by a signal, out of memory, or crashed in "
-        f"native code. {said}"
-    )
-    outcome = Outcome(step.node.key)
-    outcome.failures.append(failure_of(error, step.node.key, step.label()))
-    outcome.statuses = {node.key: "failed" for node in step.nodes()}
-    return outcome
-
-
-def _skipped(step: Step) -> Outcome:
-    outcome = Outcome(step.node.key)
-    outcome.statuses = {node.key: "skipped" for node in step.nodes()}
-    return outcome
+    make_ready([key for key, count in waits.items() if not count])
+    while ready:
+        _, _, key = heapq.heappop(ready)
+        step, parents = graph[key]
+        outcome = perform(step, *(outcomes[parent] for parent in parents))
+        ended(outcome)
+        for parent in set(parents):
+            takers[parent] -= 1
+            if not takers[parent]:
+                del outcomes[parent]
+        if key in takers:
+            outcomes[key] = outcome
+        for child in children.get(key, ()):
+            waits[child] -= 1
+        make_ready([child for child in children.get(key, ()) if not waits[child]])
 
 
 @contextlib.contextmanager
-def _stopping(pool: Executor, stop: Stop) -> Iterator[Executor]:
+def _stopping(pool: Executor, processes: Any, stop: Stop) -> Iterator[None]:
     """Close the pool at the end; on Ctrl-C, ask the steps to stop and start no other."""
     try:
-        yield pool
+        yield
     except BaseException:
         stop.set()
-        if isinstance(pool, ProcessPoolExecutor):
-            # What such a process has finished is on disk; what it was at will be made again.
-            for process in list((pool._processes or {}).values()):
-                process.terminate()
+        if processes is not None:
+            processes.terminate()
         pool.shutdown(wait=True, cancel_futures=True)
         raise
-    pool.shutdown(wait=True)
+    else:
+        pool.shutdown(wait=True)
+    finally:
+        if processes is not None:
+            processes.close()
 
 
-def _begin_worker(path: list[str]) -> None:
-    """Ctrl-C in a terminal reaches all processes of a run; the driver alone decides what it means."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sys.path[:] = path
+def _on_cluster(graph: Graph, means: Means, ended: Callable[[Outcome], None]) -> None:
+    from distributed import Client
 
+    from .cluster import Flight
 
-class _SpawnProcess(multiprocessing.context.SpawnProcess):
-    """A fresh process that doesn't run the user's script again: its code travels by value, so it isn't needed
-    there.
-    """
-
-    @staticmethod
-    def _Popen(process_obj: Any) -> Any:
-        main = sys.modules["__main__"]
-        hidden = {name: vars(main)[name] for name in ("__file__", "__spec__") if name in vars(main)}
-        with _hiding:
-            for name in hidden:
-                delattr(main, name)
-            main.__spec__ = None
-            try:
-                return multiprocessing.context.SpawnProcess._Popen(process_obj)
-            finally:
-                for name, value in hidden.items():
-                    setattr(main, name, value)
-
-
-_hiding = threading.Lock()
-
-
-class _Spawn(multiprocessing.context.SpawnContext):
-    Process = _SpawnProcess
-
-
-def _on_cluster(graph: Graph, scheduler: Any, ended: Callable[[Outcome], None]) -> None:
-    from distributed import Client, as_completed
-
-    # A cluster takes a task of a name that it still remembers for done: this run's names must not be the last
-    # one's.
-    run = os.urandom(4).hex()
-    names = {key: f"{step.node.name}-{key}-{run}" for key, (step, _) in graph.items()}
-    tasks = _tasks(graph, names)
-    own = None
-    client = scheduler
-    if not isinstance(scheduler, Client):
-        client = own = Client(scheduler, set_as_default=False)
+    client = own = means.scheduler
+    if isinstance(client, Client):
+        own = None
+    else:
+        client = own = Client(means.scheduler, set_as_default=False)
     try:
-        futures = client.get(tasks, list(names.values()), sync=False)
-        try:
-            lost: dict[str, BaseException] = {}
-            for future in as_completed(futures, loop=client.loop):
-                try:
-                    outcome = future.result()
-                except KeyboardInterrupt:
-                    raise
-                except BaseException as error:  # its worker died, or the cluster gave it up
-                    lost[future.key] = error
-                else:
-                    ended(outcome)
-                future.release()  # the cluster keeps it for those that wait for it, and no longer
-            gone: set[str] = set()
-            for key, (step, parents) in graph.items():
-                if names[key] in lost:
-                    below = any(parent in gone for parent in parents)
-                    gone.add(key)
-                    ended(_skipped(step) if below else _died(step, lost[names[key]]))
-        finally:
-            for future in futures:
-                future.release()
+        Flight(graph, client, ended, means.say, means.marks, means.seconds())()
     finally:
         if own is not None:
             own.close()

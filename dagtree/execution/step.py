@@ -1,12 +1,19 @@
-"""One step: what a worker does for one edge. Never raises, but for Ctrl-C: what went wrong is part of the
-outcome.
+"""One step: what a worker does for one edge. What went wrong is part of the outcome; it raises only for
+Ctrl-C, and on a cluster `Failed`, when Dask is to try again.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping
+
 from ..errors import DamagedError, NotComputedError
+from .fates import Failed
+from .granted import grant, take_back
 from .handle import Handle
+from .limits import TimeLimitPassed
 from .output import listening
+from .progress import log
 from .report import failure_of
 from .task import Outcome, Step
 from .work import Work
@@ -55,13 +62,11 @@ def perform(step: Step, *inputs: Outcome) -> Outcome:
             outcome.statuses = {node.key: "elsewhere" for node in nodes}
             return outcome
     step.context.started(step)
-    work = Work(step, outcome, handles)
     try:
         if step.context.is_abroad:
-            with listening():
-                work()
+            _work_abroad(step, outcome, handles)
         else:  # the run listens already, around all of its steps
-            work()
+            _work(step, outcome, handles, step.demands.retries)
     except (DamagedError, NotComputedError) as error:
         # A parent that the plan found, and that is gone since, counts as damaged: it is made again.
         outcome.damaged.append((error.key, str(error)))
@@ -71,6 +76,41 @@ def perform(step: Step, *inputs: Outcome) -> Outcome:
         if claims is not None:
             claims.end(step.node.key)
     return outcome
+
+
+def _work(step: Step, outcome: Outcome, handles: Mapping[str, Handle], retries: int) -> None:
+    """Do it, as often as its retries allow. They count what ``run`` raises, and not a time limit."""
+    for tried in range(retries + 1):
+        Work(step, outcome, handles)()
+        if not may_try_again(outcome) or tried == retries or step.context.stopping():
+            return
+        log.warning("%s; trying again (%d of %d)", outcome.failures[0], tried + 1, retries)
+        vars(outcome).update(vars(Outcome(outcome.unit)))
+
+
+def _work_abroad(step: Step, outcome: Outcome, handles: Mapping[str, Handle]) -> None:
+    context, demands = step.context, step.demands
+    gpus = int(demands.countable.get("GPU", 0)) if demands.resources else 0
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(listening())
+        if context.shared and context.solitude is not None:
+            context.solitude.enter(step.alone, demands.memory_bytes)
+            stack.callback(context.solitude.leave, demands.memory_bytes)
+        if context.at_work is not None:
+            stack.enter_context(context.at_work.at(step.node.key))
+        if gpus:
+            stack.callback(take_back, grant(tuple(f"cuda:{place}" for place in range(gpus))))
+        # A cluster tries again itself, wherever it likes.
+        _work(step, outcome, handles, 0 if context.shared else demands.retries)
+    if context.shared and demands.retries and may_try_again(outcome):
+        raise Failed(outcome)
+
+
+def may_try_again(outcome: Outcome) -> bool:
+    """Whether it failed, and by what ``run`` raised."""
+    return "failed" in outcome.statuses.values() and not any(
+        isinstance(failure.error, TimeLimitPassed) for failure in outcome.failures
+    )
 
 
 def _are_there(step: Step, outcome: Outcome) -> bool:

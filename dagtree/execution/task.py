@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import cloudpickle
 
+from ..definition.demands import NONE, Demands
 from ..definition.promise import label_of
 from ..definition.recipe import Recipe
 from ..definition.state import ExperimentState
-from ..errors import DefinitionError
+from ..errors import DefinitionError, WorkerError
 from ..identity.key import digest
 from ..storage.claims import Claims, claims_of
+from ..storage.local import LocalStore
 from ..storage.record import Record
 from ..storage.scripts import offer, teach_modules
 from ..storage.store import Store
+from ..version import VERSION
+from .budget import Solitude, machine_memory_bytes
 from .environment import environment
 from .generators import part_from_engine
 from .handle import Handle
+from .marks import MarkPlace, Marks
 from .report import Failure
 
 __all__ = ["Context", "Job", "LinkedNode", "NodeFacts", "Outcome", "Step"]
@@ -65,6 +73,7 @@ class Context:
         shared: bool,
         torch_threads: int | None = None,
         script_classes: Mapping[str, str] | None = None,
+        marks: MarkPlace | None = None,
     ) -> None:
         self.store = store
         self.state_class = state_class
@@ -75,6 +84,9 @@ class Context:
         self.shared = shared
         self.torch_threads = torch_threads
         self.script_classes = script_classes or {}
+        self.marks = marks
+        self.at_work: Marks | None = None
+        self.solitude: Solitude | None = None
         self.stopping: Callable[[], bool] = _never
         self.started: Callable[[Step], None] = _ignore
         self.claims: Claims | None = None
@@ -103,12 +115,12 @@ class Context:
                     f"import, or make what can't be pickled inside of `run`."
                 ) from error
             self._packed = digest(content), content
-        return _unpack_context, self._packed
+        return _unpack_context, (*self._packed, VERSION)
 
 
 SHIPPED = (
     "store", "state_class", "recipes", "functions", "git", "state_facts", "shared", "torch_threads",
-    "script_classes",
+    "script_classes", "marks",
 )  # fmt: skip
 
 
@@ -125,16 +137,30 @@ _unpacking = threading.Lock()
 _KEPT_CONTEXTS = 8
 
 
-def _unpack_context(name: str, content: bytes) -> Context:
+def _unpack_context(name: str, content: bytes, version: str = "") -> Context:
     """The context in another process, unpacked once for all of its steps. Never raises: a worker that can't
     unpack its task ends, and so would all of them in turn, while the run waits."""
     with _unpacking:
         context = _contexts.get(name)
         if context is None:
             try:
+                if version != VERSION:
+                    raise WorkerError(
+                        f"{_here()} runs dagtree {VERSION}, and the driver dagtree {version or '(older)'}. Install "
+                        f"one version on all machines of the cluster, and start the workers again."
+                    )
                 context = Context(**cloudpickle.loads(content))
                 context._packed = (name, content)
                 context.is_abroad = True
+                if context.marks is not None:
+                    if isinstance(context.store, LocalStore) and not context.marks.is_seen():
+                        raise WorkerError(
+                            f"{_here()} doesn't see {context.store.location} as the driver does. Workers need "
+                            f"the experiment's directory under the same path (a shared file system), or a "
+                            f"URL like s3://bucket/run."
+                        )
+                    context.at_work = Marks(context.marks)
+                context.solitude = Solitude(_memory_bytes())
                 context.store.refresh()  # what was evicted since this process last worked there
                 context.claims = claims_of(context.store, lazy=True)
                 part_from_engine()
@@ -144,14 +170,29 @@ def _unpack_context(name: str, content: bytes) -> Context:
                 context.broken = error
                 return context
             while len(_contexts) >= _KEPT_CONTEXTS:
-                _contexts.pop(next(iter(_contexts)))
+                old = _contexts.pop(next(iter(_contexts)))
+                if old.at_work is not None:
+                    old.at_work.close()
             _contexts[name] = context
         return context
 
 
+def _here() -> str:
+    return f"The worker on {socket.gethostname()} (process {os.getpid()})"
+
+
+def _memory_bytes() -> float:
+    """What the worker that this process is may use."""
+    distributed = sys.modules.get("distributed.worker")
+    try:
+        return float(distributed.get_worker().memory_manager.memory_limit or "inf") if distributed else 0.0
+    except (ValueError, AttributeError):
+        return machine_memory_bytes()
+
+
 class Step(NamedTuple):
     """The work on one edge, ready to travel. ``recipe`` is an index into the context's classes, None for a
-    root.
+    root. ``alone`` says that nothing may run beside it in its process: it may be what kills it.
     """
 
     context: Context
@@ -166,6 +207,8 @@ class Step(NamedTuple):
     moments: dict[int, NodeFacts]
     jobs: list[Job]
     takers: int
+    demands: Demands = NONE
+    alone: bool = False
 
     def label(self, moment: int | None = None) -> str:
         """The recipe as one would write it."""

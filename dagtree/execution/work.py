@@ -19,6 +19,7 @@ from .current import check_function, check_recipe
 from .environment import device, torch_threads, use_torch_threads
 from .generators import Disturbed, generators
 from .handle import Handle, StateReference
+from .limits import run_limited
 from .output import captured
 from .report import failure_of
 from .task import Job, LinkedNode, NodeFacts, Outcome, Step
@@ -65,7 +66,11 @@ class Work:
                     with generators.seeded(
                         seed_of(step.node.key), step.code, shared=step.context.shared
                     ) as self.provisional:
-                        state = self.run(contents)
+                        state = (
+                            self.run(contents)
+                            if step.demands.timeout_s is None
+                            else self.run_in_time(contents)
+                        )
                         payload = Payload.dump(content_of(state)) if state is not None else None
                         del state
                         contents.clear()
@@ -156,6 +161,12 @@ class Work:
                 f"returned {_kind(result)}. It must return the state: end it with `return state`"
             )
         return result
+
+    def run_in_time(self, contents: list[dict[str, object]]) -> Any:
+        step, marks = self.step, self.step.context.at_work
+        assert step.demands.timeout_s is not None
+        late_file = marks.late_file(step.node.key) if marks is not None else None
+        return run_limited(lambda: self.run(contents), step.demands.timeout_s, late_file)
 
     def follow(self, moments: Generator[Any, None, Any], state: Any) -> Any:
         """Go through the moments of a run; the state that it returns, or its own copy when it returns
@@ -273,7 +284,7 @@ class Work:
     def fail(self, error: BaseException) -> None:
         """Write down why; a node that is done already (an earlier moment) stays done."""
         step = self.step
-        failure = failure_of(error, step.node.key, step.label())
+        failure = failure_of(error, step.node.key, step.label(), output=self.log.end())
         self.outcome.failures.append(failure)
         self.seconds = time.perf_counter() - self.clock
         for node in step.nodes():
