@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import WorkerError
+from ..storage.lines import decode_line
+from ..storage.record import Record
 from .fates import Failed, died, failed, skipped
 from .marks import MarkPlace
 from .progress import log
@@ -31,6 +33,7 @@ _TASK_S = 0.1
 _LONGEST_CHAIN = 256
 _DEADLY = 2  # what was under way in so many processes when they died has killed them
 _MOST_BOUNCES = 4
+_CLOCKS_S = 5.0  # by how much the clocks of machines may differ
 
 
 def perform_chain(steps: Sequence[Step], *inputs: Sequence[Outcome]) -> list[Outcome]:
@@ -79,6 +82,7 @@ class Flight:
         # last one's.
         self._run = os.urandom(4).hex()
         self._sent = 0
+        self._began = time.time() - _CLOCKS_S
         self._chains: dict[str, list[str]] = {}  # the keys of the steps of each task, by its name
         self._task_of: dict[str, str] = {}  # the name of the task in which a step is under way
         self._futures: dict[str, Future[Any]] = {}
@@ -229,6 +233,8 @@ class Flight:
             if "planned" in statuses:
                 left.append(key)
                 continue
+            if outcome.found and watch.has_lost() and _ended(outcome) >= self._began:
+                outcome.found = False  # it is this run's: the worker that did it died afterwards
             self._settle(key, outcome)
             if outcome.seconds:
                 self._seconds[step.node.name] = outcome.seconds
@@ -340,6 +346,12 @@ def _annotations(asked: tuple[Any, ...], first: float) -> dict[str, Any]:
         # Should all of these go, any other may do it.
         annotations |= {"workers": list(workers), "allow_other_workers": True}
     return annotations
+
+
+def _ended(outcome: Outcome) -> float:
+    """When the first of its nodes was done."""
+    records = [decode_line(line.rstrip(b"\n")) for line in outcome.lines]
+    return min((record.ended for record in records if isinstance(record, Record)), default=0.0)
 
 
 def _is_cancelled(error: BaseException) -> bool:

@@ -20,7 +20,7 @@ from .report import duration
 __all__ = ["GRACE_S", "TimeLimitPassed", "late_error", "run_limited"]
 
 GRACE_S = 5.0
-"""How long a recipe whose time is up may take to stop before its process is ended, where that is a
+"""How long, at most, a recipe whose time is up may take to stop before its process is ended, where that is a
 worker's."""
 Result = TypeVar("Result")
 
@@ -41,17 +41,15 @@ def late_error(seconds: float, stack: str, ended: bool = False) -> TimeLimitPass
     )
 
 
-def run_limited(
-    call: Callable[[], Result], seconds: float, late_file: Path | None, grace_s: float | None = None
-) -> Result:
+def run_limited(call: Callable[[], Result], seconds: float, late_file: Path | None) -> Result:
     """What ``call`` returns. Raises TimeLimitPassed when it takes longer: at the next Python instruction that
     this thread executes (what waits in a system call, or computes in native code, is not interrupted).
 
-    With ``late_file``, this process is a worker's that may be ended: what has not stopped ``grace_s`` later
-    has written there where it stands, and this process is gone, also when native code never lets go of the
-    interpreter.
+    With ``late_file``, this process is a worker's that may be ended: what has not stopped as long again later
+    (`GRACE_S` at most) has written there where it stands, and this process is gone, also when native code
+    never lets go of the interpreter.
     """
-    limit = _Limit(seconds, late_file, GRACE_S if grace_s is None else grace_s)
+    limit = _Limit(seconds, late_file, min(seconds, GRACE_S))
     try:
         try:
             limit.begin()
@@ -112,8 +110,10 @@ class _Limit:
         frame = sys._current_frames().get(self._thread)
         frames = traceback.extract_stack(frame) if frame is not None else []
         here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-        last = max((n for n, each in enumerate(frames) if each.filename.startswith(here)), default=-1)
-        return "".join(traceback.format_list(frames[last + 1 :] or frames))
+        ours = [each.filename.startswith(here) for each in frames]
+        first = ours.index(True) if True in ours else 0
+        users = [each for each, is_ours in zip(frames[first:], ours[first:], strict=True) if not is_ours]
+        return "".join(traceback.format_list(users or frames))
 
 
 class _Native:

@@ -145,9 +145,10 @@ def _unpack_context(name: str, content: bytes, version: str = "") -> Context:
         if context is None:
             try:
                 if version != VERSION:
+                    theirs = version or "(an older one)"
                     raise WorkerError(
-                        f"{_here()} runs dagtree {VERSION}, and the driver dagtree {version or '(older)'}. Install "
-                        f"one version on all machines of the cluster, and start the workers again."
+                        f"{_here()} runs dagtree {VERSION}, and the driver dagtree {theirs}. Install one "
+                        f"version on all machines of the cluster, and start the workers again."
                     )
                 context = Context(**cloudpickle.loads(content))
                 context._packed = (name, content)
@@ -155,9 +156,9 @@ def _unpack_context(name: str, content: bytes, version: str = "") -> Context:
                 if context.marks is not None:
                     if isinstance(context.store, LocalStore) and not context.marks.is_seen():
                         raise WorkerError(
-                            f"{_here()} doesn't see {context.store.location} as the driver does. Workers need "
-                            f"the experiment's directory under the same path (a shared file system), or a "
-                            f"URL like s3://bucket/run."
+                            f"{_here()} doesn't see {context.store.location} as the driver does. Workers "
+                            f"need the experiment's directory under the same path (a shared file system), "
+                            f"or a URL like s3://bucket/run."
                         )
                     context.at_work = Marks(context.marks)
                 context.solitude = Solitude(_memory_bytes())

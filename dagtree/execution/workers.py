@@ -30,7 +30,7 @@ PATIENCE = "dagtree.wait-for-workers"
 takes."""
 
 
-class Few(SchedulerPlugin):  # type: ignore[misc]  # distributed has no types for it
+class Few(SchedulerPlugin):
     """Has the scheduler give up a task of one run as soon as two workers died at it, and one that runs alone
     as soon as one did."""
 
@@ -62,6 +62,7 @@ class Watch:
         self._pending: Callable[[], Mapping[str, Step]] = dict
         self._heard = time.monotonic()
         self._without: dict[Demands | None, float] = {}  # since when nobody can do what asks for this
+        self._seen: set[str] = set()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._look_now_and_then, name="dagtree-watch", daemon=True)
 
@@ -82,15 +83,17 @@ class Watch:
 
     def check(self, steps: Iterable[Step]) -> None:
         """WorkerError when there are workers, none has what a step asks for, and none is to come."""
-        asked = {step.demands: step for step in steps if step.demands.resources}
-        if not asked:
-            return
         workers = self._workers()
-        if not workers or self._may_grow(workers):
+        asked = {step.demands: step for step in steps if step.demands.resources}
+        if not asked or not workers or self._may_grow(workers):
             return
         for demands, step in asked.items():
             if not any(_has(worker, demands) for worker in workers.values()):
                 raise WorkerError(f"{self._lack(step, workers)} Nothing was begun.")
+
+    def has_lost(self) -> bool:
+        """Whether a worker is gone that was there."""
+        return not self._seen <= self._workers().keys()
 
     def large_enough(self, memory_bytes: float) -> tuple[str, ...]:
         """The addresses of the workers that have so much memory; none when all have, or it isn't known."""
@@ -158,7 +161,9 @@ class Watch:
     def _workers(self) -> dict[str, Any]:
         ask = self._client.scheduler_info
         every = {"n_workers": -1} if "n_workers" in inspect.signature(ask).parameters else {}
-        return dict(ask(**every).get("workers", {}))
+        workers = dict(ask(**every).get("workers", {}))
+        self._seen.update(workers)
+        return workers
 
     def _knows_its_size(self) -> bool:
         return getattr(self._client, "cluster", None) is not None

@@ -1,0 +1,234 @@
+"""Whatever a recipe does to its process, it costs its own node: the siblings finish, and the report says who,
+where and why."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dagtree as dg
+from study import Add, Number, Touch
+
+
+class Die(dg.Recipe):
+    """Notes that it was begun, says something, and takes its process with it; with a flag, the first time
+    only."""
+
+    file: str
+    how: str = "kill"
+    flag: str = ""
+    name: str = "die"
+
+    def run(self, state: Number) -> Number:
+        with Path(self.file).open("a") as file:
+            file.write(f"{self.name}\n")
+        print(f"the last that {self.name} said")
+        if self.flag and Path(self.flag).exists():
+            state.value += 1
+            return state
+        if self.flag:
+            Path(self.flag).touch()
+        if self.how == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif self.how == "segfault":
+            import ctypes
+
+            ctypes.string_at(0)
+        os._exit(3)
+
+
+class Rest(dg.Recipe):
+    """Notes that it was begun, and takes its time."""
+
+    file: str
+    name: str
+    seconds: float = 0.3
+
+    def run(self, state: Number) -> Number:
+        with Path(self.file).open("a") as file:
+            file.write(f"{self.name}\n")
+        time.sleep(self.seconds)
+        state.value += 1
+        return state
+
+
+class Loop(dg.Recipe):
+    """Never ends: in Python, in a system call, or with the interpreter's lock in hand."""
+
+    how: str = "python"
+    timeout = 0.4
+
+    def run(self, state: Number) -> Number:
+        if self.how == "sleep":
+            time.sleep(60)
+        elif self.how == "native":
+            import re
+
+            re.match(r"(a+)+$", "a" * 60 + "b")
+        while True:
+            time.sleep(0.01)
+
+
+def counted(log: Path) -> Counter[str]:
+    return Counter(log.read_text().split())
+
+
+@pytest.fixture
+def exp(tmp_path: Path) -> dg.Experiment:
+    return dg.Experiment(tmp_path / "tree", Number)
+
+
+@pytest.fixture(scope="module")
+def mortal() -> Iterator[Any]:
+    """A cluster of two worker processes that tests may kill."""
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+@pytest.fixture(params=["processes", "cluster"])
+def elsewhere(request: pytest.FixtureRequest) -> Any:
+    return request.getfixturevalue("mortal") if request.param == "cluster" else request.param
+
+
+@pytest.mark.parametrize(
+    ("how", "said"), [("kill", "SIGKILL"), ("exit", "code 3"), ("segfault", "in run|Segmentation fault")]
+)
+def test_what_kills_its_process_twice_is_failed_and_all_else_is_done_once(
+    exp: dg.Experiment, tmp_path: Path, elsewhere: Any, how: str, said: str
+) -> None:
+    log = tmp_path / "log"
+    root = exp.spawn_new_tree(start=1)
+    dead = Die(file=str(log), how=how)(root)
+    below = Add(2)(dead)
+    beside = [
+        Touch(file=str(log), name=f"after{i}")(Rest(file=str(log), name=str(i))(root)) for i in range(3)
+    ]
+    with pytest.raises(dg.RunError, match="worker process died") as caught:
+        exp.run(elsewhere, workers=2)
+    report = caught.value.report
+    assert (report.computed, report.failed, report.skipped) == (7, 1, 1)
+    assert counted(log) == {"die": 2, **{f"after{i}": 1 for i in range(3)}, **{str(i): 1 for i in range(3)}}
+    failure = report.failures[0]
+    assert failure.key == dead.key
+    assert f"process {''}" in failure.message
+    assert "the last that die said" in failure.output
+    assert "the last that die said" in str(caught.value)
+    if elsewhere == "processes" or how == "segfault":
+        import re
+
+        assert re.search(said, failure.message), failure.message
+    assert exp.graph.node(below.key).status == "skipped"
+    assert all(
+        promise.key in {node.key for node in exp.graph.nodes.where(status="done")} for promise in beside
+    )
+    assert not [path for path in (tmp_path / "tree" / "claims").iterdir() if path.name.startswith(".")]
+
+
+def test_what_dies_once_is_tried_again_in_the_same_run(
+    exp: dg.Experiment, tmp_path: Path, elsewhere: Any
+) -> None:
+    log = tmp_path / "log"
+    root = exp.spawn_new_tree(start=1)
+    unlucky = Add(1)(Die(file=str(log), flag=str(tmp_path / "flag"))(root))
+    assert exp.run(elsewhere, workers=2).computed == 3
+    assert unlucky.get().value == 3
+    assert counted(log) == {"die": 2}
+
+
+def test_the_next_run_takes_up_exactly_the_rest(exp: dg.Experiment, tmp_path: Path, elsewhere: Any) -> None:
+    log, flag = tmp_path / "log", tmp_path / "flag"
+
+    class Wound(dg.Recipe):
+        flag: str
+        log: str
+
+        def run(self, state: Any) -> Any:
+            if not Path(self.flag).exists():
+                os._exit(1)
+            return state
+
+    root = exp.spawn_new_tree(start=1)
+    Touch(file=str(log), name="below")(
+        Wound(flag=str(flag), log=str(log))(Touch(file=str(log), name="above")(root))
+    )
+    with pytest.raises(dg.RunError):
+        exp.run(elsewhere, workers=2)
+    flag.touch()
+    report = exp.run(elsewhere, workers=2)
+    assert (report.computed, report.cached) == (2, 2)
+    assert counted(log) == {"above": 1, "below": 1}
+
+
+def test_who_shares_a_worker_with_a_killer_is_done_all_the_same(exp: dg.Experiment, tmp_path: Path) -> None:
+    """Two threads in one worker: who of them killed it is found out by trying each alone."""
+    distributed = pytest.importorskip("distributed")
+    log = tmp_path / "log"
+    root = exp.spawn_new_tree(start=1)
+    exp.run()
+    dead = Die(file=str(log))(root)
+    beside = [Rest(file=str(log), name=str(i), seconds=0.2)(root) for i in range(4)]
+    with (
+        distributed.LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=":0") as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+        pytest.raises(dg.RunError) as caught,
+    ):
+        exp.run(client)
+    assert [failure.key for failure in caught.value.failures] == [dead.key]
+    assert counted(log)["die"] <= 3
+    assert all(
+        promise.key in {node.key for node in exp.graph.nodes.where(status="done")} for promise in beside
+    )
+
+
+@pytest.mark.parametrize("scheduler", ["single-threaded", "threads", "processes", "cluster"])
+def test_a_recipe_that_runs_past_its_time_limit_is_failed_where_it_stands(
+    exp: dg.Experiment, scheduler: Any, request: pytest.FixtureRequest
+) -> None:
+    if scheduler == "cluster":
+        scheduler = request.getfixturevalue("mortal")
+    root = exp.spawn_new_tree(start=1)
+    late, fine = Loop()(root), Add(1)(root)
+    started = time.monotonic()
+    with pytest.raises(dg.RunError, match=r"time limit of 0\.4 s") as caught:
+        exp.run(scheduler, workers=2)
+    assert time.monotonic() - started < 15
+    assert [failure.key for failure in caught.value.failures] == [late.key]
+    assert "test_faults.py" in caught.value.failures[0].message
+    assert "in run" in caught.value.failures[0].message
+    assert fine.get().value == 2
+
+
+@pytest.mark.parametrize("how", ["sleep", "native"])
+def test_a_worker_whose_recipe_does_not_stop_is_ended(exp: dg.Experiment, elsewhere: Any, how: str) -> None:
+    root = exp.spawn_new_tree(start=1)
+    late, fine = Loop(how=how)(root), Add(1)(Add(2)(root))
+    started = time.monotonic()
+    with pytest.raises(dg.RunError, match=r"time limit of 0\.4 s, and it didn't stop") as caught:
+        exp.run(elsewhere, workers=2)
+    assert time.monotonic() - started < 20
+    assert [failure.key for failure in caught.value.failures] == [late.key]
+    assert "in run" in caught.value.failures[0].message
+    assert fine.get().value == 4
+
+
+def test_an_error_says_the_end_of_what_its_recipe_printed(exp: dg.Experiment) -> None:
+    class Tell(dg.Recipe):
+        def run(self, state: Any) -> Any:
+            print("one step before")
+            raise ValueError("here")
+
+    Tell()(exp.spawn_new_tree(start=1))
+    with pytest.raises(dg.RunError, match="one step before") as caught:
+        exp.run()
+    assert caught.value.failures[0].output == "one step before\n"
