@@ -17,7 +17,7 @@ from ..storage.record import Record
 from .fates import Failed, died, failed, skipped
 from .marks import MarkPlace
 from .progress import log
-from .step import perform
+from .step import hindrance_of, perform
 from .task import Outcome, Step
 from .workers import Few, Watch
 
@@ -86,14 +86,14 @@ class Flight:
         self._chains: dict[str, list[str]] = {}  # the keys of the steps of each task, by its name
         self._task_of: dict[str, str] = {}  # the name of the task in which a step is under way
         self._futures: dict[str, Future[Any]] = {}
-        self._amiss: dict[str, Outcome] = {}  # of the steps that ended otherwise than done
+        self._amiss: dict[str, dict[str, str]] = {}  # the statuses of steps that ended otherwise than done
         self._bounces: Counter[str] = Counter()  # how often the cluster gave up a step
         self._alone: set[str] = set()
 
     def __call__(self) -> None:
         from distributed import as_completed
 
-        watch = Watch(self._client, self._say, self._refuse)
+        watch = Watch(self._client, self._say, self._refuse, self._pending)
         watch.check({key: step for key, (step, _) in self._graph.items()}.values())
         done = as_completed(loop=self._client.loop)
         plugin = self._watch_deaths()
@@ -108,7 +108,6 @@ class Flight:
                         name = future.key
                         left += self._arrived(name, future, watch)
                         held.append(self._futures.pop(name))
-                    watch.pending(self._pending)
                     if left:
                         done.update(self._send(left, watch))
                     for future in held:
@@ -127,13 +126,14 @@ class Flight:
         from dask._task_spec import Task, TaskRef
         from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
-        new = self._chains_of(sorted(keys, key=self._order.__getitem__))
+        new = self._chains_of(self._unhindered(keys))
         self._sent += 1
+        deaths = self._marks.deaths() if self._marks is not None and watch.has_lost() else {}
         names = {}
         for chain in new:
             last = self._graph[chain[-1]][0]
-            alone = "a" if last.alone or chain[0] in self._alone else ""
-            names[chain[-1]] = f"{last.node.name}-{chain[-1]}-{self._run}{self._sent:x}{alone}"
+            once = "-once" if any(key in deaths for key in chain) else ""
+            names[chain[-1]] = f"{last.node.name}-{chain[-1]}-{self._run}{self._sent:x}{once}"
         for chain in new:
             name = names[chain[-1]]
             self._chains[name] = chain
@@ -144,12 +144,8 @@ class Flight:
             steps = [self._graph[key][0] for key in chain]
             if chain[0] in self._alone:
                 steps = [steps[0]._replace(alone=True)]
-            inputs: list[Any] = []
-            for parent in self._graph[chain[0]][1]:
-                if parent in self._task_of:
-                    inputs.append(TaskRef(self._task_of[parent]))
-                elif parent in self._amiss:
-                    inputs.append([self._amiss[parent]])
+            above = self._graph[chain[0]][1]
+            inputs = [TaskRef(self._task_of[parent]) for parent in above if parent in self._task_of]
             demands = steps[0].demands
             asked = (
                 tuple(demands.countable.items()),
@@ -177,6 +173,25 @@ class Flight:
         futures = dict(zip(wanted, self._client.get(whole, wanted, sync=False, priority=first), strict=True))
         self._futures.update(futures)
         return list(futures.values())
+
+    def _unhindered(self, keys: Iterable[str]) -> list[str]:
+        """Those of the keys, in order, that don't hang below what ended otherwise than done; the others end
+        here."""
+        free = []
+        for key in sorted(keys, key=self._order.__getitem__):
+            step, parents = self._graph[key]
+            statuses: dict[str, str] = {}
+            for parent in parents:
+                if parent in self._amiss:
+                    statuses.update(self._amiss[parent])
+            hindrance = hindrance_of(step, statuses)
+            if hindrance:
+                outcome = Outcome(key)
+                outcome.statuses = {node.key: hindrance for node in step.nodes()}
+                self._settle(key, outcome)
+            else:
+                free.append(key)
+        return free
 
     def _chains_of(self, keys: Sequence[str]) -> list[list[str]]:
         """The keys in chains, parents first: each step of a chain but the first waits for the one before it
@@ -242,9 +257,7 @@ class Flight:
 
     def _settle(self, key: str, outcome: Outcome) -> None:
         if any(status != "done" for status in outcome.statuses.values()):
-            kept = Outcome(key)
-            kept.statuses = outcome.statuses
-            self._amiss[key] = kept
+            self._amiss[key] = outcome.statuses
         self._ended(outcome)
 
     def _lost(self, name: str, chain: list[str], error: BaseException, watch: Watch) -> list[str]:

@@ -5,9 +5,12 @@ Ctrl-C, and on a cluster `Failed`, when Dask is to try again.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Mapping
 
 from ..errors import DamagedError, NotComputedError
+from ..storage.claims import Claims
+from ..storage.presence import Someone, is_gone
 from .fates import Failed
 from .granted import grant, take_back
 from .handle import Handle
@@ -18,7 +21,9 @@ from .report import failure_of
 from .task import Outcome, Step
 from .work import Work
 
-__all__ = ["perform"]
+__all__ = ["hindrance_of", "perform"]
+
+_FOUND_DEAD_S = 1.0
 
 
 def perform(step: Step, *inputs: Outcome) -> Outcome:
@@ -35,14 +40,10 @@ def perform(step: Step, *inputs: Outcome) -> Outcome:
     for done in inputs:
         statuses.update(done.statuses)
         handles.update(done.handles)
-    if nodes:
-        needed = [statuses.get(key, "done") for key in (*step.node.parents, *step.links)]
-        if any(status != "done" for status in needed):
-            blocked = next(
-                (each for each in ("blocked", "planned", "elsewhere") if each in needed), "skipped"
-            )
-            outcome.statuses = {node.key: blocked for node in nodes}
-            return outcome
+    hindrance = hindrance_of(step, statuses)
+    if hindrance:
+        outcome.statuses = {node.key: hindrance for node in nodes}
+        return outcome
     if step.context.stopping():
         outcome.statuses = {node.key: "planned" for node in nodes}
         return outcome
@@ -53,7 +54,7 @@ def perform(step: Step, *inputs: Outcome) -> Outcome:
             nodes = []
     claims = step.context.claims if nodes else None
     if claims is not None:
-        other = claims.take(step.node.key, step.moment_keys())
+        other = _take(claims, step)
         there = step.context.store.keys()
         if nodes[0].key in there and _are_there(step, outcome):
             nodes = []
@@ -76,6 +77,27 @@ def perform(step: Step, *inputs: Outcome) -> Outcome:
         if claims is not None:
             claims.end(step.node.key)
     return outcome
+
+
+def hindrance_of(step: Step, statuses: Mapping[str, str]) -> str:
+    """The status of a step's nodes when what it needs isn't done; empty when all of that is."""
+    if not step.nodes():
+        return ""
+    needed = [statuses.get(key, "done") for key in (*step.node.parents, *step.links)]
+    if all(status == "done" for status in needed):
+        return ""
+    return next((each for each in ("blocked", "planned", "elsewhere") if each in needed), "skipped")
+
+
+def _take(claims: Claims, step: Step) -> Someone | None:
+    """Claim the step; who has it. One that died at it a moment ago, in this run, is waited for to be found
+    dead."""
+    until = time.monotonic() + _FOUND_DEAD_S
+    while True:
+        other = claims.take(step.node.key, step.moment_keys())
+        if other is None or not step.context.is_abroad or time.monotonic() > until or not is_gone(other):
+            return other
+        time.sleep(0.02)
 
 
 def _work(step: Step, outcome: Outcome, handles: Mapping[str, Handle], retries: int) -> None:

@@ -31,8 +31,8 @@ takes."""
 
 
 class Few(SchedulerPlugin):
-    """Has the scheduler give up a task of one run as soon as two workers died at it, and one that runs alone
-    as soon as one did."""
+    """Has the scheduler give up a task of one run as soon as two workers died at it, and what one died at
+    before as soon as another did."""
 
     def __init__(self, run: str) -> None:
         self.name = f"dagtree-{run}"
@@ -41,9 +41,9 @@ class Few(SchedulerPlugin):
     def update_graph(self, scheduler: Any, *, tasks: Iterable[Any], **rest: Any) -> None:
         for task in tasks:
             state = scheduler.tasks.get(getattr(task, "key", task))
-            _, _, told = str(getattr(state, "key", "")).rpartition("-")
-            if state is not None and told.startswith(self._run):
-                spared = 0 if told.endswith("a") else 1
+            name = str(getattr(state, "key", ""))
+            if state is not None and f"-{self._run}" in name:
+                spared = 0 if name.endswith("-once") else 1
                 state.suspicious = max(state.suspicious, scheduler.allowed_failures - spared)
 
 
@@ -51,15 +51,22 @@ class Watch:
     """Looks at a cluster that has been silent for a while: says that it has no worker yet, and gives up what
     none of them can do.
 
-    ``refuse`` is called, in a thread, with the name of a task that nobody will do; why is in ``refusals``.
+    ``pending`` gives the tasks that wait or run, by name; ``refuse`` is called, in a thread, with the name of
+    one that nobody will do; why is in ``refusals``.
     """
 
-    def __init__(self, client: Client, say: Callable[[str], None], refuse: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        say: Callable[[str], None],
+        refuse: Callable[[str], None],
+        pending: Callable[[], Mapping[str, Step]],
+    ) -> None:
         self.refusals: dict[str, WorkerError] = {}
         self._client = client
         self._say = say
         self._refuse = refuse
-        self._pending: Callable[[], Mapping[str, Step]] = dict
+        self._pending = pending
         self._heard = time.monotonic()
         self._without: dict[Demands | None, float] = {}  # since when nobody can do what asks for this
         self._seen: set[str] = set()
@@ -77,9 +84,6 @@ class Watch:
     def heard(self) -> None:
         """Something came back."""
         self._heard = time.monotonic()
-
-    def pending(self, pending: Callable[[], Mapping[str, Step]]) -> None:
-        self._pending = pending
 
     def check(self, steps: Iterable[Step]) -> None:
         """WorkerError when there are workers, none has what a step asks for, and none is to come."""

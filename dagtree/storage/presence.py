@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple
 from ..errors import BusyError
 from .files import disk_errors, open_regular, process_name, replace_file, write_all
 
-__all__ = ["BEAT_S", "FOLDER", "LEASE_S", "Presence", "Purpose", "Someone"]
+__all__ = ["BEAT_S", "FOLDER", "LEASE_S", "Presence", "Purpose", "Someone", "is_gone"]
 
 Purpose = Literal["run", "free"]
 
@@ -63,6 +63,19 @@ class Someone(NamedTuple):
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}" if self.pid else f"a process on {self.host}"
+
+
+def is_gone(other: Someone) -> bool:
+    """Whether it is known at once that this one is dead: a process of this machine that there isn't."""
+    if not other.is_near or other.pid <= 0:
+        return False
+    try:
+        os.kill(other.pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 class Presence:

@@ -89,7 +89,10 @@ def exp(tmp_path: Path) -> dg.Experiment:
 def mortal() -> Iterator[Any]:
     """A cluster of two worker processes that tests may kill."""
     distributed = pytest.importorskip("distributed")
+    dask = pytest.importorskip("dask")
     with (
+        # A LocalCluster lets a worker go for good that is down again so long after it died.
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "1h"}),
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
     ):
@@ -121,7 +124,6 @@ def test_what_kills_its_process_twice_is_failed_and_all_else_is_done_once(
     assert counted(log) == {"die": 2, **{f"after{i}": 1 for i in range(3)}, **{str(i): 1 for i in range(3)}}
     failure = report.failures[0]
     assert failure.key == dead.key
-    assert f"process {''}" in failure.message
     assert "the last that die said" in failure.output
     assert "the last that die said" in str(caught.value)
     if elsewhere == "processes" or how == "segfault":
