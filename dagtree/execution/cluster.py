@@ -28,8 +28,9 @@ __all__ = ["Flight", "perform_chain"]
 
 _CHEAP_S = 0.02
 """A recipe that took longer than this, of late, is a task of its own."""
-_TASK_S = 0.1
-"""A task begins no further step when it has taken so long; what is left of its chain is sent again."""
+_TASK_S = 0.5
+"""A task begins no further step when it has taken so long, or one that wasn't cheap; what is left of its chain
+is sent again."""
 _LONGEST_CHAIN = 256
 _DEADLY = 2  # what was under way in so many processes when they died has killed them
 _MOST_BOUNCES = 4
@@ -39,14 +40,17 @@ _CLOCKS_S = 5.0  # by how much the clocks of machines may differ
 def perform_chain(steps: Sequence[Step], *inputs: Sequence[Outcome]) -> list[Outcome]:
     """Do the steps of a chain, as far as the time of one task goes; an outcome for each, "planned" for those
     that were not begun."""
-    until = time.monotonic() + _TASK_S
+    last = began = time.monotonic()
+    is_cheap = True
     before = [outcome for outcomes in inputs for outcome in outcomes]
     done: list[Outcome] = []
     for number, step in enumerate(steps):
-        if number and time.monotonic() > until:
+        if number and (not is_cheap or last - began > _TASK_S):
             done += map(_left, steps[number:])
             break
         outcome = perform(step, *before)
+        now = time.monotonic()
+        is_cheap, last = now - last <= 5 * _CHEAP_S, now  # on a busy machine a cheap one may take longer
         done.append(outcome)
         before = [outcome]
     return done
