@@ -34,7 +34,7 @@ def main(directory="runs/asking"):
     exp = dg.Experiment(directory, State)
     root = exp.spawn_new_tree()
     trained = Train(epochs=3)(root, priority=10)
-    stuck = Train(epochs=3, seconds=60)(root, timeout=0.3)
+    Train(epochs=3, seconds=60)(root, timeout=0.3)
     try:
         exp.run("threads")
     except dg.RunError as error:

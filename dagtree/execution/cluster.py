@@ -29,8 +29,8 @@ __all__ = ["Flight", "perform_chain"]
 _CHEAP_S = 0.02
 """A recipe that took longer than this, of late, is a task of its own."""
 _TASK_S = 0.5
-"""A task begins no further step when it has taken so long, or one that wasn't cheap; what is left of its chain
-is sent again."""
+"""A task begins no further step when it has taken so long, or one that wasn't cheap; what is left of its
+chain is sent again."""
 _LONGEST_CHAIN = 256
 _DEADLY = 2  # what was under way in so many processes when they died has killed them
 _MOST_BOUNCES = 4
