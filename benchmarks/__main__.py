@@ -9,10 +9,30 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import bench_define, bench_fingerprint, bench_import, bench_nodes, bench_states
+from . import (
+    bench_define,
+    bench_diff,
+    bench_fingerprint,
+    bench_import,
+    bench_moments,
+    bench_nodes,
+    bench_select,
+    bench_states,
+    bench_tickets,
+)
 from .harness import Report, machine, parser, to_options, write_json
 
-SCRIPTS = [bench_import, bench_fingerprint, bench_define, bench_nodes, bench_states]
+SCRIPTS = [
+    bench_import,
+    bench_fingerprint,
+    bench_define,
+    bench_nodes,
+    bench_select,
+    bench_states,
+    bench_tickets,
+    bench_diff,
+    bench_moments,
+]
 README = Path(__file__).with_name("README.md")
 BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
 

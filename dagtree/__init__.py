@@ -7,8 +7,12 @@ and kept once on disk.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+from .analysis.conditions import between
 from .definition.promise import ExperimentStatePromise
 from .definition.recipe import Function, Recipe, function
+from .definition.replicate import Replicates
 from .definition.state import ExperimentState
 from .errors import (
     BusyError,
@@ -20,6 +24,7 @@ from .errors import (
     KeptError,
     NotAnExperimentError,
     NotComputedError,
+    NotInstalledError,
     PropertyError,
     RecipeError,
     RunError,
@@ -33,9 +38,13 @@ from .errors import (
     WorkerError,
 )
 from .execution.granted import devices
+from .execution.listener import Listener
 from .experiment import Experiment
 from .identity.canonical import register_encoding
 from .version import VERSION as _VERSION
+
+if TYPE_CHECKING:
+    from .execution.events import Event
 
 __version__ = _VERSION
 
@@ -45,17 +54,21 @@ __all__ = [
     "DagtreeError",
     "DamagedError",
     "DefinitionError",
+    "Event",
     "Experiment",
     "ExperimentState",
     "ExperimentStatePromise",
     "FormatVersionError",
     "Function",
     "KeptError",
+    "Listener",
     "NotAnExperimentError",
     "NotComputedError",
+    "NotInstalledError",
     "PropertyError",
     "Recipe",
     "RecipeError",
+    "Replicates",
     "RunError",
     "RunInterrupted",
     "SelectionError",
@@ -65,7 +78,17 @@ __all__ = [
     "UnsavableError",
     "UnsupportedValueError",
     "WorkerError",
+    "between",
     "devices",
     "function",
     "register_encoding",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What only those need who watch a run."""
+    if name == "Event":
+        from .execution.events import Event
+
+        return Event
+    raise AttributeError(f"module 'dagtree' has no attribute {name!r}")

@@ -15,12 +15,13 @@
      ├── StorageError (OSError)               the disk said no
      │    ├── NotAnExperimentError            nothing was ever kept there
      │    ├── FormatVersionError              written by another format of dagtree
-     │    ├── BusyError                       another process is at work there
+     │    ├── BusyError                       somebody else is at work there
      │    └── DamagedError                    bytes are there and are not what was written
      ├── UnsavableError (TypeError)           an attribute of a state can't be kept
      ├── NotComputedError (LookupError)       the node has no state yet, or no more
      ├── KeptError (ValueError)               what is tagged "keep" was to be evicted or dropped
      ├── CodeNotFoundError (ImportError)      a state's classes can't be imported here
+     ├── NotInstalledError (ImportError)      a library that comes with an extra isn't there
      └── SelectionError (LookupError)         no node, or more than one, answers to that name
 
     RunInterrupted (KeyboardInterrupt)        Ctrl-C; what was done is kept, and `report` says what
@@ -45,6 +46,7 @@ __all__ = [
     "KeptError",
     "NotAnExperimentError",
     "NotComputedError",
+    "NotInstalledError",
     "PropertyError",
     "RecipeError",
     "RunError",
@@ -127,8 +129,8 @@ class FormatVersionError(StorageError):
 
 
 class BusyError(StorageError):
-    """Another process is at work in the experiment, and what was asked for must be alone there. Nothing was
-    changed; the message names host and process."""
+    """Another process, or another run in this one, is at work in the experiment, and what was asked for must
+    be alone there. Nothing was changed; the message says who."""
 
 
 class DamagedError(StorageError):
@@ -168,6 +170,10 @@ class KeptError(DagtreeError, ValueError):
 
 class CodeNotFoundError(DagtreeError, ImportError):
     """The classes that a state is made of can't be imported here; the message says which, and what to do."""
+
+
+class NotInstalledError(DagtreeError, ImportError):
+    """A library that only some of dagtree needs isn't installed; the message says which, and the command."""
 
 
 class SelectionError(DagtreeError, LookupError):

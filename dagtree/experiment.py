@@ -5,46 +5,48 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 from .definition.promise import ExperimentStatePromise
 from .definition.recipe import HasPromise
+from .definition.replicate import Replicates
 from .definition.state import ExperimentState, state_with
 from .definition.tree import Tree
-from .errors import (
-    DamagedError,
-    DefinitionError,
-    NotComputedError,
-    TreeError,
-)
-from .reopening import Beside, kept_state_class, missing_code, planned
+from .errors import DamagedError, DefinitionError, NotComputedError, TreeError
+from .handing import Handing
+from .loading import GraphLoader
+from .reopening import kept_state_class, missing_code, planned
+from .replication import Replication
+from .safety import SafePointsFace
 from .storage.mapping import Check
 from .storage.notes import Note
 from .storage.opening import open_store
 from .storage.record import Record
-from .storage.tensors import Tensors
-from .travel import Travel
+from .truth import Truth
 from .upkeep import Upkeep
+from .watching import Watching
 
 if TYPE_CHECKING:
     from .analysis.graph import Graph
-    from .execution.explain import Explanation, Explanations, Forecast
+    from .execution.explain import Explanation, Explanations
+    from .execution.kinds import Shown
     from .execution.report import Report
-    from .storage.copying import Copied
+    from .execution.run import Run
+    from .execution.running import Running
 
 __all__ = ["Experiment"]
 
 
-class Experiment(Travel, Upkeep):
+class Experiment(Replication, SafePointsFace, Handing, Truth, Upkeep, Watching):
     """A tree of states in a directory, or at a URL: ``s3://bucket/run``, whatever fsspec reaches.
 
     Takes the directory or URL (made when the first node is kept, not before) and the class of its states.
     Define the tree with ``spawn_new_tree`` and recipes, compute what is missing with ``run``, and look at all
     of it through ``graph``. ``check`` says when large tensors that are restored are compared with their
-    digests: when this process does it first, "always", or "never".
+    digests: when this process does it first, "always", or "never". ``moments`` says how often safe points of
+    recipes that yield are kept: "auto", "all", every n-th step, a time like "10min", or "none".
 
     Raises StorageError when the directory is a file or the URL can't be reached, FormatVersionError when
     another format of dagtree wrote it.
@@ -56,11 +58,13 @@ class Experiment(Travel, Upkeep):
         state_class: type[ExperimentState] = ExperimentState,
         *,
         check: Check = "first",
+        moments: Any = "auto",
     ) -> None:
         if not (isinstance(state_class, type) and issubclass(state_class, ExperimentState)):
             raise DefinitionError(f"state_class must be a subclass of ExperimentState, not {state_class!r}.")
         self._store = open_store(directory, check=check)
         self._tree = Tree(self, state_class)
+        self.moments = moments
         self._statuses: dict[str, str] = {}
         self._graph: tuple[Any, Graph] | None = None
         self._named: set[str] = set()
@@ -100,12 +104,13 @@ class Experiment(Travel, Upkeep):
         return self._tree.state_class
 
     def spawn_new_tree(self, **arguments: Any) -> ExperimentStatePromise:
-        """The root of the tree: a state of ``state_class`` with these properties. Computes nothing.
+        """The root of the tree: a state of ``state_class`` with these properties. Computes nothing. Within a
+        block that replicates one of the properties, a root for each of its values.
 
         The same arguments again give the same promise. Raises PropertyError for a wrong, missing or unknown
         name, TreeError when this experiment has a root with other arguments.
         """
-        return self._tree.spawn(arguments)
+        return cast("ExperimentStatePromise", self._tree.spawn_each(arguments))
 
     def tag(self, *tags: str | Sequence[str]) -> contextlib.AbstractContextManager[None]:
         """Tag every node that is defined within the block: ``with exp.tag("lr:0.1", "baseline"):``. Blocks
@@ -142,30 +147,63 @@ class Experiment(Travel, Upkeep):
 
     # What is done
 
+    @overload
     def run(
         self,
         scheduler: Any = "single-threaded",
         *,
         workers: int | None = None,
-        progress: bool | None = None,
+        progress: Shown = None,
+        wait: Literal[True] = True,
+        listeners: Sequence[Any] = (),
+        moments: Any = None,
         resources: Mapping[str, Any] | None = None,
-    ) -> Report:
+    ) -> Report: ...
+    @overload
+    def run(
+        self,
+        scheduler: Any = "single-threaded",
+        *,
+        workers: int | None = None,
+        progress: Shown = None,
+        wait: Literal[False],
+        listeners: Sequence[Any] = (),
+        moments: Any = None,
+        resources: Mapping[str, Any] | None = None,
+    ) -> Running: ...
+    def run(
+        self,
+        scheduler: Any = "single-threaded",
+        *,
+        workers: int | None = None,
+        progress: Shown = None,
+        wait: bool = True,
+        listeners: Sequence[Any] = (),
+        moments: Any = None,
+        resources: Mapping[str, Any] | None = None,
+    ) -> Report | Running:
         """Compute what is missing, keep it, and call the functions that were asked for.
 
         ``scheduler`` is "single-threaded", "threads", "processes", a ``distributed.Client`` or cluster, or
         the address of a scheduler; ``workers`` is how many threads or processes (by default one for each
-        core). ``progress`` shows or hides the progress line; by default it is drawn where somebody can see
-        it. ``resources`` says what this machine has for recipes that ask, where that isn't what is found:
+        core). ``progress`` shows or hides how far it is; by default that is shown where somebody can see it,
+        and ``"log"`` writes a line a node instead. ``listeners`` hear what happens; see `dagtree.Listener`.
+        ``moments`` says for this run how often safe points are kept; by default as the experiment's `moments`
+        do. ``resources`` says what this machine has for recipes that ask, where that isn't what is found:
         ``{"GPU": 2, "memory": "64GB", "licence": 1}``.
 
         Returns a Report. A recipe that fails costs its own node and what hangs below it; when all that can be
         done is done, RunError names each failure. Ctrl-C raises RunInterrupted. Either way what is computed
-        is kept.
+        is kept. With ``wait=False`` it returns a `Running` at once, and the run goes on in the background;
+        BusyError while such a one is under way.
         """
         from .execution.run import Run
 
         if not self._tree.promises:
             raise DefinitionError("There is no tree to run yet: begin with root = exp.spawn_new_tree(…).")
+        with self._moments_of_run(moments):
+            pass  # what can't be meant is an error here, not in the background
+        self._alone()
         self._writable()
         run = Run(
             self._tree,
@@ -175,29 +213,43 @@ class Experiment(Travel, Upkeep):
             scheduler=scheduler,
             workers=workers,
             progress=progress,
+            listeners=(*self._listeners, *listeners),
+            in_background=not wait,
             named=self._named,
             resources=resources,
         )
+        return self._do(run, moments) if wait else self._in_background(run, lambda: self._do(run, moments))
+
+    def _do(self, run: Run, moments: Any) -> Report:
         try:
-            with self._store.batched():
+            with self._store.batched(), self._moments_of_run(moments):
                 return run()
         finally:
             ended = ("skipped", "failed")
             self._statuses = {key: status for key, status in run.statuses.items() if status in ended}
             self._graph = None
 
-    def get(self, promise: ExperimentStatePromise, scheduler: Any = "single-threaded") -> Any:
-        """The state of a node, computed if it is missing: what ``promise.get()`` calls."""
+    def get(self, promise: ExperimentStatePromise | Replicates, scheduler: Any = "single-threaded") -> Any:
+        """The state of a node, of replicates a list; computed if missing: what ``promise.get()`` gives."""
         from .execution.run import Run
 
+        if isinstance(promise, Replicates):
+            return promise.get(scheduler)
         if promise.tree is not self._tree:
             raise TreeError(f"{promise!r} belongs to another experiment: {promise.tree.experiment}.")
         there = self._store.keys()
         if promise.key not in there:
+            self._alone()
             self._writable()
         for _ in range(2):
             run = Run(
-                self._tree, self._store, [promise], scheduler=scheduler, taken=promise, named=self._named
+                self._tree,
+                self._store,
+                [promise],
+                scheduler=scheduler,
+                taken=promise,
+                listeners=self._listeners,
+                named=self._named,
             )
             with self._store.batched():
                 run()
@@ -227,7 +279,7 @@ class Experiment(Travel, Upkeep):
         its key covers. Without a node, all that are defined; of a restored experiment, all of its graph.
         Computes nothing, and changes nothing.
         """
-        from .analysis.nodeset import Node
+        from .analysis.node import Node
         from .execution.explain import Explanations
         from .execution.reasons import Reasons
 
@@ -235,7 +287,7 @@ class Experiment(Travel, Upkeep):
         reasons = Reasons(self._store, self._store.problems())
         if node is not None:
             loader = getattr(getattr(node, "_tree", None), "loader", None)
-            if isinstance(loader, _Loader) and loader._experiment is self and isinstance(node, Node):
+            if isinstance(loader, GraphLoader) and loader.experiment is self and isinstance(node, Node):
                 return reasons.explain(self._seen(node.key))
             promise = node.to_promise()
             if promise.tree is not self._tree:
@@ -246,40 +298,6 @@ class Experiment(Travel, Upkeep):
             kept = [node.key for node in self.graph.nodes if node.key not in self._tree.promises]
             promises = [*map(self._seen, kept), *promises]
         return Explanations([reasons.explain(promise) for promise in promises])
-
-    def plan(self) -> Forecast:
-        """What `run` would do now: the nodes that it would compute, each with the reason, and how many are
-        cached. Computes nothing, writes nothing.
-
-        Raises DefinitionError where `run` would: when code changed since the tree was defined.
-        """
-        from .execution.again import spared_nodes
-        from .execution.current import current
-        from .execution.explain import Explanations, Forecast
-        from .execution.plan import make_plan, results_of
-        from .execution.reasons import Reasons, code_news
-
-        self._store.refresh()
-        there = self._store.keys()
-        promises, asked, results = (
-            list(self._tree.promises.values()),
-            self._tree.asked(),
-            results_of(self._store),
-        )
-        spared, left = spared_nodes(self._tree, self._store, promises, asked, results)
-        plan = make_plan(current(self._tree, promises, left), there, asked, results, spared)
-        problems = self._store.problems()
-        reasons = Reasons(self._store, problems)
-        cached = {promise.key for promise in plan.cached}
-        if self._tree.restored:
-            cached.update(node.key for node in self.graph.nodes if node.key in there)
-        missing = sorted(plan.missing, key=lambda promise: promise.position)
-        return Forecast(
-            missing=Explanations([reasons.explain(promise, is_needed=True) for promise in missing]),
-            cached=len(cached),
-            functions=sum(len(unit.functions) for unit in plan.units.values()),
-            code_news=code_news(missing, self._store, problems, reasons),
-        )
 
     # What there is
 
@@ -318,7 +336,7 @@ class Experiment(Travel, Upkeep):
                     shown[key] = planned(promise, time.time())
                     statuses.setdefault(key, "planned")
         return Graph(
-            shown.values(), _Loader(self), statuses, title=self.location.rstrip("/").rpartition("/")[2]
+            shown.values(), GraphLoader(self), statuses, title=self.location.rstrip("/").rpartition("/")[2]
         )
 
     def _writable(self) -> None:
@@ -368,6 +386,10 @@ class Experiment(Travel, Upkeep):
                 self._store.mark_damaged(key, str(error))
             self._graph = None
             raise
+        except NotComputedError:
+            if key in self._store.evicted():  # since we looked
+                return self.get(self._promise(key))
+            raise
         cls = self._tree.known_state_class or kept_state_class(self._store, record)
         with missing_code(
             f"{record.recipe} [{key[:8]}] holds objects whose classes can't be imported here",
@@ -383,28 +405,3 @@ class Experiment(Travel, Upkeep):
     def _repr_html_(self) -> str:
         where = escape(self.location)
         return f"<div><b>Experiment</b> <code>{where}</code></div>{self.graph._repr_html_()}"
-
-
-class _Loader(Beside):
-    """What a graph may ask of its experiment."""
-
-    def __init__(self, experiment: Experiment) -> None:
-        super().__init__(experiment._store, experiment.location)
-        self._experiment = experiment
-
-    def restore(self, key: str) -> Any:
-        return self._experiment._restored_state(key)
-
-    def promise(self, key: str) -> Any:
-        return self._experiment._promise(key)
-
-    def tensors(self, key: str) -> Tensors:
-        return Tensors(self._experiment._store.restore(key).buffers)
-
-    def export(self, key: str, path: str | os.PathLike[str], overwrite: bool) -> Path:
-        from .storage.exporting import export_tensors
-
-        return export_tensors(self._experiment._store.restore(key), key, path, overwrite)
-
-    def copy_to(self, keys: Iterable[str], place: str | os.PathLike[str], progress: bool | None) -> Copied:
-        return self._experiment._copy_to(place, keys, progress)

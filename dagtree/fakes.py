@@ -7,7 +7,7 @@ from typing import Any
 
 from .storage.record import Record
 
-__all__ = ["Large", "make_record", "raises"]
+__all__ = ["Large", "make_record", "pruned_contents", "raises"]
 
 
 def make_record(number: int = 1, **facts: Any) -> Record:
@@ -34,6 +34,22 @@ class Large:
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         return Large, (pickle.PickleBuffer(self.memory),)
+
+
+def pruned_contents() -> list[dict[str, Any]]:
+    """What is to be kept in one node after the other: weights, pruned in several ways, and their mask; none
+    where numpy isn't installed."""
+    try:
+        import numpy
+    except ImportError:
+        return []
+    numbers = numpy.arange(1, 20_001, dtype="u4")
+    numbers[::7] |= 0x7FC0_0000  # what isn't a number, and says which
+    numbers[::3] |= 0x8000_0000
+    mask = numbers % 5 < 2
+    weights, pruned = numbers.view("f4"), (numbers * mask).view("f4")
+    signed = numpy.where(mask, numbers, numbers & 0x8000_0000).view("f4")
+    return [{"weights": one, "mask": mask} for one in (weights, pruned, signed, -signed, weights)]
 
 
 def raises(kind: type[Exception], do: Any) -> bool:

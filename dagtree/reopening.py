@@ -13,6 +13,7 @@ from .definition.state import ExperimentState
 from .errors import CodeNotFoundError, DamagedError
 from .identity.key import digest
 from .storage.describe import describe
+from .storage.known import ENDED, SAFE_POINTS
 from .storage.record import Record
 from .storage.scripts import from_value
 from .storage.store import Store
@@ -68,6 +69,14 @@ class Beside:
                     except (DamagedError, ValueError) as error:
                         logging.getLogger("dagtree").warning("damaged: %s", error)
                         found.append(str(error))
+        from .storage.snapshot import unpack
+
+        for name in self._store.safe_points():
+            key, ended, _ = name.partition(ENDED)
+            content = self._store.read_safe_point(key, ended=bool(ended))
+            if content is not None and unpack(content) is None:
+                found.append(f"{self._location}/{SAFE_POINTS}/{name} is not what was written, and isn't used")
+                logging.getLogger("dagtree").warning("damaged: %s", found[-1])
         return found
 
     def _once(self, folder: Literal["environments", "sources"], name: str) -> bytes:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import pickle
 import threading
 import time
-from typing import TYPE_CHECKING
 
 from .errors import DagtreeError, NotComputedError, StorageError
-from .fakes import Large, make_record, raises
+from .fakes import Large, make_record, pruned_contents, raises
 from .storage.payload import Payload
-
-if TYPE_CHECKING:
-    from .storage.store import Store
+from .storage.store import Store
 
 __all__ = ["StoreContract"]
 
@@ -306,10 +303,8 @@ class StoreContract:
 
     def test_reading_many_gives_what_reading_each_gives(self) -> None:
         store = self.make_store()
-        keys = [
-            store.write(make_record(n), Payload.dump({"x": n, "raw": Large(bytes([n]) * 70_000)})).key
-            for n in range(3)
-        ]
+        contents = [{"x": n, "raw": Large(bytes([n]) * 70_000)} for n in range(3)]
+        keys = [store.write(make_record(n), Payload.dump(one)).key for n, one in enumerate(contents)]
         for each in (store, self.reopen(store)):
             first, missing, last = each.read_many([keys[0], "f" * 32, keys[2]])
             assert isinstance(first, Payload)
@@ -322,13 +317,20 @@ class StoreContract:
         store, large = self.make_store(), b"1" * 100_000
         first = store.write(make_record(1, parents=()), Payload.dump({"large": Large(large), "x": 1}))
         second = store.write(make_record(2), Payload.dump({"large": Large(large), "x": 2}))
-        places = []
-        for written in (first, second):
-            table = written.more["payload"]
-            (entry,) = table["buffers"]
-            places.append((table["files"][entry["file"]], entry["offset"]))
-        assert places[0] == places[1]
+        tables = [written.more["payload"] for written in (first, second)]
+        places = {
+            (table["files"][one["file"]], one["offset"]) for table in tables for one in table["buffers"]
+        }
+        assert len(places) == 1
         assert bytes(self.reopen(store).read(second.key).load()["large"].memory) == large
+
+    def test_masks_and_pruned_arrays_come_back_bit_for_bit(self) -> None:
+        store, contents = self.make_store(), pruned_contents()
+        keys = [store.write(make_record(n), Payload.dump(one)).key for n, one in enumerate(contents)]
+        for each in (store, self.reopen(store)):
+            for key, content in zip(keys, contents, strict=True):
+                for found in (each.read(key).load(), each.restore(key).load(), each.inspect(key).load()):
+                    assert all(found[name].tobytes() == one.tobytes() for name, one in content.items())
 
     def test_a_node_that_was_computed_stays_there_when_it_fails_later(self) -> None:
         store = self.make_store()
@@ -393,6 +395,19 @@ class StoreContract:
         store.write_file("b" * 32, "log.txt", b"")
         listed = {key: dict(sizes) for key, sizes in self.reopen(store).files().items()}
         assert listed == {"a" * 32: {"log.txt": 3, "plot.svg": 6}, "b" * 32: {"log.txt": 0}}
+
+    def test_safe_points_are_kept_replaced_and_removed(self) -> None:
+        store, key = self.make_store(), "a" * 32
+        assert store.read_safe_point(key) is None
+        store.remove_safe_point(key)  # of which there is none
+        for content in (b"one", bytearray(b"two")):
+            store.write_safe_point(key, content)
+        store.write_safe_point(key, b"end", ended=True)
+        other = self.reopen(store)
+        assert (other.read_safe_point(key), other.read_safe_point(key, ended=True)) == (b"two", b"end")
+        assert dict(other.safe_points()) == {key: 3, f"{key}.end": 3}
+        store.remove_safe_point(key)
+        assert dict(self.reopen(store).safe_points()) == {f"{key}.end": 3}
 
     def test_a_pickle_carries_the_location_only(self) -> None:
         store = self.make_store()

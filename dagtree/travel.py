@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,9 @@ from .storage.sizes import label_of_line
 
 if TYPE_CHECKING:
     from .storage.copying import Copied
+    from .storage.known import Known
     from .storage.local import LocalStore
+    from .storage.presence import Someone
     from .storage.remote import RemoteStore
 
 __all__ = ["Travel"]
@@ -72,9 +74,13 @@ class Travel:
         return _copy(source, to, None, progress)
 
     def _copy_to(
-        self, place: str | os.PathLike[str], keys: Iterable[str] | None, progress: bool | None
+        self,
+        place: str | os.PathLike[str],
+        keys: Iterable[str] | None,
+        progress: bool | None,
+        light: Set[str] = frozenset(),
     ) -> Copied:
-        return _copy(self._store, place, keys, progress)
+        return _copy(self._store, place, keys, progress, light)
 
 
 def _copy(
@@ -82,9 +88,11 @@ def _copy(
     place: str | os.PathLike[str],
     keys: Iterable[str] | None,
     progress: bool | None,
+    light: Set[str] = frozenset(),
 ) -> Copied:
     from .execution.progress import Progress
     from .storage.copying import copy_nodes, with_ancestors
+    from .storage.presence import Presence
 
     named = place_of(place)
     if (shown(named) if isinstance(named, str) else os.path.abspath(named)) == source.location:
@@ -100,9 +108,17 @@ def _copy(
 
         def told(record: Record, was_sent: bool) -> None:
             if was_sent:
-                line.end(_Sent(record), 1, 0, 0.0, {})
+                line.end(_Sent(record))
 
-        return copy_nodes(source, target, wanted, told)
+        with Presence(target.board(), "run", waiting=lambda other: _say_who_frees(other, target)):
+            target.refresh()
+            return copy_nodes(source, target, wanted, told, light)
+
+
+def _say_who_frees(other: Someone, target: Known) -> None:
+    from .execution.progress import announce
+
+    announce(f"waiting for the end of {other}, which frees space in {target.location}", None)
 
 
 class _Sent:

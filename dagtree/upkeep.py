@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import BusyError, KeptError, SelectionError, StorageError, TreeError
+from .errors import BusyError, KeptError, SelectionError, TreeError
 from .reopening import Beside
-from .storage.local import LocalStore
 
 if TYPE_CHECKING:
     from .analysis.graph import Graph
@@ -18,6 +16,8 @@ if TYPE_CHECKING:
     from .storage.checking import Verified
     from .storage.freed import Freed
     from .storage.freeing import Plan
+    from .storage.known import Known
+    from .storage.local import LocalStore
     from .storage.remote import RemoteStore
     from .storage.space import Space
 
@@ -41,8 +41,6 @@ class Upkeep:
 
         def _writable(self) -> None: ...
         @property
-        def directory(self) -> Path: ...
-        @property
         def location(self) -> str: ...
         @property
         def graph(self) -> Graph: ...
@@ -56,13 +54,12 @@ class Upkeep:
         it is drawn where somebody can see it.
         """
         from .execution.gauge import Gauge
-        from .storage.checking import Verified, check, check_anywhere
+        from .storage.checking import Verified, check
 
         self._writable()
         store = self._store
         with Gauge("verified", visible=progress) as tell:
-            look = check(store, tell) if isinstance(store, LocalStore) else check_anywhere(store, tell)
-        faults, orphans, nodes, read_bytes = look
+            faults, orphans, nodes, read_bytes = check(store, tell)
         self._graph = None
         beside = Beside(store, self.location).verify()
         return Verified(faults, orphans, beside, nodes, read_bytes)
@@ -75,9 +72,8 @@ class Upkeep:
         """
         from .storage.space import measure_space
 
-        store = self._here("measured")
-        store.refresh()
-        return measure_space(store)
+        self._store.refresh()
+        return measure_space(self._store)
 
     def evict(self, nodes: Any, *, dry_run: bool = False, force: bool = False) -> Freed:
         """Free the bytes of nodes and keep their records, metrics and lineage: their status is ``evicted``.
@@ -89,7 +85,7 @@ class Upkeep:
         done. Also removes what no record points to, so that ``exp.evict([])`` tidies up.
 
         Returns a Freed. Raises KeptError for nodes that are tagged "keep", unless ``force``; BusyError while
-        another process is at work in the directory.
+        another process is at work there.
         """
         keys = self._keys_of(nodes)
 
@@ -99,7 +95,7 @@ class Upkeep:
             there = self._store.keys()
             found = [key for key in keys if key in there]
             self._refuse_kept(found, force, "evicted")
-            return found, [], plan_freeing(self._here("evicted"), set(found)), []
+            return found, [], plan_freeing(self._store, set(found)), []
 
         return self._free(choose, dry_run)
 
@@ -130,7 +126,7 @@ class Upkeep:
             said = (
                 f"{len(kept):,} tagged {KEEP!r} stay, and {len(leading):,} that lead there are evicted only"
             )
-            plan = plan_freeing(self._here("dropped"), {*dropped, *evicted}, dropped)
+            plan = plan_freeing(self._store, {*dropped, *evicted}, dropped)
             return evicted, dropped, plan, [said] if kept else []
 
         return self._free(choose, dry_run)
@@ -144,7 +140,7 @@ class Upkeep:
         enough, the result says so. ``dry_run`` tells what would go, and does nothing.
 
         Returns a Freed. Raises ValueError for a budget that is none; BusyError while another process is at
-        work in the directory.
+        work there.
         """
         from .storage.sizes import parse_size, size_text
 
@@ -154,7 +150,7 @@ class Upkeep:
         def choose() -> tuple[list[str], list[str], Plan, list[str]]:
             from .storage.choosing import fit
 
-            chosen, plan, left_bytes = fit(self._here("evicted"), budget_bytes, self._kept() | spared)
+            chosen, plan, left_bytes = fit(self._store, budget_bytes, self._kept() | spared)
             short = left_bytes - budget_bytes
             said = (
                 f"{size_text(max(0, short))} more than the budget of {size_text(budget_bytes)} stay: what is "
@@ -184,33 +180,26 @@ class Upkeep:
                     size = records[key].more.get("bytes") if key in there else 0
                     label = label_of_line(records[key])
                     nodes.append(Gone(key, label, what, size if type(size) is int else 0))  # type: ignore[arg-type]
-            on_disk_bytes = bytes_kept(self.directory) - plan.freed_bytes
+            on_disk_bytes = bytes_kept(self._store.ground().sizes()) - plan.freed_bytes
             freed = Freed(nodes, plan.freed_bytes, plan.moved_bytes, on_disk_bytes, dry_run, said)
             return freed, evicted, dropped, plan
 
-        if dry_run or not self._here("freed").is_experiment(self.directory):
+        if dry_run or not self._store.exists():
             return told()[0]
         self._writable()
-        store = self._here("freed")
-        with _alone(self.directory):
-            store.part_from_files()
+        store = self._store
+        with _alone(store):
+            store.ground().part()
             freed, evicted, dropped, plan = told()
             try:
                 free(store, evicted, dropped, plan)
+                for key in (*evicted, *dropped):
+                    for ended in (True, False):
+                        store.remove_safe_point(key, ended=ended)
             finally:
                 self._graph = None
                 self._statuses = {key: one for key, one in self._statuses.items() if key not in dropped}
         return freed
-
-    def _here(self, what: str) -> LocalStore:
-        """The store, where it is a directory's."""
-        if not isinstance(self._store, LocalStore):
-            raise StorageError(
-                f"{self.location} is a URL, and nothing is {what} there yet: what an experiment in a "
-                f"directory keeps can be measured, evicted and dropped. Copy it to one with "
-                f"Experiment.copy_from(…)"
-            )
-        return self._store
 
     def _kept(self) -> set[str]:
         """The nodes that are tagged so, on disk or by the script that runs."""
@@ -250,12 +239,12 @@ class Upkeep:
 
 
 @contextlib.contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """Alone in a directory, as soon as the others have left it. BusyError when they don't."""
+def _alone(store: Known) -> Iterator[None]:
+    """Alone where nodes are kept, as soon as the others have left it. BusyError when they don't."""
     from .storage.presence import Presence
 
     until = time.monotonic() + PATIENCE_S
-    presence = Presence(directory, "free")
+    presence = Presence(store.board(), "free")
     while True:
         try:
             presence.__enter__()
@@ -264,7 +253,7 @@ def _alone(directory: Path) -> Iterator[None]:
             if time.monotonic() >= until:
                 raise
             time.sleep(0.05)
-            presence = Presence(directory, "free")
+            presence = Presence(store.board(), "free")
     try:
         yield
     finally:

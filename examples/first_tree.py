@@ -1,6 +1,6 @@
 """A tree in twenty lines: a state, two recipes, three nodes. The second run computes nothing.
 
-    python examples/first_tree.py [directory]
+python examples/first_tree.py [directory]
 """
 
 from __future__ import annotations

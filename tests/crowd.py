@@ -156,7 +156,12 @@ class Stages(dg.Recipe):
     def run(self, state: Number) -> Any:
         for step in range(self.count):
             state.value += 1
-            state.draws = np.full(LARGE if step % 2 else 50, state.value)
+            if step == 0:
+                state.draws = np.full(50, state.value)
+            elif step == 2:  # pruned: kept as a mask over the values of the moment before
+                state.draws = state.draws * (np.arange(LARGE) % 3 == 0)
+            else:
+                state.draws = np.where(step == 1 or state.draws, np.arange(1, LARGE + 1) + state.value, 0)
             print("at", self.name, step)
             yield {"value": state.value}
 

@@ -104,6 +104,40 @@ def test_states_are_kept_and_restored_beside_every_peer_that_is_there(tmp_path: 
     assert "dagger: not measured" in printed
 
 
+def test_safe_points_are_measured_beside_the_loop_without_them(tmp_path: Path) -> None:
+    printed, found = quick("benchmarks.bench_moments", tmp_path)
+    check_form(printed, found)
+    assert {"alone/cpu_s", "none/wall_s", "auto/cpu_s"} <= set(series_of(found))
+
+
+def test_a_search_for_a_ticket_is_kept_with_masks_packed_and_without(monkeypatch: Any) -> None:
+    """In this process: what `main` does besides is to read its arguments."""
+    tickets = pytest.importorskip("benchmarks.tickets")
+    pytest.importorskip("safetensors.torch")
+    from benchmarks import bench_tickets
+
+    def here(arguments: list[str]) -> dict[str, float]:
+        _, _, tool, manner, *numbers, directory = arguments
+        if tool == "dense":
+            monkeypatch.setattr(tickets.packing, "LEAST_BYTES", sys.maxsize)
+        found = tickets.measure(tool, manner, tickets.Size(*map(int, numbers)), Path(directory))
+        monkeypatch.setattr(tickets.packing, "LEAST_BYTES", 16_384)
+        return dict(found)
+
+    monkeypatch.setattr(bench_tickets, "fresh_python", here)
+    report = bench_tickets.measure(harness.Options(quick=True))
+    check_form(report.markdown() + "somewhere", {"machine": "somewhere", "reports": [report.plain()]})
+    for place in places.places()[0][:1]:
+        for manner, tools in (("torch", 3), ("own", 4)):
+            for tool in ("dagtree", "dense", "torch", "safetensors")[:tools]:
+                for what in ("save_s", "save_cpu_s", "restore_s", "disk_bytes"):
+                    assert f"{place.name}/{manner}/{tool}/{what}" in report.series
+            packed, dense = (
+                report.series[f"{place.name}/{manner}/{tool}/disk_bytes"] for tool in ("dagtree", "dense")
+            )
+            assert packed.median < 0.8 * dense.median
+
+
 def test_edits_are_counted_as_hits_and_misses_of_each_group(tmp_path: Path) -> None:
     file = tmp_path / "found.json"
     done = subprocess.run(
@@ -155,6 +189,13 @@ def test_repeats_are_interleaved_and_their_order_rotates() -> None:
     assert found["b"]["total_s"].values == (0.0, 1.0, 2.0)
 
 
+def test_selecting_is_measured_question_by_question(tmp_path: Path) -> None:
+    printed, found = quick("benchmarks.bench_select", tmp_path)
+    check_form(printed, found)
+    assert "dagtree/path_conditions_again_s" in series_of(found)
+    assert "Selecting out of 1,000 nodes" in printed
+
+
 def test_a_ratio_is_the_median_of_the_ratios_within_each_repeat() -> None:
     ours, theirs = harness.Series((1.0, 30.0, 4.0)), harness.Series((2.0, 300.0, 5.0))
     ratio = ours.over(theirs)
@@ -192,3 +233,9 @@ def test_each_place_names_its_file_system() -> None:
     if Path("/proc/mounts").exists():
         assert places.file_system(Path("/proc")) == "proc"
         assert places.file_system(Path("/proc/self")) == "proc"
+
+
+def test_two_states_are_compared_beside_the_loops_that_one_would_write(tmp_path: Path) -> None:
+    printed, found = quick("benchmarks.bench_diff", tmp_path)
+    check_form(printed, found)
+    assert set(series_of(found)) == {"dagtree/diff_s", "dagtree/cpu_s", "torch/diff_s", "safetensors/diff_s"}

@@ -56,6 +56,10 @@ PROMISES = {
     ],
     "from_dagger.py": [r"^loss 0\.0\d+$", r"^\('dense',\) \(16, 2\)$"],
     "functions.py": [r"Power\(exponent=2\): \{'mean': 11\.0, 'variance': 74\.8\}"],
+    "interrupted.py": [
+        r"(?s)interrupted; .*the second run:\nepoch 5\nepoch 6\n.*\nepoch 11\nthe same bits: True",
+        r"three epochs more:\nepoch 12\nepoch 13\nepoch 14\n?\Z",
+    ],
     "moments.py": [
         r"^height after each round, cold:( \d+\.\d){8}$",
         r"(?s)(Anneal@\d/Anneal.*){2}",
@@ -68,12 +72,25 @@ PROMISES = {
         r"PropertyError: .*`wrods`.*`words`",
     ],
     "repeats.py": [r"curiosity 0\.1: \d+ ± \d+ of 500: \[(\d+(, )?){5}\]"],
+    "replicates.py": [
+        r"Climb\(stride=2\.0, seed=6 values, steps_taken=20\)  \[n=6\]  so_far \d+\.\d ± \d",
+        r"^lost by slipping: .*; 6 pairs\)$",
+        r"^gained by longer strides: .*; unpaired, 12 replicates\)$",
+        r"Climb\.stride",
+        r"drawn in runs/replicates/tree\.svg",
+    ],
     "restore_and_extend.py": [
         r"Grow\(years=10, rate=0\.2\): \d+ after 10 years",
         r"^Extended Grow\(years=10, rate=0\.8\): computed 2 nodes\.$",
         r"^Grow/Storm/Grow: \d+$",
     ],
     "schedulers.py": [r"^single-threaded ", r"^threads ", r"^processes ", r"^cluster "],
+    "watching.py": [
+        r"^3 to compute, 0 cached$",
+        r"^Descend\(steps_taken=20, rate=0\.3\): lowest \d\.\de-\d+$",
+        r"^computed 3, and 40 moments$",
+        r"^1 × Descend: 0\.0 s each, by 1 record of the same recipe, scaled by `steps_taken`$",
+    ],
     "several_parents.py": [r"(?m)(Fit\(sample=\d, steps_taken=300\) +off by \d\.\d\d\n){8}", r"8 parents$"],
     "tags_and_filters.py": [r"Scale/Prune", r"^leaves that are pruned: 3$"],
 }

@@ -6,6 +6,7 @@ import itertools
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ import dagtree as dg
 from dagtree.errors import DagtreeError, NotAnExperimentError, NotComputedError, RunError, StorageError
 from dagtree.storage.bucket import Bucket
 from dagtree.storage.local import LocalStore
+from dagtree.storage.presence import Presence
 from study import Add, Count, Fail, Multiply, Number, value
+from warm import wait_until
 
 _numbers = itertools.count()
 
@@ -337,3 +340,21 @@ def test_exporting_needs_neither_torch_nor_the_states_code(tmp_path: Path) -> No
     from safetensors.numpy import load_file
 
     np.testing.assert_array_equal(load_file(tmp_path / "x.safetensors")["first"], np.zeros(20_000))
+
+
+def test_a_copy_waits_while_space_is_freed_at_its_place(tmp_path: Path) -> None:
+    """Else what it counts on there might go."""
+    exp = grow(tmp_path / "first")
+    exp.copy_to(tmp_path / "second")
+    Add(7)(exp.graph.nodes.filter("left")[0])
+    with pytest.raises(RunError):  # for the one that fails
+        exp.run()
+    sent: list[Any] = []
+    with Presence(tmp_path / "second", "free") as freeing:
+        thread = threading.Thread(target=lambda: sent.append(exp.copy_to(tmp_path / "second")))
+        thread.start()
+        wait_until(lambda: bool(freeing.others()))
+        assert not sent
+    thread.join(30)
+    assert sent[0].sent == 1
+    assert not list((tmp_path / "second" / "claims").iterdir())

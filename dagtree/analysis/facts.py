@@ -11,7 +11,7 @@ __all__ = ["NodeFacts", "measured", "title"]
 
 
 class NodeFacts(Protocol):
-    """The facts of one node, as :class:`~dagtree.analysis.nodeset.Node` has them."""
+    """The facts of one node, as :class:`~dagtree.analysis.node.Node` has them."""
 
     @property
     def key(self) -> str: ...

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..deprecation import alias
 from ..errors import SelectionError
 from ..storage.record import Record
 from .loader import Loader
-from .nodeset import Node, NodeSet, Tree
+from .node import Node
+from .nodeset import NodeSet
 from .order import distances, in_order, superseded_keys
+from .tree import Tree
 
 # What only drawings need is imported where one is drawn: opening a tree to filter it shouldn't wait for that.
 if TYPE_CHECKING:
     import graphviz
     import networkx
 
+    from .matrix import ScoreMatrix
     from .picture import Picture
 
 __all__ = ["Graph", "Loader", "Node", "NodeSet"]
@@ -52,8 +55,7 @@ class Graph:
     def nodes(self) -> NodeSet:
         """All nodes, parents before children, then in the order of their definition."""
         if self._nodes is None:
-            gone = self._tree.gone
-            self._nodes = self._tree.node_set(key for key in self._tree.records if key not in gone)
+            self._nodes = self._tree.node_set(self._tree.standing)
         return self._nodes
 
     @property
@@ -109,6 +111,15 @@ class Graph:
         found = distances(self.roots.keys, self._tree.children)
         return self.nodes._of(node for node in self.nodes if found.get(node.key) == distance)
 
+    def matrix(self, rows: Iterable[Node], functions: Sequence[Callable[[Any], Any]]) -> ScoreMatrix:
+        """Each state of ``rows`` scored by each function: in continual learning, the states after task 1, 2,
+        … and the accuracy on task 1, 2, …. Gives average accuracy, forgetting, and transfer; prints, shows as
+        HTML, and ``.table()`` is a data frame. What was scored before isn't again.
+        """
+        from .matrix import score_matrix
+
+        return score_matrix(self.nodes._of(rows), functions)
+
     def to_networkx(self) -> networkx.DiGraph[str]:
         """The graph for networkx: nodes by key, facts as attributes; edges carry recipe and properties.
 
@@ -137,42 +148,55 @@ class Graph:
                 )
         return graph
 
-    def to_graphviz(self) -> graphviz.Digraph:
-        """The drawing for Graphviz; needs its program ``dot`` only to be rendered."""
+    def to_graphviz(self, by: str | Sequence[str] = ()) -> graphviz.Digraph:
+        """The drawing for Graphviz; needs its program ``dot`` only to be rendered. ``by`` as in
+        :meth:`draw`."""
         from .dot import to_digraph
         from .svg import direction_of
 
-        picture = self._picture()
+        picture = self._picture(by=by)
         return to_digraph(picture, direction_of(picture))
 
-    def to_svg(self) -> str:
-        """The drawing as SVG text."""
+    def to_svg(self, by: str | Sequence[str] = ()) -> str:
+        """The drawing as SVG text; ``by`` as in :meth:`draw`."""
         from .svg import to_svg
 
-        return to_svg(self._picture())
+        return to_svg(self._picture(by=by))
 
-    def to_text(self) -> str:
-        """The tree as lines for a terminal."""
+    def to_text(self, by: str | Sequence[str] = ()) -> str:
+        """The tree as lines for a terminal; ``by`` as in :meth:`draw`."""
         from .outline import to_text
 
-        return to_text(self._picture())
+        return to_text(self._picture(by=by))
 
     def draw(
-        self, filename: str | os.PathLike[str] = "graph", format: str = "svg", view: bool = False
+        self,
+        filename: str | os.PathLike[str] = "graph",
+        format: str = "svg",
+        view: bool = False,
+        *,
+        by: str | Sequence[str] = (),
     ) -> Any:
         """Draw into a file and return its path; a known suffix of ``filename`` goes before ``format``.
 
         SVG (``"svg"``), DOT (``"dot"``) and text (``"txt"``) need no program. PNG, PDF and others are
         drawn by Graphviz's ``dot``; where that is missing, a warning says so and the SVG is drawn.
-        ``view`` shows the drawing: in a notebook what shows it is returned, else a browser opens.
+        ``by`` names properties over which branches are replicated: ``draw(by="seed")`` shows each branch of
+        replicates as one node, with n, and what was measured as mean ± 95 % interval; ``nodes.replicates``
+        are those that are declared. ``view`` shows the drawing: in a notebook what shows it is returned, else
+        a browser opens.
         """
         from .draw import draw
 
-        return draw(self._picture(), filename, format, view)
+        return draw(self._picture(by=by), filename, format, view)
 
-    def _picture(self, most: int | None = None) -> Picture:
+    def _picture(self, most: int | None = None, by: str | Sequence[str] = ()) -> Picture:
         from .picture import Picture
 
+        if by:
+            from .folded import fold
+
+            return Picture.of(fold(self.nodes, by)[:most], self.title)
         return Picture.of(self.nodes[:most], self.title)
 
     def __getattr__(self, name: str) -> Any:

@@ -9,7 +9,15 @@ from typing import Any
 from .facts import NodeFacts, measured, property_lines
 from .text import duration_text, number_text, shorten, size_text, time_text, value_text
 
-__all__ = ["STATUS_MARKS", "counts_text", "graph_html", "node_html", "table_html"]
+__all__ = [
+    "STATUS_MARKS",
+    "blocks_html",
+    "counts_text",
+    "graph_html",
+    "node_html",
+    "rows_html",
+    "table_html",
+]
 
 # A mark of its own for each status, so that no one depends on colour.
 STATUS_MARKS = {
@@ -142,6 +150,36 @@ def node_html(node: NodeFacts, more: Mapping[str, Any], history: Sequence[Mappin
     return (
         f'{_STYLE}<div class="dagtree-html"><div><b>{_text(node.label, 300)}</b></div>'
         f"<table><tbody>{rows}</tbody></table>{_error(node.error)}{_history(history)}</div>"
+    )
+
+
+def rows_html(titles: Sequence[str], rows: Iterable[Sequence[str]], more: int = 0) -> str:
+    """A table of texts, the first two columns to the left; ``more`` rows are left out."""
+    marks = ("", "", *[' class="n"'] * len(titles))
+    head = "".join(f"<th{mark}>{_text(title)}</th>" for mark, title in zip(marks, titles, strict=False))
+    lines = (
+        "".join(f"<td{mark}>{_text(text)}</td>" for mark, text in zip(marks, row, strict=False))
+        for row in rows
+    )
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    cut = f'<div class="dim">… and {more:,} more</div>' if more > 0 else ""
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="scroll">{table}</div>{cut}'
+
+
+def blocks_html(
+    title: str, blocks: Iterable[tuple[str, Sequence[str]]], texts: Iterable[str], table: str
+) -> str:
+    """Named groups of lines, then texts as they stand, then a table that is HTML already."""
+    rows = "".join(
+        f"<tr><th>{_text(name)}</th><td>{'<br>'.join(_text(line, 400) for line in lines)}</td></tr>"
+        for name, lines in blocks
+        if lines
+    )
+    shown = "".join(f"<pre>{escape(_xml(text[:20_000]))}</pre>" for text in texts)
+    return (
+        f'{_STYLE}<div class="dagtree-html"><div><b>{_text(title, 300)}</b></div>'
+        f"<table><tbody>{rows}</tbody></table>{shown}{table}</div>"
     )
 
 

@@ -100,6 +100,13 @@ class Recorded:
         return size or 0
 
     @property
+    def accepted(self) -> dict[str, Any] | None:
+        """Of a node that stands in an older one's place: ``from`` (its key), ``at``, and ``how`` it was found
+        to be the same."""
+        accepted = self.record.more.get("accepted")
+        return dict(accepted) if isinstance(accepted, dict) else None
+
+    @property
     def error(self) -> dict[str, Any] | None:
         """For a failed node: ``type``, ``message`` and ``traceback``."""
         error: dict[str, Any] | None = self.record.more.get("error")

@@ -8,11 +8,13 @@ attributes that are declared.
 from __future__ import annotations
 
 import copy
+import copyreg
 import difflib
+import gc
 import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from types import MethodType
+from types import MappingProxyType, MethodType
 from typing import Any, ClassVar, get_origin
 
 from ..errors import PropertyError, UnsupportedValueError
@@ -36,13 +38,14 @@ ATOMIC = frozenset({type(None), bool, int, float, complex, str, bytes})
 
 @dataclass(frozen=True)
 class Fields:
-    """What a class declares: properties in order, their defaults, those that aren't identity, and (for a
-    state) its content."""
+    """What a class declares: properties in order, their defaults, those that aren't identity, those that only
+    replicates differ in, and (for a state) its content."""
 
     names: tuple[str, ...]
     defaults: dict[str, object] = field(default_factory=dict)
     content: tuple[str, ...] = ()
     ignored: frozenset[str] = frozenset()
+    replicates: tuple[str, ...] = ()
 
     @property
     def required(self) -> tuple[str, ...]:
@@ -68,6 +71,16 @@ def snapshot(value: object, name: str = "value", is_ignored: bool = False) -> An
         return value
     try:
         return copy.deepcopy(value)
+    except RecursionError:
+        if is_ignored:
+            raise _cannot(
+                value, name, "be copied: it is nested too deep", "`run` gets a copy of its own"
+            ) from None
+        raise UnsupportedValueError(
+            f"{name} is a {type(value).__name__} that is nested deeper than Python's stack allows, so "
+            f"it can't be identity. Declare something flatter.",
+            name,
+        ) from None
     except Exception as error:
         if is_ignored:
             raise _cannot(value, name, f"be copied ({error})", "`run` gets a copy of its own") from None
@@ -76,6 +89,20 @@ def snapshot(value: object, name: str = "value", is_ignored: bool = False) -> An
             f"what it is now would not be what runs. Give what it is made from instead: a path, numbers.",
             name,
         ) from None
+
+
+def _shown_again(mapping: Any) -> MappingProxyType[Any, Any]:
+    return MappingProxyType(mapping)
+
+
+def _reduce_shown(proxy: MappingProxyType[Any, Any]) -> tuple[Any, ...]:
+    # Asking the proxy would run the methods of the mapping behind it.
+    (behind,) = gc.get_referents(proxy)
+    return _shown_again, (behind,)
+
+
+# Python copies and pickles none, wherever it lies in a property or a state.
+copyreg.pickle(MappingProxyType, _reduce_shown)
 
 
 def check_travels(value: object, name: str) -> None:
@@ -104,7 +131,10 @@ def body_of(cls: type, state_class: type, properties: Mapping[str, Any]) -> byte
     declared: Fields = cls._fields  # type: ignore[attr-defined]  # of recipes and states alike
     if declared.ignored:
         properties = {name: value for name, value in properties.items() if name not in declared.ignored}
-    return canonical_properties(properties, (cls,) if cls is state_class else (cls, state_class))
+    body = canonical_properties(properties, (cls,) if cls is state_class else (cls, state_class))
+    extends = getattr(cls, "extends", None)
+    # It says what the seeds are made from, and so what comes out.
+    return body if extends is None else body + f"extends {extends}".encode()
 
 
 def unbound(method: Any) -> Any:
@@ -122,6 +152,7 @@ def fields_of(cls: type, base: type, reserved: frozenset[str] = frozenset()) -> 
     names: dict[str, None] = {}
     content: dict[str, None] = {}
     ignored: dict[str, None] = {}
+    replicates: dict[str, None] = {}
     defaults: dict[str, object] = {}
     for owner in reversed(cls.__mro__):
         declared = vars(owner)
@@ -131,6 +162,8 @@ def fields_of(cls: type, base: type, reserved: frozenset[str] = frozenset()) -> 
             content[name] = None
         for name in _listed(cls, declared, "ignores"):
             ignored[name] = None
+        for name in _listed(cls, declared, "REPLICATES"):
+            replicates[name] = None
         if not issubclass(owner, base) or owner is base:
             continue
         for name, annotation in inspect.get_annotations(owner).items():
@@ -155,8 +188,19 @@ def fields_of(cls: type, base: type, reserved: frozenset[str] = frozenset()) -> 
                 f"{cls.__name__}.ignores names `{name}`, which is no property of it.{hint} Its properties "
                 f"are: {choices(names)}.{suggestion(name, names)}"
             )
+    for name in replicates:
+        if name not in names or name in ignored:
+            why = (
+                "isn't identity: two of its values are one node"
+                if name in ignored
+                else "is no property of it"
+            )
+            raise PropertyError(
+                f"{cls.__name__}.REPLICATES names `{name}`, which {why}. Its properties: {choices(names)}."
+                f"{suggestion(name, [one for one in names if one != name])}"
+            )
     check_declared(cls, frozenset((*names, *content)))
-    return Fields(tuple(names), defaults, tuple(content), frozenset(ignored))
+    return Fields(tuple(names), defaults, tuple(content), frozenset(ignored), tuple(replicates))
 
 
 def bind(

@@ -104,6 +104,24 @@ class ExperimentStatePromise:
         return self._address
 
     @property
+    def seed_key(self) -> str:
+        """The key that its generators are seeded from: its own; of a recipe that extends, the one that it has
+        in common with all that differ in the number of steps only.
+        """
+        field = None if self.recipe is None or self.is_from_disk else self.recipe.extends
+        return self.key if field is None else self.key_with(field)
+
+    def key_with(self, field: str, value: object = None) -> str:
+        """The key that it would have with another value of that property; without any where that is None."""
+        assert self.recipe is not None
+        properties = {name: kept for name, kept in self.properties.items() if name != field}
+        if value is not None:
+            properties = {name: properties.get(name, value) for name in self.properties}
+        body = body_of(self.recipe, self.tree.state_class, properties)
+        parents = [parent.key for parent in self.parents]
+        return keys.node_key(self.kind, self.name, self.code.digest, body, parents)
+
+    @property
     def recorded_parents(self) -> tuple[str, ...]:
         """The keys that its record names: those of its parents; of a moment the end of its edge, then the
         edge's parents.

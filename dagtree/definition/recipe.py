@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast, dataclass_transform, overload
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast, datacl
 from ..errors import DefinitionError, PropertyError
 from .demands import DEMANDS, NONE, Demands, class_demands, demands_with
 from .fields import ATOMIC, Fields, bind, choices, fields_of, snapshot, unbound
+from .replicate import Replicates, active_axes, are_several, check_said, spread
 from .state import ExperimentState
 
 if TYPE_CHECKING:
@@ -22,18 +24,22 @@ __all__ = [
     "Recipe",
     "Shape",
     "call_run",
+    "follower",
     "function",
     "properties_of",
     "recipe_with",
     "shape_of",
 ]
 
-RESERVED = frozenset({"run", "steps", "version", "depends_on", "ignores", "extends", "PROPERTIES", *DEMANDS})
+RESERVED = frozenset(
+    {"run", "steps", "version", "depends_on", "ignores", "extends", "PROPERTIES", "REPLICATES", *DEMANDS}
+)
 NOT_IDENTITY = frozenset(
     {"experiment_object"}
 )  # dagger's scripts hang the experiment on a recipe while they define it
 NOT_GIVEN = (None,) * len(DEMANDS)
 Item = TypeVar("Item")
+follower = threading.local()  # `steps` is what goes through the steps of the run in this thread
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,12 @@ class Recipe:
     Three lines say more about identity; the last two add to those of the bases. ``version = "2"`` replaces
     the fingerprint of all that ``run`` reaches. ``depends_on = (helper, "data.csv")`` adds what can't be
     seen: functions, classes and modules by their code, files and folders by their content, other values as
-    they are. ``ignores = ("verbose",)`` keeps properties out of identity.
+    they are. ``ignores = ("verbose",)`` keeps properties out of identity. ``REPLICATES = ["seed"]`` says that
+    branches which differ in such a property only are replicates: tables, plots and drawings show them as one.
+
+    ``extends = "epochs"`` says that more epochs go on where fewer have ended: ``Train(epochs=20)`` then
+    begins at the end of the longest ``Train(epochs=k)`` that is there with k below 20 and all else equal. Its
+    ``run`` may read ``self.epochs`` in ``for epoch in self.steps(range(self.epochs))`` only.
 
     Four lines ask something of whoever runs it, and are no identity: ``resources = {"GPU": 1, "memory":
     "20GB"}``, ``retries = 2`` (what ``run`` raises), ``timeout = "2h"`` and ``priority = 10`` (the higher
@@ -88,6 +99,7 @@ class Recipe:
     version: ClassVar[str | None]
     depends_on: ClassVar[Collection[object] | None]
     ignores: ClassVar[Collection[str] | None]
+    extends: ClassVar[str | None] = None
     resources: ClassVar[Mapping[str, Any] | None]
     retries: ClassVar[int | None]
     timeout: ClassVar[float | str | None]
@@ -109,6 +121,10 @@ class Recipe:
                     f"{cls.__name__}(node) would make a recipe with the node as a property. To apply it, "
                     f"write {cls.__name__}(…)(node); to give a node as a property, name it."
                 )
+            for axis in active_axes():  # what isn't given within a block takes all of its values
+                given = cls._fields.names[: len(positional)]
+                if axis.name in cls._fields.names and axis.name not in named and axis.name not in given:
+                    named[axis.name] = axis
             if cls.__init__ is Recipe.__init__ or positional or named:
                 vars(self).update(bind(cls, cls._fields, positional, named))
 
@@ -136,27 +152,25 @@ class Recipe:
     ) -> ExperimentStatePromise:
         """The promise of the state that this recipe makes from the given ones; defines it, computes nothing.
 
-        Takes promises, or nodes of a restored graph, of one experiment. ``resources``, ``retries``,
-        ``timeout`` and ``priority`` are the class's unless they are given; they are no identity, and those of
-        the definition that came last count. Raises DefinitionError for anything else, PropertyError when a
-        property is missing or undeclared, UnsupportedValueError when one can't be identity.
+        Takes promises, or nodes of a restored graph, of one experiment. Given ``Replicates``, or within a
+        block that replicates one of its properties, it gives ``Replicates``: a promise for each branch.
+
+        ``resources``, ``retries``, ``timeout`` and ``priority`` are the class's unless they are given; they
+        are no identity, and those of the definition that came last count. Raises DefinitionError for anything
+        else, PropertyError when a property is missing or undeclared, UnsupportedValueError when one can't be
+        identity.
         """
-        promises = [self._promise_of(parent) for parent in parents]
-        if not promises:
-            raise DefinitionError(
-                f"{type(self).__name__}()() needs the promise of a state: {type(self).__name__}(…)(promise)."
-            )
-        tree = promises[0].tree
-        if (resources, retries, timeout, priority) == NOT_GIVEN:
-            promise = tree.grow(self, promises)
-            if tree.demands:
-                tree.demands.pop(promise.key, None)
-            return promise
-        given = {"resources": resources, "retries": retries, "timeout": timeout, "priority": priority}
-        demands = demands_with(self._demands, type(self).__name__, given)
-        promise = tree.grow(self, promises)
-        tree.demands[promise.key] = demands
-        return promise
+        given = resources, retries, timeout, priority
+        demands = None
+        if given != NOT_GIVEN:
+            said = dict(zip(DEMANDS, given, strict=True))
+            demands = demands_with(self._demands, type(self).__name__, said)
+        if active_axes() and type(self).__init__ is not Recipe.__init__:
+            check_said(type(self), self._fields.names, vars(self))
+        if are_several(parents) or are_several(vars(self).values()):
+            make = functools.partial(self._of_branch, demands)
+            return cast("ExperimentStatePromise", spread(vars(self), parents, make))
+        return self._grow(parents, demands)
 
     def run(self, *states: Any) -> Any:
         """Change the state and return it, or yield at every moment. Written by the subclass."""
@@ -167,8 +181,34 @@ class Recipe:
     def steps(self, iterable: Iterable[Item]) -> Iterator[Item]:
         """The items of ``iterable``, one for each moment: ``for epoch in self.steps(range(n)): …; yield
         metrics``.
+
+        Written as such a loop, over a range, a tuple or a list, it is where an interrupted run is taken up
+        again: with the state, the variables of ``run`` and the random generators as they were, so that
+        nothing tells that it was interrupted.
         """
-        return iter(iterable)
+        steps: Callable[[Recipe, Iterable[Item]], Iterator[Item]] | None = getattr(follower, "steps", None)
+        return iter(iterable) if steps is None else steps(self, iterable)
+
+    def _of_branch(
+        self, demands: Demands | None, attributes: dict[str, Any], parents: list[Any]
+    ) -> ExperimentStatePromise:
+        recipe = type(self).__new__(type(self))
+        vars(recipe).update(attributes)
+        return recipe._grow(parents, demands)
+
+    def _grow(self, parents: Sequence[Any], demands: Demands | None) -> ExperimentStatePromise:
+        promises = [self._promise_of(parent) for parent in parents]
+        if not promises:
+            raise DefinitionError(
+                f"{type(self).__name__}()() needs the promise of a state: {type(self).__name__}(…)(promise)."
+            )
+        tree = promises[0].tree
+        promise = tree.grow(self, promises)
+        if demands is not None:
+            tree.demands[promise.key] = demands
+        elif tree.demands:
+            tree.demands.pop(promise.key, None)
+        return promise
 
     def _promise_of(self, parent: object) -> ExperimentStatePromise:
         to_promise = getattr(type(parent), "to_promise", None)
@@ -214,6 +254,8 @@ class Function:
     def __call__(self, target: Any) -> Any:
         if isinstance(target, ExperimentState):
             return self.op(target)
+        if isinstance(target, Replicates):
+            return target.each(self)
         to_promise = getattr(type(target), "to_promise", None)
         if to_promise is None:
             raise DefinitionError(

@@ -15,7 +15,16 @@ from .fields import Fields, bind, choices, fields_of, snapshot, suggestion, unbo
 __all__ = ["ExperimentState", "content_of", "first_state", "root_properties", "state_with"]
 
 RESERVED = frozenset(
-    {"initialize_state", "key", "tags", "PROPERTIES", "NONHASHED_ATTRIBUTES", "depends_on", "ignores"}
+    {
+        "initialize_state",
+        "key",
+        "tags",
+        "PROPERTIES",
+        "NONHASHED_ATTRIBUTES",
+        "REPLICATES",
+        "depends_on",
+        "ignores",
+    }
 )
 
 
@@ -28,14 +37,15 @@ class ExperimentState:
     scratch: they are not kept, and a child doesn't see them. Any other attribute must be declared, so that
     nothing is lost silently.
 
-    ``version``, ``depends_on`` and ``ignores`` are as a recipe's; what ``depends_on`` names counts in the key
-    of the root, and so in all keys below it.
+    ``version``, ``depends_on``, ``ignores`` and ``REPLICATES`` are as a recipe's; what ``depends_on`` names
+    counts in the key of the root, and so in all keys below it.
 
     ``ExperimentState`` itself, used without a subclass, keeps every attribute that it is given.
     """
 
     PROPERTIES: ClassVar[Sequence[str]] = ()
     NONHASHED_ATTRIBUTES: ClassVar[Sequence[str]] = ()
+    REPLICATES: ClassVar[Sequence[str]] = ()
     depends_on: ClassVar[Collection[object] | None]
     ignores: ClassVar[Collection[str] | None]
     _fields: ClassVar[Fields] = Fields(())

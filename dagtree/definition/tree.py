@@ -13,9 +13,11 @@ from ..identity import key as keys
 from ..identity.canonical import canonical_bytes, canonical_properties
 from ..identity.source import Code, function_code, recipe_code, root_code
 from .demands import NONE, Demands
-from .fields import ATOMIC, body_of, check_travels, choices, snapshot, unbound
+from .extending import check_extends
+from .fields import ATOMIC, Fields, body_of, check_travels, choices, snapshot, unbound
 from .promise import ExperimentStatePromise, brief, promises_in
 from .recipe import Function, Recipe, properties_of, shape_of
+from .replicate import MARK, Axis, Replicates, active_axes, are_several, spread
 from .state import ExperimentState, root_properties
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ class Tree:
         self.tags: list[str] = []
         self.demands: dict[str, Demands] = {}  # of the nodes whose call asked for other ones than the class
         self._makers: dict[tuple[object, ...], list[tuple[type[Recipe], str]]] = {}
+        self.moments: object = "auto"  # how often safe points are kept, as the user said it
         self.first_position = 0
         self.revision = 0
 
@@ -90,9 +93,21 @@ class Tree:
         finally:
             self.tags[:] = before
 
-    def spawn(self, arguments: Mapping[str, Any]) -> ExperimentStatePromise:
+    def spawn_each(self, arguments: Mapping[str, Any]) -> ExperimentStatePromise | Replicates:
+        """The root; within a block that replicates one of its properties, a root for each value."""
+        names = self.state_class._fields.names
+        axes = [axis for axis in active_axes() if axis.tree is self and axis.name in names]
+        named = {**{axis.name: axis for axis in axes}, **arguments}
+        if not are_several(named.values()):
+            return self.spawn(arguments)
+        varied = frozenset(name for name, value in named.items() if isinstance(value, Axis))
+        return spread(named, (), lambda own, _: self.spawn(own, varied))
+
+    def spawn(
+        self, arguments: Mapping[str, Any], varied: frozenset[str] = frozenset()
+    ) -> ExperimentStatePromise:
         """The root that these arguments make; the same promise for the same arguments, TreeError for a second
-        root.
+        root, unless it differs only in what is ``varied``.
         """
         cls = self.state_class
         ignored = cls._fields.ignored
@@ -104,7 +119,10 @@ class Tree:
         body = body_of(cls, cls, properties)
         _check_ignored(cls, properties)
         key = keys.node_key("root", cls.__name__, code.digest, body, ())
-        if self.root is not None and self.root.key != key:
+        is_known = key in self.promises or (
+            self.root is not None and self._is_beside(properties, code, varied)
+        )
+        if self.root is not None and not is_known:
             if self.root.code is code or self.root.code.digest == code.digest:
                 why = f"with other arguments: {_arguments(self.arguments or {})}"
             else:
@@ -117,12 +135,31 @@ class Tree:
         root = self._add(
             lambda: ExperimentStatePromise(self, "root", cls.__name__, key, body, code, properties),
             key,
-            self.tags,
+            self._tags_of(cls),
         )
         if ignored:
             self._take_ignored(root, properties)
-        self.root, self.arguments = root, {name: properties[name] for name in arguments}
+        if not varied or self.root is None:
+            self.root, self.arguments = root, {name: properties[name] for name in arguments}
         return root
+
+    def _is_beside(self, properties: Mapping[str, Any], code: Code, varied: frozenset[str]) -> bool:
+        """Whether a root is the one that there is but for what is varied."""
+        if self.root is None:
+            return True
+        cls = self.state_class
+        rests = [
+            body_of(cls, cls, {name: value for name, value in own.items() if name not in varied})
+            for own in (self.root.properties, properties)
+        ]
+        return rests[0] == rests[1] and self.root.code.digest == code.digest
+
+    def _tags_of(self, cls: Any) -> list[str]:
+        """The tags of a node of that class that is defined now."""
+        declared: Fields = cls._fields
+        return (
+            [*self.tags, *(MARK + name for name in declared.replicates)] if declared.replicates else self.tags
+        )
 
     def grow(self, recipe: Recipe, parents: Sequence[ExperimentStatePromise]) -> ExperimentStatePromise:
         """The promise of what ``recipe`` makes of ``parents``."""
@@ -142,6 +179,8 @@ class Tree:
                 )
         properties = properties_of(recipe)
         ignored = cls._fields.ignored
+        if cls.extends is not None:
+            check_extends(cls, Recipe)
         if ignored:
             _check_ignored(cls, properties)
         body = body_of(cls, self.state_class, properties)
@@ -154,18 +193,19 @@ class Tree:
             _refuse_mixing(found.recipe, cls)
         if found is not None and ignored:
             self._take_ignored(found, properties)
-        if found is not None and not found.is_from_disk and not self.tags:
+        tags = self._tags_of(cls)
+        if found is not None and not found.is_from_disk and not tags:
             return found
         made = ExperimentStatePromise(
             self, "recipe", name, key, body, code, properties, tuple(parents), recipe=cls, links=links
         )
         if found is not None:
-            return self._add(lambda: made, key, self.tags)
+            return self._add(lambda: made, key, tags)
         made.position = self.first_position + len(self.promises)
         self.promises[key] = made
         self.revision += 1
-        if self.tags:
-            made.tags = tuple(dict.fromkeys(self.tags))
+        if tags:
+            made.tags = tuple(dict.fromkeys(tags))
         slot = (name, body, *[parent.key for parent in parents])
         makers = self._makers.get(slot)
         if makers is None:

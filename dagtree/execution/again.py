@@ -20,7 +20,7 @@ from ..storage.store import Store
 from .kept import label_of_record, mapping, promise_of, text
 from .plan import make_plan
 
-__all__ = ["define_again", "spared_nodes"]
+__all__ = ["define_again", "define_from_record", "spared_nodes"]
 
 
 def spared_nodes(
@@ -29,15 +29,15 @@ def spared_nodes(
     targets: Sequence[ExperimentStatePromise],
     asked: Sequence[Asked],
     results: Callable[[str], Mapping[str, Any]],
-    taken: ExperimentStatePromise | None = None,
+    own: Set[str] = frozenset(),
 ) -> tuple[set[str], Set[str]]:
-    """The evicted nodes that nobody computes for their own sake (``taken`` is computed for its own), and the
+    """The evicted nodes that nobody computes for their own sake (those in ``own`` are), and the
     nodes that this run leaves as they are: those that are there, and the evicted whose state nothing needs.
 
     Those that are needed and known from disk only are defined again.
     """
     there = store.keys()
-    spared = {key for key in store.evicted() if taken is None or key != taken.key}
+    spared = {key for key in store.evicted() if key not in own}
     if not store.evicted():
         return spared, there
     define_again(tree, store, targets, asked, results, spared)
@@ -75,12 +75,13 @@ def define_again(
         if edge.is_from_disk or promise.is_from_disk:
             if promise.key not in evicted:
                 continue  # nothing says how it is made, and the plan says so
-            _define(tree, store.records(), promise)
+            define_from_record(tree, store.records(), promise)
             edge = promise.edge
         waiting.extend((*edge.parents, *edge.links))
 
 
-def _define(tree: Tree, records: Mapping[str, Record], promise: ExperimentStatePromise) -> None:
+def define_from_record(tree: Tree, records: Mapping[str, Record], promise: ExperimentStatePromise) -> None:
+    """A node that is known from disk only learns how it is made. Raises as `define_again`."""
     record = records[promise.key]
     label = f"{label_of_record(record, records)} [{record.key[:8]}]"
     properties = {name: understand(value) for name, value in mapping(record.more.get("properties")).items()}

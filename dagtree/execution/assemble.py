@@ -12,14 +12,17 @@ from ..definition.recipe import Recipe
 from ..definition.state import ExperimentState
 from ..definition.tree import Tree
 from ..identity.key import digest
+from ..identity.source import Code
 from ..storage.scripts import by_value, script_classes
 from ..storage.store import Store
 from .environment import torch_threads
+from .extending import Shorter
 from .marks import MarkPlace
 from .plan import Plan, Unit
+from .policy import policy_of
 from .task import Context, Job, LinkedNode, NodeFacts, Step
 
-__all__ = ["assemble"]
+__all__ = ["assemble", "keep_source"]
 
 
 def assemble(
@@ -32,12 +35,14 @@ def assemble(
     travels: bool,
     taken: ExperimentStatePromise | None = None,
     marks: MarkPlace | None = None,
+    watched_by: str = "",
 ) -> dict[str, tuple[Step, Sequence[str]]]:
     """The steps of a plan by their keys, each with the keys of those that it waits for.
 
     ``shared`` says that several threads of one process may run steps, ``travels`` that other processes do;
-    ``taken`` is the node whose state the driver wants as well; at ``marks`` other processes say what they
-    are at. Writes down the code that the missing nodes'
+    ``taken`` is the node whose state the driver wants as well, ``watched_by`` the name by which it hears what
+    steps in other processes do, and at ``marks`` these say what they are at. Writes down the code that the
+    missing nodes'
     keys cover, once for each fingerprint.
     """
     recipes: dict[type[Recipe], int] = {}
@@ -58,8 +63,11 @@ def assemble(
         torch_threads=torch_threads(),
         script_classes=script_classes() if travels else None,
         marks=marks if travels else None,
+        moments=policy_of(tree.moments),
+        watched_by=watched_by,
     )
     sources = _keep_sources(plan, store)
+    shorter = Shorter(store.records())
     graph: dict[str, tuple[Step, Sequence[str]]] = {}
     for key, unit in plan.units.items():
         promise = unit.promise
@@ -81,6 +89,9 @@ def assemble(
             jobs=_jobs(unit, places),
             takers=unit.takers + (promise is taken),
             demands=tree.demands_of(promise),
+            seed=promise.seed_key if unit.computes else "",
+            extends=recipe is not None and recipe.extends is not None,
+            extended=tuple(dict.fromkeys((*unit.extended, *shorter(promise)))) if unit.computes else (),
         )
         graph[key] = step, unit.after
     return graph
@@ -128,10 +139,13 @@ def _state_facts(cls: type[ExperimentState], store: Store | None) -> dict[str, A
 def _keep_sources(plan: Plan, store: Store) -> dict[str, str]:
     """Write the code down, by content; the digests of what was written, by fingerprint."""
     codes = {unit.promise.code.digest: unit.promise.code for unit in plan.units.values() if unit.computes}
-    written = {}
-    for name, code in codes.items():
-        parts = [dataclasses.asdict(source) for source in code.sources]
-        content = json.dumps(parts, indent=1).encode()
-        written[name] = digest(content)
-        store.write_once("sources", written[name], content)
-    return written
+    return {name: keep_source(code, store) for name, code in codes.items()}
+
+
+def keep_source(code: Code, store: Store) -> str:
+    """Write the code down that a fingerprint covers; the digest of what was written."""
+    parts = [dataclasses.asdict(source) for source in code.sources]
+    content = json.dumps(parts, indent=1).encode()
+    name = digest(content)
+    store.write_once("sources", name, content)
+    return name

@@ -5,16 +5,19 @@ again.
 from __future__ import annotations
 
 import contextlib
-import os
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..definition.recipe import shape_of
 from ..errors import WorkerError
 from ..storage.lines import decode_line
 from ..storage.record import Record
+from .channel import cancel, run_mark, task_names
 from .fates import Failed, died, failed, skipped
+from .kinds import Stop
 from .marks import MarkPlace
 from .progress import log
 from .step import hindrance_of, perform
@@ -73,18 +76,18 @@ class Flight:
         say: Callable[[str], None],
         marks: MarkPlace | None,
         seconds: Mapping[str, float],
+        stop: Stop,
     ) -> None:
         self._graph = graph
         self._client = client
         self._ended = ended
         self._say = say
         self._marks = marks
+        self._stop = stop
         self._seconds = dict(seconds)  # of late, by the recipe's name
         self._order = {key: place for place, key in enumerate(graph)}
         self._children = Counter(parent for _, parents in graph.values() for parent in parents)
-        # A cluster takes a task of a name that it still remembers for done: this run's names must not be the
-        # last one's.
-        self._run = os.urandom(4).hex()
+        self._run = run_mark()
         self._sent = 0
         self._began = time.time() - _CLOCKS_S
         self._chains: dict[str, list[str]] = {}  # the keys of the steps of each task, by its name
@@ -102,8 +105,8 @@ class Flight:
         done = as_completed(loop=self._client.loop)
         plugin = self._watch_deaths()
         try:
-            done.update(self._send(list(self._graph), watch))
-            with watch:
+            with self._stop.calls(self._cancel), watch:
+                done.update(self._send(list(self._graph), watch))
                 for batch in done.batches():
                     watch.heard()
                     left: list[str] = []
@@ -133,12 +136,11 @@ class Flight:
         new = self._chains_of(self._unhindered(keys))
         self._sent += 1
         deaths = self._marks.deaths() if self._marks is not None and watch.has_lost() else {}
-        names = {}
+        lasts = {chain[-1]: self._graph[chain[-1]][0].node.name for chain in new}
+        names = task_names(lasts, f"{self._run}{self._sent:x}")
         for chain in new:
-            last = self._graph[chain[-1]][0]
-            once = "-once" if any(key in deaths for key in chain) else ""
-            names[chain[-1]] = f"{last.node.name}-{chain[-1]}-{self._run}{self._sent:x}{once}"
-        for chain in new:
+            if any(key in deaths for key in chain):
+                names[chain[-1]] += "-once"
             name = names[chain[-1]]
             self._chains[name] = chain
             self._task_of.update(dict.fromkeys(chain, name))
@@ -176,7 +178,13 @@ class Flight:
         wanted = list(names.values())
         futures = dict(zip(wanted, self._client.get(whole, wanted, sync=False, priority=first), strict=True))
         self._futures.update(futures)
+        if self._stop():  # meanwhile, so that these weren't cancelled with the others
+            raise KeyboardInterrupt
         return list(futures.values())
+
+    def _cancel(self) -> None:
+        """Called from any thread when the run is to end."""
+        cancel(self._client, list(self._futures.values()))
 
     def _unhindered(self, keys: Iterable[str]) -> list[str]:
         """Those of the keys, in order, that don't hang below what ended otherwise than done; the others end
@@ -220,15 +228,19 @@ class Flight:
 
     def _is_cheap(self, key: str) -> bool:
         """Whether it may be done with others in one task; nobody knows of a recipe that never ran, and it is
-        found out in the task."""
+        found out in the task, but for one that has moments: those are made for what takes long."""
         step = self._graph[key][0]
         demands = step.demands
+        seconds = self._seconds.get(step.node.name)
+        if seconds is None:
+            recipe = None if step.recipe is None else step.context.recipes[step.recipe]
+            seconds = _CHEAP_S if recipe is None or not shape_of(recipe).has_moments else math.inf
         return (
             key not in self._alone
             and not demands.resources
             and not demands.retries
             and demands.timeout_s is None
-            and self._seconds.get(step.node.name, 0.0) <= _CHEAP_S
+            and seconds <= _CHEAP_S
         )
 
     # What comes back
@@ -244,6 +256,8 @@ class Flight:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
+            if self._stop():
+                raise KeyboardInterrupt from None
             return self._lost(name, chain, error, watch)
         left = []
         for key, outcome in zip(chain, outcomes, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import getpass
 import json
 import os
 import platform
@@ -72,6 +73,14 @@ def packages() -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
+def _user() -> str | None:
+    """The login name; None where nobody is logged in, as in some containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, ImportError, OSError):
+        return None
+
+
 @functools.lru_cache(maxsize=8)
 def _environment(git: str) -> tuple[str, bytes]:
     facts = {
@@ -80,6 +89,7 @@ def _environment(git: str) -> tuple[str, bytes]:
         "platform": platform.platform(),
         "machine": platform.machine(),
         "host": socket.gethostname(),
+        "user": _user(),
         "cores": os.cpu_count(),
         "executable": sys.executable,
         "dagtree": VERSION,

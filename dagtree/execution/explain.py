@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from html import escape
@@ -11,7 +11,7 @@ from typing import Any, overload
 from ..identity.outline import Source
 from .report import duration, one_line
 
-__all__ = ["Change", "CodeNews", "Explanation", "Explanations", "Forecast"]
+__all__ = ["Change", "CodeNews", "Explanation", "Explanations"]
 
 _SHOWN_NODES = 40
 _SHOWN_PARTS = 60
@@ -119,7 +119,7 @@ class Explanation:
         if self.properties:
             lines.append(f"    properties {', '.join(self.properties)}")
         lines += [f"    parent {one_line(parent, 400)}" for parent in self.parents]
-        shown = [part for part in self.covers if part.kind not in ("unseen", "type")]
+        shown = [part for part in self.covers if part.kind not in ("unseen", "type", "moving")]
         for part in shown[:_SHOWN_PARTS]:
             place = f" ({part.module}:{part.line})" if part.kind == "function" else ""
             text = f" = {one_line(part.text, 200)}" if part.kind == "value" else ""
@@ -246,56 +246,6 @@ class CodeNews:
                 f"  … and {len(self.changes) - _SHOWN_CHANGES} more changes; exp.explain() has them all"
             )
         return "\n".join(lines)
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """What ``Experiment.run`` would do now: ``missing`` explains each node that it would compute,
-    ``cached`` counts those that are there, ``functions`` the calls of functions; ``code_news`` is what would
-    be computed again because code changed, None when that is nothing.
-    """
-
-    missing: Explanations
-    cached: int
-    functions: int
-    code_news: CodeNews | None = None
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What the keys of the nodes to compute can't see; each once."""
-        return self.missing.warnings
-
-    def __str__(self) -> str:
-        count = len(self.missing)
-        functions = f", {self.functions} function call{'s' * (self.functions != 1)}" if self.functions else ""
-        lines = [f"{count} to compute, {self.cached} cached{functions}" if count else
-                 f"nothing to compute, {self.cached} cached{functions}"]  # fmt: skip
-        if self.code_news is not None:
-            lines.append(str(self.code_news))
-        for why, labels in self._grouped().items():
-            lines.append(f"{len(labels):,} × {why}")
-            lines += [f"  {label}" for label in labels[:_SHOWN_CHANGES]]
-            if len(labels) > _SHOWN_CHANGES:
-                lines.append(f"  … and {len(labels) - _SHOWN_CHANGES} more")
-        lines += [f"warning: {warning}" for warning in self.warnings]
-        return "\n".join(lines)
-
-    def _grouped(self) -> Mapping[str, list[str]]:
-        groups: dict[str, list[str]] = {}
-        for one in self.missing:
-            # What changed of the code alone is said above, once for all.
-            differs = [
-                str(change)
-                for change in one.changes
-                if change.kind in ("property", "moment") or not one.only_code
-            ]
-            own = f": {one_line('; '.join(differs), 240)}" if differs else ""
-            groups.setdefault(one.reason, []).append(f"{one.label} [{one.key[:8]}]{own}")
-        return groups
-
-    def _repr_html_(self) -> str:
-        news = f"<pre>{escape(str(self.code_news))}</pre>" if self.code_news is not None else ""
-        return f"<div>{self.cached:,} cached</div>{news}{self.missing._repr_html_() if self.missing else ''}"
 
 
 def _change_lines(change: Change) -> list[str]:

@@ -21,9 +21,20 @@ from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any
 
-__all__ = ["Disturbed", "Generators", "generators", "part_from_engine", "preserved", "seed_all"]
+__all__ = [
+    "Disturbed",
+    "Generators",
+    "generators",
+    "give_back_generators",
+    "kept_generators",
+    "part_from_engine",
+    "preserved",
+    "seed_all",
+]
 
 LATE = ("numpy.random", "torch")
+HUNG_S = 60.0
+"""How long a recipe waits for a listener that doesn't return."""
 
 
 class Disturbed(Exception):
@@ -172,14 +183,24 @@ class Generators:
         self._beside = 0
         self._seeded: tuple[Any, ...] = ()
         self._disturbed = 0
+        self._begun: dict[int, int] = {}
         self._quiet: set[str] = set()
+        # How much each audience was told, and has heard; its listeners may draw from them as well.
+        self._said: dict[object, int] = {}
+        self._heard: dict[object, int] = {}
+        self._hung: set[object] = set()
+        self._lent = 0
+        self._resting = 0
 
     def enter(self) -> None:
         """Have the generators alone; a run within a recipe has them with it."""
         me = threading.get_ident()
         with self._free:
             if me not in self._holders:
-                self._free.wait_for(lambda: not self._alone and self._beside == 0)
+                self._wait_for_listeners()
+                self._free.wait_for(
+                    lambda: not (self._alone or self._resting or self._lent) and self._beside == 0
+                )
                 self._alone = True
             self._holders[me] = self._holders.get(me, 0) + 1
 
@@ -193,22 +214,107 @@ class Generators:
                 self._alone = False
                 self._free.notify_all()
 
-    def seeded(self, seed: int, code: str, *, shared: bool) -> AbstractContextManager[bool]:
+    # Listeners are called in a thread of their own, and may draw as well: never while a recipe has the
+    # generators alone, but for its moments. Those that run beside each other are known not to draw.
+
+    def expect_hearing(self, audience: object) -> None:
+        """Its listeners will be told something."""
+        with self._free:
+            if audience not in self._hung:
+                self._said[audience] = self._said.get(audience, 0) + 1
+
+    def heard(self, audience: object) -> None:
+        """They were told."""
+        with self._free:
+            self._heard[audience] = self._heard.get(audience, 0) + 1
+            self._free.notify_all()
+
+    def forget(self, audience: object) -> None:
+        """They will hear no more."""
+        with self._free:
+            for known in (self._said, self._heard):
+                known.pop(audience, None)
+            self._hung.discard(audience)
+            self._free.notify_all()
+
+    def _unheard(self, said: dict[object, int]) -> list[object]:
+        """The audiences that have not heard as much as was ``said``, of those that are still there."""
+        return [one for one, count in said.items() if one in self._said and self._heard.get(one, 0) < count]
+
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[None]:
+        """While a listener is called."""
+        me = threading.get_ident()
+        with self._free:
+            self._free.wait_for(lambda: not self._alone)
+            self._lent += 1
+            self._holders[me] = self._holders.get(me, 0) + 1
+        try:
+            yield
+        finally:
+            with self._free:
+                self._lent = max(0, self._lent - 1)  # one that hung was counted out before
+                self._holders[me] -= 1
+                if not self._holders[me]:
+                    del self._holders[me]
+                self._free.notify_all()
+
+    def rest(self) -> None:
+        """At a moment: who has the generators alone waits until listeners have heard what was said, and finds
+        the generators as they were."""
+        with self._free:
+            if not self._alone or threading.get_ident() not in self._holders or not self._unheard(self._said):
+                return
+        before = kept_generators()
+        with self._free:
+            self._alone = False
+            self._resting += 1
+            self._free.notify_all()
+            try:
+                self._wait_for_listeners()
+                self._free.wait_for(lambda: not self._lent, HUNG_S)
+            finally:
+                self._resting -= 1
+                self._alone = True
+        give_back_generators(before)
+
+    def _wait_for_listeners(self) -> None:
+        """Until they have heard what was said by now; one that hangs isn't waited for for ever."""
+        said = dict(self._said)
+        while late := self._unheard(said):
+            heard = dict(self._heard)
+            if not self._free.wait_for(lambda: self._heard != heard or not self._unheard(said), HUNG_S):  # noqa: B023
+                self._hung.update(late)
+                for audience in late:
+                    self._said.pop(audience, None)
+                self._lent = 0
+                return
+
+    def seeded(
+        self, seed: int, code: str, *, shared: bool, alone: bool = False
+    ) -> AbstractContextManager[bool]:
         """Run the block with all generators seeded. ``shared`` says that other threads of this process may
-        run recipes too.
+        run recipes too, ``alone`` that none may run beside the block.
 
         Gives whether the block runs beside others, so that what it makes is provisional until the block has
         ended. Raises Disturbed after the block when a recipe that never drew before did so beside others; run
         it again then.
         """
-        return self._among_others(seed, code) if shared else _Seeded(self, seed)
+        return self._among_others(seed, code, alone) if shared else _Seeded(self, seed)
 
     @contextlib.contextmanager
-    def _among_others(self, seed: int, code: str) -> Iterator[bool]:
+    def _among_others(self, seed: int, code: str, alone: bool) -> Iterator[bool]:
         with self._free:
+            if code not in self._quiet:
+                self._wait_for_listeners()
             # Asked again whenever somebody ends: the first of many may just have been seen not to draw.
-            self._free.wait_for(lambda: not self._alone and (self._beside == 0 or code in self._quiet))
-            beside = code in self._quiet
+            self._free.wait_for(
+                lambda: (
+                    not (self._alone or self._resting)
+                    and ((code in self._quiet and not alone) or not (self._beside or self._lent))
+                )
+            )
+            beside = code in self._quiet and not alone
             if beside:
                 self._beside += 1
             else:
@@ -217,11 +323,12 @@ class Generators:
             if not beside or self._beside == 1:
                 seed_all(seed)
                 self._seeded = _states()
-            disturbed = self._disturbed
+            disturbed = self._begun[threading.get_ident()] = self._disturbed
         try:
             yield beside
         finally:
             with self._free:
+                del self._begun[threading.get_ident()]
                 drew = _states() != self._seeded
                 del self._holders[threading.get_ident()]
                 if not beside:
@@ -242,6 +349,11 @@ class Generators:
             if void:
                 raise Disturbed
 
+    def are_untouched(self) -> bool:
+        """Whether nobody has drawn since this thread's block, which runs beside others, began."""
+        with self._free:
+            return self._begun.get(threading.get_ident()) == self._disturbed and _states() == self._seeded
+
 
 generators = Generators()
 
@@ -251,7 +363,7 @@ def preserved() -> Iterator[None]:
     """Give the caller's generators back: what a script draws must not depend on what was cached."""
     generators.enter()  # another run, in another thread, may have them now
     try:
-        before = _kept()
+        before = kept_generators()
     finally:
         generators.leave()
     try:
@@ -259,12 +371,13 @@ def preserved() -> Iterator[None]:
     finally:
         generators.enter()
         try:
-            _give_back(*before)
+            give_back_generators(before)
         finally:
             generators.leave()
 
 
-def _kept() -> tuple[Any, ...]:
+def kept_generators() -> tuple[Any, ...]:
+    """The states of the generators that are loaded, for `give_back_generators`."""
     numpy_random, torch = sys.modules.get("numpy.random"), sys.modules.get("torch")
     return (
         random.getstate(),
@@ -274,12 +387,17 @@ def _kept() -> tuple[Any, ...]:
     )
 
 
-def _give_back(state: Any, numpy_state: Any, torch_state: Any, cuda_states: Any) -> None:
+def give_back_generators(before: tuple[Any, ...]) -> None:
+    """Let all generators be in the states that they were in."""
+    state, numpy_state, torch_state, cuda_states = before
     random.setstate(state)
     if numpy_state is not None:
-        sys.modules["numpy.random"].set_state(numpy_state)
+        import numpy
+
+        numpy.random.set_state(numpy_state)
     if torch_state is not None:
-        torch: Any = sys.modules["torch"]
+        import torch
+
         torch.set_rng_state(torch_state)
         if cuda_states is not None:
             torch.cuda.set_rng_state_all(cuda_states)

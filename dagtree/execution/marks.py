@@ -21,9 +21,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from ..storage.board import FOLDER
 from ..storage.files import process_name
 from ..storage.local import LocalStore
-from ..storage.presence import FOLDER
 from ..storage.store import Store
 from . import output
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..definition.promise import ExperimentStatePromise
@@ -12,48 +14,106 @@ from .kept import described, kept_properties, number, text
 __all__ = ["Nearest"]
 
 _MOST_COMPARED = 64
+_Place = tuple[Any, ...]
+
+
+class _Siblings:
+    """Records that are the same in all but one property: by its value where that is a number, and else the
+    latest."""
+
+    def __init__(self) -> None:
+        self.latest: Record | None = None
+        self._by_value: dict[float, Record] = {}
+        self._values: list[float] | None = None
+
+    def add(self, value: Any, record: Record) -> None:
+        self.latest = _later(record, self.latest)
+        if _is_number(value):
+            self._by_value[value] = _later(record, self._by_value.get(value))
+            self._values = None
+
+    def near(self, value: Any) -> Iterable[Record | None]:
+        """The latest, and those whose values are next to this one on either side."""
+        yield self.latest
+        if _is_number(value) and self._by_value:
+            if self._values is None:
+                self._values = sorted(self._by_value)
+            place = bisect_left(self._values, value)
+            for known in self._values[max(place - 1, 0) : place + 2]:
+                yield self._by_value[known]
 
 
 class Nearest:
     """Finds, among many records of one recipe, one that differs from a promise in as few properties as can
-    be.
+    be, and of these the one whose values are nearest; of equals the latest.
 
     Those that differ in none or one are found by a look-up; where there is none, the latest are compared.
     """
 
     def __init__(self, records: Sequence[Record], promise: ExperimentStatePromise) -> None:
-        self._latest = records[-_MOST_COMPARED:]
-        self._table: dict[tuple[Any, ...], Record] = {}
+        self._latest = sorted(records, key=_order)[:_MOST_COMPARED]
+        self._table: dict[_Place, _Siblings] = {}
         for record in records:
-            mine = _hashable(kept_properties(record, promise))
-            code = text(record.more.get("code"))
-            for part in _without_one(mine):
-                for place in ((part, record.moment, code), (part, record.moment), (part,)):
-                    known = self._table.get(place)
-                    if known is None or known.ended <= record.ended:
-                        self._table[place] = record
+            mine = kept_properties(record, promise)
+            for place, value in _places(mine, record.moment, text(record.more.get("code"))):
+                siblings = self._table.get(place)
+                if siblings is None:
+                    siblings = self._table[place] = _Siblings()
+                siblings.add(value, record)
 
     def closest(self, promise: ExperimentStatePromise) -> Record | None:
-        mine, code = _hashable(described(promise)), promise.code.digest
+        mine, code = described(promise), promise.code.digest
         found: dict[str, Record] = {}
-        for part in _without_one(mine):
-            for place in ((part, promise.moment, code), (part, promise.moment), (part,)):
-                if place in self._table:
-                    record = self._table[place]
-                    found[record.key] = record
+        for place, value in _places(mine, promise.moment, code):
+            if place in self._table:
+                for record in self._table[place].near(value):
+                    if record is not None:
+                        found[record.key] = record
+        hashed = _hashable(mine)
 
-        def distance(record: Record) -> tuple[int, bool, bool, float]:
-            kept = _hashable(kept_properties(record, promise))
-            differ = len({name for name, _ in mine ^ kept})
+        def distance(record: Record) -> tuple[int, bool, bool, float, tuple[float, str]]:
+            kept = kept_properties(record, promise)
+            differ = {name for name, _ in hashed ^ _hashable(kept)}
             other = text(record.more.get("code")) != code
-            return differ, record.moment != promise.moment, other, -number(record.ended)
+            gap = math.fsum(_gap(mine.get(name), kept.get(name)) for name in differ)
+            return len(differ), record.moment != promise.moment, other, gap, _order(record)
 
         return min(found.values() or self._latest, key=distance, default=None)
+
+
+def _later(record: Record, known: Record | None) -> Record:
+    """The one that was computed last; of equals the one whose key is lower, in whatever order they are
+    read."""
+    return record if known is None else min(record, known, key=_order)
+
+
+def _order(record: Record) -> tuple[float, str]:
+    return -number(record.ended), record.key
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is float or (type(value) is int and abs(value) < 1e300)
+
+
+def _gap(one: Any, other: Any) -> float:
+    """How far apart two values are, from 0 to 2: numbers by their quotient (0.1 is as near to 0.2 as 1 to 2),
+    others not at all."""
+    if not (_is_number(one) and _is_number(other)):
+        return 2.0
+    largest = max(abs(one), abs(other))
+    return abs(one / largest - other / largest) if largest else 0.0
 
 
 def _hashable(described: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
     return frozenset((name, repr(value)) for name, value in described.items())
 
 
-def _without_one(described: frozenset[tuple[str, str]]) -> list[frozenset[tuple[str, str]]]:
-    return [described, *(described - {one} for one in described)]
+def _places(described: Mapping[str, Any], moment: int | None, code: str) -> Iterable[tuple[_Place, Any]]:
+    """Where records are found that are the same in all properties, and in all but one, whose value is given:
+    those of the same moment and code, of the same moment, and of any."""
+    whole = _hashable(described)
+    parts = [(whole, None)]
+    parts += [(whole - {(name, shown)}, described[name]) for name, shown in whole]
+    for part, value in parts:
+        for more in ((moment, code), (moment,), ()):
+            yield (part, *more), value

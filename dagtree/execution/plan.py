@@ -13,6 +13,7 @@ from ..definition.promise import ExperimentStatePromise
 from ..definition.tree import Asked
 from ..errors import NotComputedError
 from ..storage.store import Store
+from .extending import shorter_in
 
 __all__ = ["Plan", "Unit", "make_plan", "results_of"]
 
@@ -20,7 +21,7 @@ __all__ = ["Plan", "Unit", "make_plan", "results_of"]
 class Unit:
     """The work on one edge. ``takers`` counts the units of this plan that want its final state live."""
 
-    __slots__ = ("after", "final", "functions", "moments", "promise", "takers")
+    __slots__ = ("after", "extended", "final", "functions", "moments", "promise", "takers")
 
     def __init__(self, promise: ExperimentStatePromise) -> None:
         self.promise = promise
@@ -28,6 +29,7 @@ class Unit:
         self.moments: dict[int, ExperimentStatePromise] = {}
         self.functions: list[Asked] = []
         self.after: list[str] = []
+        self.extended: tuple[str, ...] = ()
         self.takers = 0
 
     @property
@@ -104,6 +106,10 @@ def make_plan(
                 if parent.moment is None:
                     units[parent.key].takers += 1
         unit.after.extend(link.edge.key for link in edge.links if link.key in missing)
+    for key, shorter in shorter_in(unit.promise for unit in units.values() if unit.computes).items():
+        # It waits for the longest of them, to go on from there.
+        units[key].after.append(shorter[0].key)
+        units[key].extended = tuple(one.key for one in shorter)
     ordered = dict(sorted(units.items(), key=lambda item: item[1].promise.position))
     known = [promise for key, promise in wanted.items() if key not in missing]
     if not spared:

@@ -21,8 +21,9 @@ from .marks import MarkPlace
 from .pools import held_grant
 from .step import perform
 from .task import Outcome, Step
+from .watch import use_pipe
 
-__all__ = ["Processes"]
+__all__ = ["Processes", "spawn"]
 
 _TRIES = 2
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -40,6 +41,7 @@ class Processes:
         self._mine = threading.local()
         self._lock = threading.Lock()
         self._all: set[_Worker] = set()
+        self.pipe: Any = None  # where they write what they tell
 
     def perform(self, step: Step, *inputs: Outcome) -> Outcome:
         how: list[str] = []
@@ -94,7 +96,7 @@ class Processes:
                 return worker
             if self._stopping():
                 return None
-            worker = self._mine.worker = _Worker(visible)
+            worker = self._mine.worker = _Worker(visible, self.pipe)
             self._all.add(worker)
         return worker
 
@@ -110,11 +112,11 @@ class _Gone(Exception):
 
 
 class _Worker:
-    def __init__(self, visible: str | None) -> None:
+    def __init__(self, visible: str | None, pipe: Any) -> None:
         self.visible = visible
         self.connection, theirs = multiprocessing.Pipe()
-        self.process = _Spawn().Process(
-            target=_serve, args=(theirs, list(sys.path), visible), name="dagtree", daemon=False
+        self.process = spawn.Process(
+            target=_serve, args=(theirs, list(sys.path), visible, pipe), name="dagtree", daemon=False
         )
         self.process.start()
         theirs.close()
@@ -144,11 +146,12 @@ def _how(code: int) -> str:
     return f"was ended by {name}"
 
 
-def _serve(connection: Any, path: list[str], visible: str | None) -> None:
+def _serve(connection: Any, path: list[str], visible: str | None, pipe: Any) -> None:
     """What a worker process does until nobody asks any more."""
     # Ctrl-C in a terminal reaches all processes of a run; the driver alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.path[:] = path
+    use_pipe(pipe)
     if visible is not None:
         os.environ[_VISIBLE] = visible
     with contextlib.suppress(EOFError, OSError):
@@ -189,3 +192,6 @@ _hiding = threading.Lock()
 
 class _Spawn(multiprocessing.context.SpawnContext):
     Process = _SpawnProcess
+
+
+spawn = _Spawn()

@@ -13,7 +13,7 @@ from ..definition.state import ExperimentState
 from ..errors import DagtreeError
 from ..identity.differ import PartChange, compare, outline_from, told_apart
 from ..identity.key import digest
-from ..identity.outline import NO_SOURCE, Source
+from ..identity.outline import Source
 from ..storage.describe import Described, understand
 from ..storage.record import Record
 from ..storage.store import Store
@@ -31,6 +31,7 @@ from .kept import (
 )
 from .nearest import Nearest
 from .report import one_line
+from .warned import warnings_of
 
 __all__ = ["Reasons", "code_news"]
 
@@ -313,26 +314,6 @@ def _latest(records: Mapping[str, Record]) -> dict[str, Record]:
             if known is None or known.ended <= record.ended:
                 latest[record.address] = record
     return latest
-
-
-def warnings_of(covers: Iterable[Source]) -> tuple[str, ...]:
-    """What of the code can't be followed, or counts by its type alone, in words."""
-    said: dict[str, None] = {}
-    for part in covers:
-        where = f"{part.file}:{part.line}" if part.file and part.line else part.module or part.file
-        if part.kind == "unseen" and part.name == NO_SOURCE:
-            said[
-                f"{part.name} ({where}): it counts by its bytecode, and so gets another key under another "
-                f"Python; write it in a file, or give the recipe a `version`"
-            ] = None
-        elif part.kind == "unseen":
-            said[
-                f"{part.name} ({where}): what it finds counts only where it is an attribute of the recipe or "
-                f"of the state; declare the rest in `depends_on`"
-            ] = None
-        elif part.kind == "type":
-            said[f"{part.name} ({where}): {part.text}; of it only the type counts"] = None
-    return tuple(said)
 
 
 def text_of(described: Any) -> str:

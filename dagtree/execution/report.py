@@ -56,7 +56,8 @@ class Report:
     failed, or was not reached. ``elsewhere`` says how many of the cached ones other processes computed during
     this run. ``damaged`` names what was found damaged on the way and computed again.
     ``evicted`` counts the nodes that were left evicted; ``differing`` names those that were evicted, computed
-    again, and came out otherwise than before. ``seconds`` is wall time; ``code_news`` says what was computed
+    again, and came out otherwise than before. ``warnings`` says what else went wrong, such as a listener that
+    raised. ``seconds`` is wall time; ``code_news`` says what was computed
     again because code changed, None when nothing was.
     """
 
@@ -75,6 +76,7 @@ class Report:
     code_news: CodeNews | None = None
     evicted: int = 0
     differing: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -105,6 +107,8 @@ class Report:
             parts.append(f"{self.evicted} evicted")
         if self.differing:
             parts.append(f"{len(self.differing)} DIFFERENT than before")
+        if self.warnings:
+            parts.append(f"{len(self.warnings)} warning{'' if len(self.warnings) == 1 else 's'}")
         if self.interrupted:
             parts.append("interrupted")
         return f"{', '.join(parts)} in {duration(self.seconds)}"
@@ -118,7 +122,7 @@ class Report:
                 ("failed", self.failed),
                 ("skipped", self.skipped),
                 ("function calls", self.functions),
-                ("time", duration(self.seconds)),
+                ("time", duration(self.seconds) + (", interrupted" if self.interrupted else "")),
             )
         )
         failures = "".join(
@@ -127,6 +131,7 @@ class Report:
         )
         damaged = "".join(f"<div>damaged: {escape(text)}</div>" for text in self.damaged)
         damaged += "".join(f"<div>differs: {escape(text)}</div>" for text in self.differing)
+        damaged += "".join(f"<div>warning: {escape(text)}</div>" for text in self.warnings)
         return f"<table>{rows}</table>{failures}{damaged}"
 
     def explain_failures(self) -> str:

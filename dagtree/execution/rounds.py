@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from ..definition.promise import ExperimentStatePromise
@@ -18,17 +19,19 @@ from ..storage.store import Store
 from .assemble import assemble
 from .environment import commit
 from .generators import part_from_engine, preserved
-from .kinds import is_shared, kind_of
+from .kinds import Shown, Stop, is_shared, kind_of
 from .marks import place_for
+from .monitor import Monitor
 from .output import listening
 from .plan import Plan
-from .progress import Progress, announce
+from .progress import announce
 from .report import Failure
-from .schedulers import Means, Stop, execute
-from .task import Outcome, Step
+from .schedulers import Means, execute, parallelism
+from .task import Outcome
 
 __all__ = ["Round", "Rounds"]
 
+ABROAD = ("processes", "cluster")
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.5
 
 
@@ -45,9 +48,11 @@ class Rounds:
         store: Store,
         scheduler: Any,
         workers: int | None,
-        progress: bool | None,
+        progress: Shown,
         taken: ExperimentStatePromise | None,
-        resources: Mapping[str, Any] | None = None,
+        monitor: Monitor,
+        stop: Stop,
+        resources: Mapping[str, Any] | None,
     ) -> None:
         self.tree = tree
         self.store = store
@@ -55,11 +60,22 @@ class Rounds:
         self.workers = workers
         self.taken = taken
         self.git = commit() if plan.missing else None
-        self.progress = Progress(len(plan.missing), len(plan.cached), visible=progress)
-        self.claims = claims_of(store, waiting=lambda other: _say_who_frees(other, store, progress))
-        self.marks = place_for(store) if kind_of(scheduler) in ("processes", "cluster") else None
+        self.monitor = monitor
+        self.stop = stop
+        self.watch = monitor.watch()
+        monitor.workers = parallelism(scheduler, workers)
+        self.claims = claims_of(
+            store, waiting=lambda other: _say_who_frees(other, store, progress), telling=self._telling
+        )
+        self.marks = place_for(store) if kind_of(scheduler) in ABROAD else None
         self.means = Means(
-            scheduler, workers, resources, self.marks, lambda: seconds_of(plan, store), self.progress.wait
+            scheduler,
+            workers,
+            resources,
+            self.marks,
+            lambda: seconds_of(plan, store),
+            monitor.wait,
+            monitor.heard,
         )
         self._stack = contextlib.ExitStack()
 
@@ -70,12 +86,23 @@ class Rounds:
             if self.marks is not None:
                 self.marks.begin()
                 stack.callback(self.marks.remove)
-            stack.enter_context(self.progress)
+            self.monitor.show()
+            stack.callback(self.monitor.hide)
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *exception: Any) -> None:
         self._stack.__exit__(*exception)
+
+    def _telling(self) -> list[dict[str, Any]]:
+        """What is under way in this process; and how far the run is, for those who look from elsewhere."""
+        monitor = self.monitor
+        if self.claims is not None:
+            self.claims.about = {
+                "scheduler": kind_of(self.scheduler), "total": monitor.total, "cached": monitor.cached,
+                "done": monitor.done, "failed": monitor.failed, "skipped": monitor.skipped,
+            }  # fmt: skip
+        return self.watch.telling()
 
     def wait(self, elsewhere: Mapping[str, tuple[str, Sequence[str]]]) -> None:
         """Until one of the steps that others do may be done, or is left by them: by the keys of steps, who
@@ -86,6 +113,8 @@ class Rounds:
         while True:
             # Others wait as well, and are not to come all at once; users' generators are left alone.
             time.sleep(pause_s * (0.5 + os.urandom(1)[0] / 256))
+            if self.stop():
+                raise KeyboardInterrupt
             held, there = self.claims.held(), self.store.keys()
             if any(
                 key not in held or all(node in there for node in made) for key, (_, made) in elsewhere.items()
@@ -93,7 +122,7 @@ class Rounds:
                 return
             who = Counter(str(held[key]) for key in elsewhere)
             count = f"{len(elsewhere)} node{'' if len(elsewhere) == 1 else 's'}"
-            self.progress.wait(
+            self.monitor.wait(
                 f"waiting for {count} that {_listed(who)} compute{'s' if len(who) == 1 else ''}"
             )
             pause_s = min(1.5 * pause_s, _LONGEST_PAUSE_S)
@@ -124,7 +153,7 @@ def _listed(who: Mapping[str, int]) -> str:
     return ", ".join(names) if len(names) < 4 else f"{len(names)} other processes"
 
 
-def _say_who_frees(other: Someone, store: Store, visible: bool | None) -> None:
+def _say_who_frees(other: Someone, store: Store, visible: Shown) -> None:
     announce(f"waiting for the end of {other}, which frees space in {store.location}", visible)
 
 
@@ -149,12 +178,15 @@ class Round:
             self.store,
             shared.git,
             shared=is_shared(kind),
-            travels=kind in ("processes", "cluster"),
+            travels=kind in ABROAD,
             taken=self.taken,
             marks=shared.marks,
+            watched_by=os.urandom(8).hex() if shared.monitor.is_watched and kind in ABROAD else "",
         )
-        self.progress = shared.progress
-        self.progress.begin(len(plan.missing))
+        self.watch = shared.watch
+        self.stop = shared.stop
+        self.monitor = shared.monitor
+        self.monitor.round(self.graph, len(plan.missing))
         self.statuses: dict[str, str] = {}
         self.failures: dict[tuple[str, str | None], Failure] = {}
         self.called: list[tuple[str, str]] = []
@@ -162,11 +194,11 @@ class Round:
         self.content: dict[str, object] | None = None
         self.elsewhere: dict[str, tuple[str, Sequence[str]]] = {}
         self._noted_elsewhere = False
-        self._ends: deque[tuple[str, tuple[Step, int, int, float, dict[str, Any]]]] = deque()
+        self._ends: deque[tuple[str, tuple[Any, ...]]] = deque()
 
     def __call__(self) -> None:
         """Do it. Ctrl-C goes on as KeyboardInterrupt when what was under way has ended."""
-        stop = Stop()
+        stop = self.stop
         if "distributed" in sys.modules:
             part_from_engine()
         if self.claims is not None:
@@ -176,10 +208,12 @@ class Round:
         with preserved(), listening():
             context = next(iter(self.graph.values()))[0].context
             context.stopping = stop
-            context.started = self.progress.start
+            context.watch = self.watch
             context.claims = self.claims
             try:
                 execute(self.graph, self.means, self._ended, stop)
+                if stop() and "planned" in self.statuses.values():
+                    raise KeyboardInterrupt
             finally:
                 if self._noted_elsewhere:
                     self.store.refresh()
@@ -191,7 +225,21 @@ class Round:
     def _tell(self) -> None:
         """Count what has ended and is kept: what is not sent yet isn't done."""
         while self._ends and not self.store.holds(self._ends[0][0]):
-            self.progress.end(*self._ends.popleft()[1])
+            self.monitor.ended_step(*self._ends.popleft()[1])
+
+    def _end_of(self, outcome: Outcome) -> tuple[Any, ...]:
+        """What the monitor has to know; not the outcome itself, which may hold live states."""
+        statuses = {} if outcome.found else outcome.statuses
+        return (
+            self.graph[outcome.unit][0], statuses, outcome.seconds, outcome.metrics, outcome.failures,
+            partial(self._history, (outcome.unit, *statuses)), outcome.moments, outcome.place,
+        )  # fmt: skip
+
+    def _history(self, keys: Sequence[str]) -> Any:
+        """All moments of a step: in the record of the end of its edge, or of its last moment."""
+        records = self.store.records()
+        record = next((records[key] for key in (keys[0], *reversed(keys)) if key in records), None)
+        return [] if record is None else record.more.get("history", [])
 
     def _ended(self, outcome: Outcome) -> None:
         for failure in outcome.failures:
@@ -205,12 +253,10 @@ class Round:
         self._noted_elsewhere |= outcome.foreign and outcome.noted
         for line in outcome.lines:
             self.store.adopt(line)
-        ended = [] if outcome.found else list(outcome.statuses.values())
-        done, failed = ended.count("done"), ended.count("failed")
-        if done or failed:
-            step = self.graph[outcome.unit][0]
-            end = step, done, failed, outcome.seconds, outcome.metrics
-            self._ends.append((next(reversed(outcome.statuses)), end))
+        self.monitor.left(outcome.unit)
+        if (outcome.statuses and not outcome.found) or outcome.failures:
+            key = next(reversed(outcome.statuses), outcome.unit)
+            self._ends.append((key, self._end_of(outcome)))
             self._tell()
         if self.taken is not None and self.taken.key in outcome.handles:
             self.content = outcome.handles[self.taken.key].take()

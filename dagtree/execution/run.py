@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterable, Mapping, Sequence, Set
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ..definition.promise import ExperimentStatePromise
 from ..definition.tree import Asked, Tree
 from ..errors import DefinitionError, RunError, RunInterrupted, StorageError
+from ..storage.leftovers import remove_overtaken
 from ..storage.local import LocalStore
 from ..storage.store import Store
 from .again import spared_nodes
 from .current import current
-from .kinds import check_reach, check_resources, check_workers, kind_of
+from .kinds import (
+    Shown,
+    Stop,
+    check_progress,
+    check_reach,
+    check_resources,
+    check_waits,
+    check_workers,
+    kind_of,
+)
+from .listener import check_listener
 from .output import is_recording
 from .plan import Plan, make_plan, results_of
 from .report import Failure, Report
@@ -21,6 +34,7 @@ from .report import Failure, Report
 if TYPE_CHECKING:
     from ..storage.claims import Claims
     from .explain import CodeNews
+    from .monitor import Monitor
     from .rounds import Round, Rounds
 
 __all__ = ["Run"]
@@ -42,9 +56,12 @@ class Run:
         asked: Sequence[Asked] = (),
         scheduler: Any = "single-threaded",
         workers: int | None = None,
-        progress: bool | None = None,
+        progress: Shown = None,
+        listeners: Sequence[Any] = (),
+        in_background: bool = False,
         taken: ExperimentStatePromise | None = None,
         named: set[str] | None = None,
+        own: Set[str] = frozenset(),
         resources: Mapping[str, Any] | None = None,
     ) -> None:
         self.tree = tree
@@ -53,6 +70,8 @@ class Run:
         self.asked = asked
         self.scheduler = scheduler
         kind = kind_of(scheduler)
+        if not in_background:
+            check_waits(scheduler)
         check_workers(workers)
         check_resources(resources, kind)
         check_reach(scheduler, store.only_here, store.location)
@@ -63,7 +82,12 @@ class Run:
             )
         self.workers = workers
         self.progress = progress
+        check_progress(progress)
+        self.listeners = [check_listener(listener) for listener in listeners]
+        self.in_background = in_background
+        self.stop = Stop()
         self.taken = taken
+        self.own = own if taken is None else own | {taken.key}  # computed for their own sake, also if evicted
         self.resources = resources
         self.statuses: dict[str, str] = {}
         self.failures: dict[tuple[str, str | None], Failure] = {}
@@ -78,6 +102,29 @@ class Run:
 
     def __call__(self) -> Report:
         """Do it. Raises RunError when something failed, RunInterrupted after Ctrl-C; both hold the report."""
+        report = None
+        try:
+            report = self._report_of()
+        finally:
+            warnings = self.monitor.end(report) if "monitor" in vars(self) else ()
+        report = dataclasses.replace(report, warnings=warnings) if warnings else report
+        if report.interrupted:
+            raise RunInterrupted(
+                f"interrupted; {report}. What is done is kept; the next run goes on from there.", report
+            ) from None
+        if report.failures:
+            raise RunError(report.explain_failures(), report) from None
+        return report
+
+    @cached_property
+    def monitor(self) -> Monitor:
+        """What follows it; a run that finds everything there, and tells nobody, has none."""
+        from .monitor import Monitor
+
+        return Monitor(self.listeners, keeps_events=self.in_background)
+
+    def _report_of(self) -> Report:
+        """Do it; what was done."""
         started = time.perf_counter()
         interrupted = False
         store = self.store
@@ -88,13 +135,17 @@ class Run:
         if store.evicted():
             self.were_evicted = frozenset(store.evicted())
             self.spared, left = spared_nodes(
-                self.tree, store, self.targets, asked, results_of(store), self.taken
+                self.tree, store, self.targets, asked, results_of(store), self.own
             )
         self.targets = current(self.tree, self.targets, left)
         plan = make_plan(self.targets, store.keys(), asked, results_of(store), self.spared)
         self._remember_definitions((*plan.cached, *plan.evicted))
+        if plan.units or (isinstance(store, LocalStore) and not store.read_only):
+            remove_overtaken(store)
         if plan.missing and self.taken is None:
             self._announce(plan)
+        if plan.units or self.listeners or self.in_background:
+            self.monitor.begin(len(plan.missing), len(plan.cached), store)
         try:
             if plan.units:
                 self._work(plan, asked)
@@ -114,23 +165,20 @@ class Run:
         if report.computed_keys:
             self._check_kept(report)
         store.write_index()
-        if interrupted:
-            raise RunInterrupted(
-                f"interrupted; {report}. What is done is kept; the next run goes on from there.", report
-            ) from None
-        if report.failures:
-            raise RunError(report.explain_failures(), report) from None
         return report
 
     def _work(self, plan: Plan, asked: list[Asked]) -> None:
         """Do what the plan says, in as many rounds as it takes."""
         # A run that finds everything cached needs none of what computes.
         from .rounds import Rounds
+        from .views import log_on_stderr, view_of
 
         store, left = self.store, len(self.tree.promises) + 10
-        with Rounds(
-            plan, self.tree, store, self.scheduler, self.workers, self.progress, self.taken, self.resources
-        ) as rounds:
+        self.monitor.view = view_of(self.progress)
+        with log_on_stderr(self.progress), Rounds(
+            plan, self.tree, store, self.scheduler, self.workers, self.progress, self.taken, self.monitor,
+            self.stop, self.resources,
+        ) as rounds:  # fmt: skip
             self.claims = rounds.claims
             while plan.units and left:
                 this = self._round(plan, rounds)
@@ -285,6 +333,23 @@ class Run:
             code_news=self.code_news,
             evicted=len([key for key in wanted if key in self.spared and key not in there]),
             differing=self._differing(computed),
+        )
+
+    def report_so_far(self, seconds: float) -> Report:
+        """What has been done by now, while it runs."""
+        statuses = dict(self.monitor.statuses)
+        done = tuple(key for key, status in statuses.items() if status == "done")
+        skipped = tuple(key for key, status in statuses.items() if status == "skipped")
+        return Report(
+            computed=len(done),
+            cached=self.monitor.cached,
+            failed=sum(status == "failed" for status in statuses.values()),
+            skipped=len(skipped),
+            seconds=seconds,
+            failures=tuple(self.monitor.failures),
+            computed_keys=done,
+            skipped_keys=skipped,
+            code_news=self.code_news,
         )
 
     def _differing(self, computed: Iterable[str]) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ import contextlib
 import gc
 import heapq
 import os
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -15,34 +14,23 @@ from typing import Any, NamedTuple, cast
 
 from ..errors import WorkerError
 from .budget import Budget, asked_in_words, machine_budget
-from .kinds import kind_of
+from .channel import cluster_channel, process_channel
+from .kinds import Stop, kind_of
 from .marks import MarkPlace
 from .pools import Choosing
 from .step import perform
 from .task import Outcome, Step
 
-__all__ = ["Means", "Stop", "execute"]
+__all__ = ["Means", "execute", "parallelism"]
 
 Graph = Mapping[str, tuple[Step, Sequence[str]]]
-
-
-class Stop:
-    """Set once, when the run should end in order."""
-
-    def __init__(self) -> None:
-        self._event = threading.Event()
-
-    def set(self) -> None:
-        self._event.set()
-
-    def __call__(self) -> bool:
-        return self._event.is_set()
 
 
 class Means(NamedTuple):
     """What a graph is done with: the scheduler, how many threads or processes, what this machine has
     (``resources``; None: what is found), where processes say what they are at, how long recipes took of late,
-    by name, and ``say``, to which a run turns when it waits."""
+    by name, ``say``, to which a run turns when it waits, and ``heard``, which gets what steps in other
+    processes tell meanwhile, in another thread."""
 
     scheduler: Any
     workers: int | None
@@ -50,6 +38,7 @@ class Means(NamedTuple):
     marks: MarkPlace | None
     seconds: Callable[[], Mapping[str, float]]
     say: Callable[[str], None]
+    heard: Callable[[list[Any]], None]
 
 
 def execute(graph: Graph, means: Means, ended: Callable[[Outcome], None], stop: Stop) -> None:
@@ -60,7 +49,7 @@ def execute(graph: Graph, means: Means, ended: Callable[[Outcome], None], stop: 
     """
     kind = kind_of(means.scheduler)
     if kind == "cluster":
-        _on_cluster(graph, means, ended)
+        _on_cluster(graph, means, ended, stop)
         return
     budget = None
     if any(step.demands.resources for step, _ in graph.values()):
@@ -95,7 +84,7 @@ def _in_pool(
     from dask.callbacks import Callback
     from dask.order import order
 
-    from .processes import Processes
+    from .processes import Processes, spawn
 
     processes = Processes(means.marks, stop) if kind == "processes" else None
     do = perform if processes is None else processes.perform
@@ -121,7 +110,14 @@ def _in_pool(
         demands = {names[key]: step.demands for key, (step, _) in graph.items()}
         rank = {name: (-each.priority, places[name]) for name, each in demands.items()}
         pool = Choosing(count, rank, demands, budget or Budget({}))
-    with _settled(), Callback(posttask=arrived), _stopping(pool, processes, stop):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_settled())
+        if processes is not None:
+            processes.pipe = stack.enter_context(process_channel(spawn, _watched_by(graph), means.heard))
+        stack.enter_context(Callback(posttask=arrived))
+        stack.enter_context(_stopping(pool, processes, stop))
+        if processes is not None:
+            stack.enter_context(stop.calls(processes.terminate))
         dask.threaded.get(tasks, keys, pool=pool)
 
 
@@ -227,18 +223,39 @@ def _stopping(pool: Executor, processes: Any, stop: Stop) -> Iterator[None]:
             processes.close()
 
 
-def _on_cluster(graph: Graph, means: Means, ended: Callable[[Outcome], None]) -> None:
+def _on_cluster(graph: Graph, means: Means, ended: Callable[[Outcome], None], stop: Stop) -> None:
     from distributed import Client
 
     from .cluster import Flight
 
-    client = own = means.scheduler
-    if isinstance(client, Client):
-        own = None
-    else:
-        client = own = Client(means.scheduler, set_as_default=False)
+    own = None
+    client = scheduler = means.scheduler
+    if getattr(scheduler, "asynchronous", False):  # its own loop must go on, so that it can be awaited
+        inner: Any = scheduler.scheduler if isinstance(scheduler, Client) else scheduler
+        address = getattr(inner, "address", None) or inner.scheduler_address
+        client = own = Client(address, security=scheduler.security, set_as_default=False)
+    elif not isinstance(scheduler, Client):
+        client = own = Client(scheduler, set_as_default=False)
     try:
-        Flight(graph, client, ended, means.say, means.marks, means.seconds())()
+        with cluster_channel(client, _watched_by(graph), means.heard):
+            Flight(graph, client, ended, means.say, means.marks, means.seconds(), stop)()
     finally:
         if own is not None:
             own.close()
+
+
+def _watched_by(graph: Graph) -> str:
+    return next(iter(graph.values()))[0].context.watched_by
+
+
+def parallelism(scheduler: Any, workers: int | None) -> int:
+    """How many steps may run at once; 1 where that can't be told without asking a cluster."""
+    kind = kind_of(scheduler)
+    if kind in ("threads", "processes"):
+        return workers or os.cpu_count() or 1
+    known: Any = getattr(scheduler, "scheduler_info", None)  # a cluster's is a dict; a client's a method
+    try:
+        found = known() if callable(known) and not getattr(scheduler, "asynchronous", False) else known
+        return max(1, sum(int(worker["nthreads"]) for worker in found["workers"].values()))
+    except Exception:
+        return 1

@@ -19,6 +19,7 @@ from .output import listening
 from .progress import log
 from .report import failure_of
 from .task import Outcome, Step
+from .watch import here
 from .work import Work
 
 __all__ = ["hindrance_of", "perform"]
@@ -62,7 +63,10 @@ def perform(step: Step, *inputs: Outcome) -> Outcome:
             outcome.elsewhere = str(other)
             outcome.statuses = {node.key: "elsewhere" for node in nodes}
             return outcome
-    step.context.started(step)
+    watch = step.context.watch
+    watch.began(step)
+    if step.context.watched_by:
+        outcome.place = here()
     try:
         if step.context.is_abroad:
             _work_abroad(step, outcome, handles)
@@ -74,6 +78,7 @@ def perform(step: Step, *inputs: Outcome) -> Outcome:
         for node in nodes:
             outcome.statuses.setdefault(node.key, "blocked")
     finally:
+        watch.left(step)
         if claims is not None:
             claims.end(step.node.key)
     return outcome
@@ -107,7 +112,8 @@ def _work(step: Step, outcome: Outcome, handles: Mapping[str, Handle], retries: 
         if not may_try_again(outcome) or tried == retries or step.context.stopping():
             return
         log.warning("%s; trying again (%d of %d)", outcome.failures[0], tried + 1, retries)
-        vars(outcome).update(vars(Outcome(outcome.unit)))
+        place = outcome.place
+        vars(outcome).update(vars(Outcome(outcome.unit)), place=place)
 
 
 def _work_abroad(step: Step, outcome: Outcome, handles: Mapping[str, Handle]) -> None:

@@ -20,7 +20,7 @@ from ..identity.key import digest
 from ..storage.claims import Claims, claims_of
 from ..storage.local import LocalStore
 from ..storage.record import Record
-from ..storage.scripts import offer, teach_modules
+from ..storage.scripts import offer, packed, teach_modules
 from ..storage.store import Store
 from ..version import VERSION
 from .budget import Solitude, machine_memory_bytes
@@ -28,7 +28,9 @@ from .environment import environment
 from .generators import part_from_engine
 from .handle import Handle
 from .marks import MarkPlace, Marks
+from .policy import AUTO, Policy
 from .report import Failure
+from .watch import Place, Watch, Wire
 
 __all__ = ["Context", "Job", "LinkedNode", "NodeFacts", "Outcome", "Step"]
 
@@ -73,6 +75,8 @@ class Context:
         shared: bool,
         torch_threads: int | None = None,
         script_classes: Mapping[str, str] | None = None,
+        moments: Policy = AUTO,
+        watched_by: str = "",
         marks: MarkPlace | None = None,
     ) -> None:
         self.store = store
@@ -84,11 +88,13 @@ class Context:
         self.shared = shared
         self.torch_threads = torch_threads
         self.script_classes = script_classes or {}
+        self.moments = moments
+        self.watched_by = watched_by  # the name by which the run hears of steps elsewhere, empty for nobody
         self.marks = marks
         self.at_work: Marks | None = None
         self.solitude: Solitude | None = None
         self.stopping: Callable[[], bool] = _never
-        self.started: Callable[[Step], None] = _ignore
+        self.watch = Watch()
         self.claims: Claims | None = None
         self.is_abroad = False
         self.broken: Exception | None = None
@@ -107,7 +113,7 @@ class Context:
         if self._packed is None:
             teach_modules()
             try:
-                content = cloudpickle.dumps({name: getattr(self, name) for name in SHIPPED})
+                content = packed({name: getattr(self, name) for name in SHIPPED})
             except Exception as error:
                 raise DefinitionError(
                     f"This tree can't be sent to other processes: {type(error).__name__}: {error}. What a "
@@ -120,16 +126,12 @@ class Context:
 
 SHIPPED = (
     "store", "state_class", "recipes", "functions", "git", "state_facts", "shared", "torch_threads",
-    "script_classes", "marks",
+    "script_classes", "moments", "watched_by", "marks",
 )  # fmt: skip
 
 
 def _never() -> bool:
     return False
-
-
-def _ignore(step: Step) -> None:
-    return None
 
 
 _contexts: dict[str, Context] = {}
@@ -163,7 +165,9 @@ def _unpack_context(name: str, content: bytes, version: str = "") -> Context:
                     context.at_work = Marks(context.marks)
                 context.solitude = Solitude(_memory_bytes())
                 context.store.refresh()  # what was evicted since this process last worked there
-                context.claims = claims_of(context.store, lazy=True)
+                context.watch = Wire(context.watched_by)
+                context.stopping = context.watch.stopping
+                context.claims = claims_of(context.store, lazy=True, telling=context.watch.telling)
                 part_from_engine()
                 offer(context.script_classes, (context.state_class, *context.recipes, *context.functions))
             except Exception as error:
@@ -193,7 +197,9 @@ def _memory_bytes() -> float:
 
 class Step(NamedTuple):
     """The work on one edge, ready to travel. ``recipe`` is an index into the context's classes, None for a
-    root. ``alone`` says that nothing may run beside it in its process: it may be what kills it.
+    root. ``seed`` is the key that its generators are seeded from; ``extends`` says that others can go on from
+    its end, ``extended`` are the edges whose ends it can go on from, the best first. ``alone`` says that
+    nothing may run beside it in its process: it may be what kills it.
     """
 
     context: Context
@@ -208,6 +214,9 @@ class Step(NamedTuple):
     moments: dict[int, NodeFacts]
     jobs: list[Job]
     takers: int
+    seed: str = ""
+    extends: bool = False
+    extended: tuple[str, ...] = ()
     demands: Demands = NONE
     alone: bool = False
 
@@ -242,6 +251,8 @@ class Outcome:
         self.elsewhere: str | None = None
         self.called: list[tuple[str, str]] = []
         self.metrics: dict[str, Any] = {}
+        self.moments = 0
+        self.place: Place | None = None
         self.seconds = 0.0
         self.noted = False
         self.foreign = False

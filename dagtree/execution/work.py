@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from types import GeneratorType
 from typing import Any
 
@@ -17,21 +17,19 @@ from ..storage.payload import Payload, refuses_resizing
 from ..storage.record import Record
 from .current import check_function, check_recipe
 from .environment import device, torch_threads, use_torch_threads
+from .following import Following, kind_of_value
 from .generators import Disturbed, generators
 from .handle import Handle, StateReference
-from .limits import run_limited
+from .limits import TimeLimitPassed, run_limited
 from .output import captured
 from .report import failure_of
+from .safepoints import SafePoints, Stopped, Unfaithful
 from .task import Job, LinkedNode, NodeFacts, Outcome, Step
 
 __all__ = ["Work"]
 
 
-class _Stopped(Exception):
-    """The run is being stopped; raised at a moment."""
-
-
-class Work:
+class Work(Following):
     """A step while it is done."""
 
     def __init__(self, step: Step, outcome: Outcome, handles: Mapping[str, Handle]) -> None:
@@ -40,6 +38,7 @@ class Work:
         self.handles = handles
         self.store = step.context.store
         self.payloads: dict[str, Payload] = {}
+        self.read: dict[str, Payload] = {}
         self.resizes = False  # whether the recipe, or a function, resizes what was restored
 
     def __call__(self) -> None:
@@ -54,7 +53,12 @@ class Work:
         """
         step = self.step
         contents: list[dict[str, object]] | None = None
+        self.anew = False
         while True:
+            self.found = None if self.anew else self.find_safe_point()
+            self.points: SafePoints | None = None
+            self.number = 0
+            self.resumed: list[dict[str, Any]] = []
             self.waiting: list[tuple[NodeFacts, Payload, dict[str, Any]]] = []
             self.history: list[list[Any]] = []
             self.started = time.time()
@@ -63,9 +67,14 @@ class Work:
                 try:
                     if contents is None:
                         contents = [self.content(key) for key in step.node.parents]
+                    asked = time.perf_counter()
                     with generators.seeded(
-                        seed_of(step.node.key), step.code, shared=step.context.shared
+                        self.seed(),
+                        step.code,
+                        shared=step.context.shared,
+                        alone=self.found is not None,
                     ) as self.provisional:
+                        self.clock += time.perf_counter() - asked  # waiting for others isn't its work
                         state = (
                             self.run(contents)
                             if step.demands.timeout_s is None
@@ -80,23 +89,50 @@ class Work:
                     if payload is not None:
                         payload.claim()
                         self.keep(step.node, payload, self.facts())
+                    there = self.store.keys()
+                    if self.points is not None and (payload is not None or step.node.key in there):
+                        self.points.remove()
                     return
-                except _Stopped:
+                except Stopped:
                     for node in step.nodes():
                         self.outcome.statuses.setdefault(node.key, "planned")
                     return
                 except Disturbed:
                     # The copies were changed in vain; the store has them as they were.
                     contents = [self.restored(key) for key in step.node.parents]
+                except Unfaithful as error:
+                    self.begin_anew(str(error))
+                    contents = [self.restored(key) for key in step.node.parents]
                 except (DamagedError, NotComputedError):
                     raise
                 except BaseException as error:
                     if self.is_ctrl_c(error):
                         raise
+                    # It may be that something wasn't what it had been; what took too long wasn't that.
+                    if self.resumed and not isinstance(error, TimeLimitPassed):
+                        self.begin_anew(f"{type(error).__name__}: {error}")
+                        contents = [self.restored(key) for key in step.node.parents]
+                        continue
                     if not step.node.parents or not self.must_own(error):
                         self.fail(error)
                         return
                     contents = [self.restored(key) for key in step.node.parents]
+
+    def accepted(self) -> dict[str, Any] | None:
+        """What is on record of the older node in whose place this one was accepted, if it was."""
+        records = self.store.records()
+        for node in self.step.nodes():
+            known = records.get(node.key)
+            accepted = known.more.get("accepted") if known is not None else None
+            if isinstance(accepted, dict) and isinstance(accepted.get("seed"), int):
+                return accepted
+        return None
+
+    def seed(self) -> int:
+        """From the node's key, its horizon left out; of one that was accepted, from the older one's, so that
+        it comes out as it was."""
+        accepted = self.accepted()
+        return seed_of(self.step.seed) if accepted is None else accepted["seed"]
 
     def must_own(self, error: BaseException) -> bool:
         """Whether it failed because restored memory, which is mapped, can't be resized: then again, with
@@ -143,12 +179,13 @@ class Work:
         recipe = recipe_with(context.recipes[step.recipe], self.resolved(step.properties))
         result = call_run(recipe, states)
         if isinstance(result, GeneratorType):
-            result = self.follow(result, states[0])
+            result = self.follow(recipe, result, states[0])
             if result is None and not step.final:
                 return None
         elif step.moments:
             raise self.broken(
-                f"returned {_kind(result)}, so it has no moments, but {self.wanted_moments()} was asked for"
+                f"returned {kind_of_value(result)}, so it has no moments, but {self.wanted_moments()} was "
+                "asked for"
             )
         elif result is None:
             raise self.broken("returned nothing. It must return the state: end it with `return state`")
@@ -158,7 +195,7 @@ class Work:
             )
         if not isinstance(result, cls):
             raise self.broken(
-                f"returned {_kind(result)}. It must return the state: end it with `return state`"
+                f"returned {kind_of_value(result)}. It must return the state: end it with `return state`"
             )
         return result
 
@@ -167,57 +204,6 @@ class Work:
         assert step.demands.timeout_s is not None
         late_file = marks.late_file(step.node.key) if marks is not None else None
         return run_limited(lambda: self.run(contents), step.demands.timeout_s, late_file)
-
-    def follow(self, moments: Generator[Any, None, Any], state: Any) -> Any:
-        """Go through the moments of a run; the state that it returns, or its own copy when it returns
-        nothing.
-        """
-        step = self.step
-        last = max(step.moments, default=0)
-        number = 0
-        while True:
-            try:
-                metrics = next(moments)
-            except StopIteration as stopped:
-                result = state if stopped.value is None else stopped.value
-                break
-            number += 1
-            self.note_metrics(number, metrics)
-            wanted = step.moments.get(number)
-            if wanted is not None:
-                self.keep_moment(wanted, state)
-            if not step.final and number >= last:
-                moments.close()
-                return None
-            if step.context.stopping():
-                moments.close()
-                raise _Stopped
-        if number < last:
-            raise self.broken(
-                f"made {number} moment{'' if number == 1 else 's'}, but {self.wanted_moments()} was asked for"
-            )
-        return result
-
-    def keep_moment(self, node: NodeFacts, state: Any) -> None:
-        self.seconds = time.perf_counter() - self.clock
-        payload = Payload.dump(content_of(state))
-        if self.provisional:
-            payload = Payload.dump(payload.load())
-            self.waiting.append((node, payload, self.facts()))
-        else:
-            self.keep(node, payload, self.facts())
-
-    def note_metrics(self, number: int, metrics: Any) -> None:
-        if metrics is None:
-            values: dict[str, Any] = {}
-        elif isinstance(metrics, Mapping):
-            values = plain(dict(metrics), f"moment {number} of {self.step.label()}")
-        else:
-            raise self.broken(
-                f'yielded {_kind(metrics)}. Yield a mapping of metrics, like {{"loss": loss}}, or nothing'
-            )
-        self.history.append([number, values, round(time.time(), 6)])
-        self.outcome.metrics = values
 
     def facts(self) -> dict[str, Any]:
         """The cold part of a record, as of now. What is empty is left out: ten thousand of them are read."""
@@ -232,14 +218,19 @@ class Work:
             "seconds": round(self.seconds, 6),
             "environment": step.context.environment(),
             "device": device(),
-            "seeds": {"key": seed_of(step.node.key)},
+            "seeds": {"key": self.seed()},
             "state": step.context.state_facts,
         }
+        accepted = self.accepted()
+        if accepted is not None:
+            facts["accepted"] = accepted
         if threads is not None:
             facts["torch_threads"] = threads
         cls = step.context.state_class if step.recipe is None else step.context.recipes[step.recipe]
         if cls._fields.ignored:
             facts["ignored"] = sorted(cls._fields.ignored)
+        if self.resumed:
+            facts["resumed"] = list(self.resumed)
         if self.history:
             facts["history"] = list(self.history)
         return facts
@@ -326,6 +317,10 @@ class Work:
         payload = self.payloads.get(job.key)
         if payload is not None and not payload.is_intact():
             payload = None
+        if payload is None and sum(other.key == job.key for other in step.jobs) > 1:
+            if job.key not in self.read:
+                self.read[job.key] = self.store.restore(job.key)  # once for all functions
+            payload = self.read[job.key]
         op = context.functions[job.function]
         if context.is_abroad:
             check_function(op, context.state_class, job.code)
@@ -365,21 +360,6 @@ class Work:
         if type(value) in (list, tuple):
             return type(value)(self._resolve(inner) for inner in value)
         return value
-
-    def wanted_moments(self) -> str:
-        return ", ".join(f".at({number})" for number in sorted(self.step.moments))
-
-    def broken(self, what: str) -> RecipeError:
-        recipe = self.step.recipe
-        cls = self.step.context.recipes[recipe] if recipe is not None else type(None)
-        run = getattr(getattr(cls, "run", None), "__code__", None)
-        where = f" ({run.co_filename}:{run.co_firstlineno})" if run is not None else ""
-        return RecipeError(f"{self.step.node.name}.run{where} {what}.")
-
-
-def _kind(value: object) -> str:
-    name = type(value).__name__
-    return "nothing" if value is None else f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
 
 
 def _file_name(name: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["advice_on", "description_of", "in_short"]
+__all__ = ["advice_on", "description_of", "in_short", "is_known_class"]
 
 _qualname_of: Callable[[type], str] = type.__dict__["__qualname__"].__get__
 _module_of: Callable[[type], object] = type.__dict__["__module__"].__get__
@@ -109,3 +109,28 @@ def _of_an_array(kind: type) -> str | None:
             return "`list(tensor.unbind())`"
         return "`.as_subclass(torch.Tensor)` of it"
     return None
+
+
+_KNOWN = {
+    "datetime": "date datetime time timedelta timezone",
+    "decimal": "Decimal",
+    "fractions": "Fraction",
+    "ipaddress": "IPv4Address IPv4Interface IPv4Network IPv6Address IPv6Interface IPv6Network",
+    "numpy": "memmap ndarray",
+    "pandas": "DataFrame Index Interval Period Series Timedelta Timestamp",
+    "pathlib": "Path PosixPath PurePath PurePosixPath PureWindowsPath WindowsPath",
+    "torch": "Size Tensor Parameter device dtype layout memory_format",
+    "uuid": "UUID",
+    "zoneinfo": "ZoneInfo",
+}
+
+
+def is_known_class(cls: type) -> bool:
+    """Whether it is a library's class whose values have an encoding."""
+    first, name = str(cls.__module__).partition(".")[0], cls.__name__
+    numpy: Any = sys.modules.get("numpy")
+    if first == "numpy" and numpy is not None and issubclass(cls, (numpy.generic, numpy.dtype)):
+        return True
+    return name in _KNOWN.get(first, "").split() and any(
+        getattr(sys.modules.get(module), name, None) is cls for module in (first, "torch.nn")
+    )

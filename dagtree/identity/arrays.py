@@ -11,7 +11,8 @@ import ctypes
 import sys
 from typing import Any
 
-from .canonical import FAMILIES, Refused, counted, elements, encode, encode_at, named
+from .canonical import CODING, FAMILIES, Refused, counted, elements, encode, encode_at, named
+from .memory import memory_digest
 from .standard import public_module
 
 __all__ = ["array_bytes"]
@@ -68,6 +69,8 @@ def _text_options(dtype: Any, above: list[object]) -> bytes:
 
 def array_bytes(np: Any, array: Any, above: list[object]) -> bytes:
     """Shape, dtype and elements of a numpy array."""
+    if CODING.is_look and (seen := memory_digest(array)) is not None:
+        return encode(seen, above)
     dtype = array.dtype
     shape = encode(tuple(array.shape), above)
     if dtype.names is not None:
@@ -109,6 +112,8 @@ def _torch(value: Any, above: list[object]) -> bytes | None:
 
 
 def _tensor(torch: Any, tensor: Any, above: list[object]) -> bytes:
+    if CODING.is_look and (seen := memory_digest(tensor)) is not None:
+        return encode(seen, above)
     for odd, sort, way in (
         (tensor.is_nested, "nested", "list(tensor.unbind())"),
         (tensor.is_quantized, "quantized", "tensor.dequantize()"),

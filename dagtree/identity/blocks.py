@@ -24,9 +24,13 @@ _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 def parsed(text: str) -> ast.Module | None:
     """The syntax tree of ``text``; None if it isn't Python."""
+    with quietly():
+        return _parsed(text)
+
+
+def _parsed(text: str) -> ast.Module | None:
     try:
-        with quietly():
-            return ast.parse(text)
+        return ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 
@@ -50,17 +54,18 @@ def at_its_place(
             guesses.append(relevant)
     is_lambda = code.co_name == "<lambda>"
     owner = _owner(code)
-    for start in _starts(lines, first) if is_lambda else (first,):
-        for node, lower in statements_at(lines, start, code):
-            for candidate in _candidates(node, code, first - lower):
-                for guess in guesses:
-                    made = compiled(candidate, owner, code, guess)
-                    if (
-                        made is not None
-                        and same_code(made, code)
-                        and (not is_lambda or same_place(made, code, lower))
-                    ):
-                        return candidate, (candidate.end_lineno or first - lower) + lower
+    with quietly():
+        for start in _starts(lines, first) if is_lambda else (first,):
+            for node, lower in statements_at(lines, start, code):
+                for candidate in _candidates(node, code, first - lower):
+                    for guess in guesses:
+                        made = compiled(candidate, owner, code, guess)
+                        if (
+                            made is not None
+                            and same_code(made, code)
+                            and (not is_lambda or same_place(made, code, lower))
+                        ):
+                            return candidate, (candidate.end_lineno or first - lower) + lower
     return None
 
 
@@ -79,7 +84,8 @@ def statements_at(
     lines: list[str], first: int, code: CodeType | None = None
 ) -> Iterator[tuple[ast.AST, int]]:
     """The statement that begins on the line ``first`` and has all lines of ``code`` in it, and how much
-    lower it stands than it says; none where that can't be cut out by its indentation.
+    lower it stands than it says; none where that can't be cut out by its indentation. Python may have
+    something to say about it: see ``quietly``.
     """
     line = lines[first - 1]
     body = line.lstrip()
@@ -91,7 +97,7 @@ def statements_at(
         lower = first - 1
         if indentation:
             text, lower = "if 1:\n" + text, lower - 1
-        tree = parsed(text)
+        tree = _parsed(text)
         if tree is not None and tree.body:
             top = tree.body[0]
             yield top.body[0] if indentation and isinstance(top, ast.If) else top, lower
@@ -101,9 +107,8 @@ def statements_at(
 def _ends(lines: list[str], indentation: str, first: int, code: CodeType | None) -> Iterator[int]:
     """Where a statement may end: before a line that isn't indented more than its first."""
     width = len(indentation)
-    known = first if code is None else max((line for _, _, line in code.co_lines() if line), default=first)
     tries = 0
-    index = max(first, known)
+    index = first
     while index < len(lines):
         line = lines[index]
         body = line.lstrip()
@@ -148,7 +153,12 @@ def imported_in(text: str) -> Iterator[list[str]]:
     """Guesses at the names that a module's import statements bind: those that aren't indented, then all."""
     outside: list[str] = []
     inside: list[str] = []
-    for found in _IMPORT.finditer(text):
+    place = -1
+    while (place := text.find("import", place + 1)) >= 0:
+        found = _IMPORT.match(text, place)
+        if found is None:
+            continue
+        place = found.end() - 1
         before = _BEFORE.fullmatch(text, text.rfind("\n", 0, found.start()) + 1, found.start())
         if before is None:
             continue

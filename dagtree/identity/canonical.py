@@ -13,7 +13,7 @@ import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import DefinitionError, UnsupportedValueError
-from .advice import description_of, in_short
+from .advice import description_of, in_short, is_known_class
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -82,6 +82,8 @@ class _Coding(threading.local):
     hook: Callable[[Any], bytes] | None = None
     subjects: tuple[type, ...] = ()
     """The recipe's and the state's class, whose methods a function among their properties may call."""
+    is_look: bool = False
+    """Whether the bytes only tell if something was changed: arrays count by what lies in their memory."""
 
 
 CODING = _Coding()
@@ -166,6 +168,12 @@ def register_encoding(cls: type[T], encode: Callable[[T], object], name: str | N
             "register_encoding takes a class and a function: register_encoding(Point, lambda point: "
             "(point.x, point.y))"
         )
+    known = any(cls is one for one in ENCODERS) and all(cls is not one for one, _ in _registered.values())
+    if known or is_known_class(cls):
+        raise DefinitionError(
+            f"Values of {cls.__module__}.{cls.__qualname__} have an encoding, on which keys rest that are "
+            f"already there. Register a class of your own: one that holds such a value, or derives from it."
+        )
     name = cls.__qualname__ if name is None else name
     other, _ = _registered.get(name, (None, None))
     if other is not None and (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
@@ -223,14 +231,15 @@ def encode_at(value: object, above: list[object], step: str) -> bytes:
         raise refused.at(step) from None
 
 
-def encode_with(value: object, hook: Callable[[Any], bytes]) -> bytes:
-    """The bytes of ``value``, with functions and classes in it as ``hook`` says."""
-    before = CODING.hook
-    CODING.hook = hook
+def encode_with(value: object, hook: Callable[[Any], bytes], is_look: bool = False) -> bytes:
+    """The bytes of ``value``, with functions and classes in it as ``hook`` says. With ``is_look`` they are
+    bytes of this process alone, made faster, which differ where the value does."""
+    before = CODING.hook, CODING.is_look
+    CODING.hook, CODING.is_look = hook, is_look
     try:
         return encode(value, [])
     finally:
-        CODING.hook = before
+        CODING.hook, CODING.is_look = before
 
 
 def holds_code(encoded: bytes) -> bool:

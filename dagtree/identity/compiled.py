@@ -13,10 +13,11 @@ import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from types import CodeType
 from typing import Any
 
-from .canonical import canonical_bytes
+from .canonical import canonical_bytes, encode
 
 __all__ = [
     "FunctionNode",
@@ -41,7 +42,7 @@ _HERE: dict[str, Any] = {"lineno": 1, "col_offset": 0, "end_lineno": 1, "end_col
 _TYPES: dict[str, Any] = {"type_params": []} if sys.version_info >= (3, 12) else {}
 
 
-_quiet = threading.Lock()
+_quiet = threading.RLock()
 
 
 @contextmanager
@@ -105,7 +106,7 @@ def same_code(one: CodeType, other: CodeType) -> bool:
         if isinstance(first, CodeType) and isinstance(second, CodeType):
             if not same_code(first, second):
                 return False
-        elif first != second if kind in _EXACT else canonical_bytes(first) != canonical_bytes(second):
+        elif first != second if kind in _EXACT else encode(first, []) != encode(second, []):
             # 1 is True and 0.0 is -0.0 where == is asked about what lies in a tuple.
             return False
     return True
@@ -135,15 +136,16 @@ def compiled(
     node: FunctionNode, owner: str | None, code: CodeType, imported: Iterable[str]
 ) -> CodeType | None:
     """``node`` compiled as where it stands: within the class ``owner``, with the names that ``code`` takes
-    from functions around it, in a module that imports ``imported``."""
+    from functions around it, in a module that imports ``imported``. Python may have something to say about
+    it: see ``quietly``."""
     given = node.args
     arguments = ast.arguments(
-        posonlyargs=[_argument(arg.arg) for arg in given.posonlyargs],
-        args=[_argument(arg.arg) for arg in given.args],
-        vararg=given.vararg and _argument(given.vararg.arg),
-        kwonlyargs=[_argument(arg.arg) for arg in given.kwonlyargs],
+        posonlyargs=[_bare(arg) for arg in given.posonlyargs],
+        args=[_bare(arg) for arg in given.args],
+        vararg=given.vararg and _bare(given.vararg),
+        kwonlyargs=[_bare(arg) for arg in given.kwonlyargs],
         kw_defaults=[None for _ in given.kwonlyargs],
-        kwarg=given.kwarg and _argument(given.kwarg.arg),
+        kwarg=given.kwarg and _bare(given.kwarg),
         defaults=[],
     )
     bare: Any
@@ -159,31 +161,46 @@ def compiled(
             name=owner, bases=[], keywords=[], body=[bare], decorator_list=[], **_TYPES, **_HERE
         )
         names = [name for name in names if name != "__class__"]
-    around = ast.arguments(
-        posonlyargs=[], args=[_argument(name) for name in names], kwonlyargs=[], kw_defaults=[], defaults=[]
-    )
-    # A class or function of a module finds itself by a global name.
-    bound = owner or ("" if isinstance(node, ast.Lambda) else node.name)
-    body = [bare]
-    if bound and bound not in code.co_freevars:
-        body = [ast.Global(names=[bound], **_HERE), bare]
-    outer = ast.FunctionDef(name="around", args=around, body=body, decorator_list=[], **_TYPES, **_HERE)
+    depth = 1 if owner is None else 2
+    if names:
+        own = "" if isinstance(node, ast.Lambda) else node.name
+        bare = _function_around(bare, names, owner or own, code)
+        depth += 1
     # The compiler treats calls of what a module imports in another way.
-    imports = [ast.Import(names=[ast.alias(name=name, **_HERE)], **_HERE) for name in imported]
-    module = ast.Module(body=[*imports, outer], type_ignores=[])
+    module = ast.Module(body=[*map(_import, imported), bare], type_ignores=[])
     try:
-        with quietly():
-            found: CodeType = compile(
-                module, code.co_filename, "exec", flags=code.co_flags & _FUTURE, dont_inherit=True
-            )
+        found: CodeType = compile(
+            module, code.co_filename, "exec", flags=code.co_flags & _FUTURE, dont_inherit=True
+        )
     except (SyntaxError, ValueError, RecursionError):
         return None
-    for _ in range(2 if owner is None else 3):
+    for _ in range(depth):
         inner = [const for const in found.co_consts if isinstance(const, CodeType)]
         if len(inner) != 1:
             return None
         found = inner[0]
     return found
+
+
+def _function_around(node: ast.stmt, names: list[str], bound: str, code: CodeType) -> ast.stmt:
+    """A function that has those names and in which ``node`` stands, which binds the name ``bound``."""
+    arguments = ast.arguments(
+        posonlyargs=[], args=[_argument(name) for name in names], kwonlyargs=[], kw_defaults=[], defaults=[]
+    )
+    body = [node]
+    if bound and bound not in code.co_freevars:
+        # A class or function of a module finds itself by a global name.
+        body = [ast.Global(names=[bound], **_HERE), node]
+    return ast.FunctionDef(name="around", args=arguments, body=body, decorator_list=[], **_TYPES, **_HERE)
+
+
+@lru_cache(maxsize=1_000)
+def _import(name: str) -> ast.Import:
+    return ast.Import(names=[ast.alias(name=name, **_HERE)], **_HERE)
+
+
+def _bare(argument: ast.arg) -> ast.arg:
+    return argument if argument.annotation is None else _argument(argument.arg)
 
 
 def _argument(name: str) -> ast.arg:

@@ -15,6 +15,7 @@ from xxhash import xxh3_128_hexdigest
 
 from ..errors import DefinitionError, PropertyError
 from .canonical import canonical_bytes
+from .changed import changed_since
 from .content import Unreadable, content_digest
 from .outline import Outline, shown
 from .ownership import (
@@ -265,6 +266,8 @@ def _module(reach: Reach, path: str, name: str) -> None:
     reach.outline.now = -1
     for code in unbelieved(name, path):
         reach.add("unbelieved", code_bytes(code))
+    if tree is not None:
+        changed_since(reach, name, path, tree)
     module = sys.modules.get(name)
     for member, value in sorted(() if module is None else vars(module).items()):
         if is_a(value, _CODE) and is_users_code(value):

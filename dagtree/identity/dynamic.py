@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from operator import is_not
 from typing import Any
 
 from .names import aliases_within, bound_in, parts_of, used_name, words_in
 
-__all__ = ["Lookups", "aliases_in", "lookups_in"]
+__all__ = ["Lookups", "aliases_in", "lookups_in", "may_look_up"]
 
 _BY_NAME = {"getattr": 1, "getattr_static": 1, "attrgetter": 0, "methodcaller": 0}
 _TABLES = frozenset(
@@ -62,6 +62,11 @@ class Lookups:
     unseen: list[tuple[int, str]] = field(default_factory=list)
 
 
+def may_look_up(words: Iterable[str]) -> bool:
+    """Whether code that uses these words, and no other names for them, may look something up by name."""
+    return not _WORDS.isdisjoint(words)
+
+
 def lookups_in(tree: ast.AST, aliases: Mapping[str, str] = _NONE) -> Lookups:
     """The lookups by name in a syntax tree. ``aliases``: names around it that mean a function with another
     name, from ``aliases_in``.
@@ -70,7 +75,7 @@ def lookups_in(tree: ast.AST, aliases: Mapping[str, str] = _NONE) -> Lookups:
     it is a place where nobody can tell.
     """
     found = Lookups()
-    if not aliases and _WORDS.isdisjoint(words_in(tree)):
+    if not aliases and not may_look_up(words_in(tree)):
         return found
     indexed: set[int] = set()
     parts = parts_of(tree)
@@ -105,11 +110,8 @@ def aliases_in(names: Mapping[str, object]) -> dict[str, str]:
     """Those of the names, with what they mean to a function, that mean one which looks things up and has
     another name of its own, and that name: ``{"ga": "getattr"}``. Nothing is executed."""
     known = _known_by_id()
-    return {
-        name: known[id(value)][0]
-        for name, value in sorted(names.items())
-        if id(value) in known and known[id(value)][0] != name
-    }
+    found = [name for name, value in names.items() if id(value) in known]
+    return {name: known[id(names[name])][0] for name in sorted(found) if known[id(names[name])][0] != name}
 
 
 _known: tuple[list[object], dict[int, tuple[str, object]]] = ([], {})

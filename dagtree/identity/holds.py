@@ -8,7 +8,7 @@ from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .inside import code_in, inner_objects, is_seen_in_part
+from .inside import code_in, inner_objects, is_moving, is_seen_in_part
 from .library import hidden_state, is_looked_into, is_made_on_use
 from .outline import shown
 from .ownership import is_a, is_one_of, members_of, module_of, mro_of, qualname_of
@@ -154,6 +154,8 @@ def _inside(reach: Reach, value: Any, role: str) -> bool:
     reach.add("inside", *(reach.found(role, item) for item in held))
     if is_seen_in_part(value):
         _by_type(reach, value, role)
+    if is_moving(value):
+        reach.outline.note("moving", role, qualname_of(type(value)).encode(), text=shown(value))
     return True
 
 

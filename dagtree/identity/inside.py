@@ -17,7 +17,7 @@ from typing import Any
 
 from .ownership import is_a, is_library_class, is_library_function, is_one_of, module_of, mro_of, qualname_of
 
-__all__ = ["code_in", "inner_objects", "is_seen_in_part", "nearest"]
+__all__ = ["code_in", "inner_objects", "is_moving", "is_seen_in_part", "nearest"]
 
 _TELLING: frozenset[type] = frozenset(
     {
@@ -77,6 +77,14 @@ def inner_objects(value: Any) -> tuple[object, ...] | None:
         if plain.dtype.kind == "O":
             return (sys.intern(repr(plain.shape)), *plain.ravel().tolist())
     return None
+
+
+def is_moving(value: object) -> bool:
+    """Whether it is an iterator, which whatever takes from it moves on."""
+    kind = type(value)
+    if module_of(kind) == "itertools":
+        return qualname_of(kind) != "repeat"
+    return is_one_of(kind, _TELLING) or is_one_of(kind, _STARTED)
 
 
 def is_seen_in_part(value: object) -> bool:

@@ -13,7 +13,7 @@ import opcode
 import operator
 import re
 import sys
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from types import CodeType
 from typing import Any
@@ -34,6 +34,7 @@ __all__ = [
     "hands_on",
     "mentions_of",
     "parts_of",
+    "parts_within",
     "supers_in",
     "used_name",
     "words_in",
@@ -86,6 +87,7 @@ _TAKEN = re.compile(r"\.([^\W\d]\w*)")
 _BUILTINS = frozenset({"getattr", "eval", "exec", "compile", "globals", "vars", "locals"})
 """What is called as a name of its own, or from ``builtins``: ``model.eval()`` is another thing."""
 
+_PYTHONS = vars(builtins)
 _SHIFTS = {"LOAD_GLOBAL": 1, "LOAD_ATTR": 1 if sys.version_info >= (3, 12) else 0, "LOAD_SUPER_ATTR": 2}
 
 
@@ -103,18 +105,22 @@ _WRITING = frozenset(
     _opcodes(("STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE", "STORE_GLOBAL", "DELETE_GLOBAL"))
 )
 _MATCH_CLASS = opcode.opmap["MATCH_CLASS"]
+_TELLING_CODES = frozenset(
+    {*_NAME_CODES, *_ATTRIBUTE_CODES, *_DEREF_CODES, _EXTENDED, _LOAD_CONST, _MATCH_CLASS}
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Mentions:
     """``chains``: ("np", "linalg", "norm"); ``attributes``: names after any dot; ``free``: chains that start
-    at a closure's variable; ``may_write``: whether globals may be rebound, or what is in them changed;
-    ``formats``: whether texts are filled in."""
+    at a closure's variable; ``heads``: what all chains start with; ``may_write``: whether globals may be
+    rebound, or what is in them changed; ``formats``: whether texts are filled in."""
 
     chains: frozenset[tuple[str, ...]]
     attributes: frozenset[str]
     uses_super: bool
     free: frozenset[tuple[str, ...]]
+    heads: frozenset[str]
     is_dynamic: bool
     may_write: bool
     formats: bool
@@ -143,7 +149,7 @@ def _mentions_of(code: CodeType, is_dynamic: bool) -> Mentions:
     attributes: set[str] = set()
     free: set[tuple[str, ...]] = set()
     strings: set[str] = set()
-    _scan(code, chains, attributes, free, strings)
+    writes = _scan(code, chains, attributes, free, strings)
     heads = {chain[0] for chain in chains}
     used = _names_used(code)
     if is_dynamic or used & DYNAMIC:
@@ -157,15 +163,10 @@ def _mentions_of(code: CodeType, is_dynamic: bool) -> Mentions:
         frozenset(attributes),
         "super" in heads or "__class__" in code.co_freevars,
         frozenset(free),
+        frozenset(heads.union([chain[0] for chain in free])),
         is_dynamic or bool(used & COMPUTING),
-        bool(used & FILLING) or _writes(code),
+        writes or not FILLING.isdisjoint(used),
         bool(used & FORMATTING),
-    )
-
-
-def _writes(code: CodeType) -> bool:
-    return not _WRITING.isdisjoint(code.co_code[::2]) or any(
-        _writes(const) for const in code.co_consts if isinstance(const, CodeType)
     )
 
 
@@ -189,7 +190,8 @@ def _scan(
     attributes: set[str],
     free: set[tuple[str, ...]],
     strings: set[str],
-) -> None:
+) -> bool:
+    """Gather what is mentioned; whether globals may be rebound, or what is in containers."""
     content, names = code.co_code, code.co_names
     extended = 0
     const_before = -1
@@ -199,9 +201,15 @@ def _scan(
     if _DEREF_CODES:
         deref_names = tuple(dict.fromkeys((*code.co_varnames, *code.co_cellvars, *code.co_freevars)))
     for operation, argument in zip(content[::2], content[1::2], strict=True):
-        if operation in _TRANSPARENT_CODES:
+        if operation not in _TELLING_CODES:
+            if operation not in _TRANSPARENT_CODES:
+                extended = 0
+                if chain:
+                    into.add(tuple(chain))
+                    chain = []
             continue
-        argument |= extended << 8
+        if extended:
+            argument |= extended << 8
         if operation == _EXTENDED:
             extended = argument
             continue
@@ -231,41 +239,51 @@ def _scan(
             chain = []
     if chain:
         into.add(tuple(chain))
+    writes = not _WRITING.isdisjoint(content[::2])
     for const in code.co_consts:
-        if isinstance(const, CodeType):
-            _scan(const, chains, attributes, free, strings)
-        elif type(const) is str:
+        if type(const) is str:
             strings.add(const)
+        elif isinstance(const, CodeType):
+            writes |= _scan(const, chains, attributes, free, strings)
+    return writes
 
 
 _PLAIN_FIELDS = frozenset(
-    {"attr", "ctx", "id", "is_async", "kind", "level", "module", "op", "ops", "simple", "type_comment"}
+    {"attr", "ctx", "id", "is_async", "kind", "kwd_attrs", "level", "module", "op", "ops", "simple"}
+    | {"type_comment"}
 )
-_inner: dict[type, tuple[str, ...]] = {ast.Constant: ()}
+_inner: dict[type, tuple[str, ...]] = dict.fromkeys((ast.Constant, ast.Name, ast.Global, ast.Nonlocal), ())
 _last: tuple[ast.AST, tuple[ast.AST, ...]] | None = None
 
 
-def parts_of(tree: ast.AST) -> tuple[ast.AST, ...]:
-    """``tree`` and all that is in it but operators and contexts (``ast.Load``), in no order that is
-    promised: ``ast.walk`` in a third of its time, and at once where it is asked again."""
-    global _last
-    last = _last
-    if last is not None and last[0] is tree:
-        return last[1]
-    found = [tree]
-    add = found.append
+def parts_within(nodes: Iterable[ast.AST], closed: tuple[type, ...] = ()) -> list[ast.AST]:
+    """``nodes`` and all that is in them but operators and contexts (``ast.Load``), and but what is in those
+    of the ``closed`` kinds; in no order that is promised."""
+    found = [*nodes]
     for node in found:
         kind = type(node)
         names = _inner.get(kind)
         if names is None:
             names = _inner[kind] = tuple(name for name in kind._fields if name not in _PLAIN_FIELDS)
+        if closed and kind in closed:
+            continue
         for name in names:
             value = getattr(node, name, None)
-            if type(value) is list:
-                found += [item for item in value if isinstance(item, ast.AST)]
+            if value.__class__ is list:
+                # A default that isn't there is None, and so is the key of a ``**``.
+                found += [item for item in value if isinstance(item, ast.AST)] if None in value else value
             elif isinstance(value, ast.AST):
-                add(value)
-    parts = tuple(found)
+                found.append(value)
+    return found
+
+
+def parts_of(tree: ast.AST) -> tuple[ast.AST, ...]:
+    """``parts_within`` the one tree, at once where it is asked again."""
+    global _last
+    last = _last
+    if last is not None and last[0] is tree:
+        return last[1]
+    parts = tuple(parts_within((tree,)))
     _last = tree, parts
     return parts
 
@@ -273,36 +291,32 @@ def parts_of(tree: ast.AST) -> tuple[ast.AST, ...]:
 def hands_on(tree: ast.AST, name: str, followed: Container[str]) -> bool:
     """Whether what has the name is given to somebody else, rather than asked for attributes, or given to what
     is called by a name that is ``followed`` or Python's own."""
-    parts = parts_of(tree)
-    asked = {id(part.value) for part in parts if isinstance(part, ast.Attribute)}
-    for part in parts:
-        if (
-            isinstance(part, ast.Call)
-            and (chain := chain_of(part.func))
-            and (chain[0] in followed or chain[0] in vars(builtins))
-        ):
-            asked.update(map(id, (*part.args, *(keyword.value for keyword in part.keywords))))
-    return any(
-        isinstance(part, ast.Name)
-        and part.id == name
-        and isinstance(part.ctx, ast.Load)
-        and id(part) not in asked
-        for part in parts
-    )
+    used: list[ast.AST] = []
+    asked: set[int] = set()
+    for part in parts_of(tree):
+        if type(part) is ast.Name:
+            if part.id == name and type(part.ctx) is ast.Load:
+                used.append(part)
+        elif type(part) is ast.Attribute:
+            asked.add(id(part.value))
+        elif type(part) is ast.Call:
+            chain = chain_of(part.func)
+            if chain and (chain[0] in followed or chain[0] in _PYTHONS):
+                asked.update(map(id, (*part.args, *(keyword.value for keyword in part.keywords))))
+    return any(id(part) not in asked for part in used)
 
 
 def words_in(tree: ast.AST) -> set[str]:
     """The names that a syntax tree uses, takes after a dot or imports; parts of dotted ones too."""
-    found: set[str] = set()
-    for part in parts_of(tree):
-        if isinstance(part, ast.Name):
-            found.add(part.id)
-        elif isinstance(part, ast.Attribute):
-            found.add(part.attr)
-        elif isinstance(part, ast.alias):
-            found.update(part.name.split("."))
-        elif isinstance(part, ast.ImportFrom):
-            found.update((part.module or "").split("."))
+    parts = parts_of(tree)
+    found = {part.id for part in parts if type(part) is ast.Name}
+    found.update([part.attr for part in parts if type(part) is ast.Attribute])
+    if ast.alias in set(map(type, parts)):
+        for part in parts:
+            if isinstance(part, ast.alias):
+                found.update(part.name.split("."))
+            elif isinstance(part, ast.ImportFrom):
+                found.update((part.module or "").split("."))
     return found
 
 

@@ -37,8 +37,9 @@ class Source:
 
     ``kind`` is "function", "class", "value" (a constant, what a closure holds, a default), "file" (a module
     that is imported when the code runs), "data" (a file or folder that `depends_on` names), "type" (a value
-    of which only the type counts) or "unseen" (a place that looks something up in a way that can't be
-    followed). ``text`` is the source, or the value; ``digest`` differs when what counts of the part differs.
+    of which only the type counts), "moving" (an iterator, which counts with where it is) or "unseen" (a place
+    that looks something up in a way that can't be followed). ``text`` is the source, or the value; ``digest``
+    differs when what counts of the part differs.
     ``via`` is the index of the part by which this one was reached, -1 for where the code begins.
     """
 
@@ -50,6 +51,13 @@ class Source:
     kind: str = "function"
     digest: str = ""
     via: int = -1
+
+
+def _source(**facts: Any) -> Source:
+    """As ``Source(...)``, at a tenth of the cost: that sets each attribute past a frozen guard."""
+    source = object.__new__(Source)
+    object.__setattr__(source, "__dict__", facts)
+    return source
 
 
 class Outline:
@@ -68,7 +76,18 @@ class Outline:
     ) -> None:  # fmt: skip
         """The walk has come to a part, and goes on from it."""
         digest = xxh3_128_hexdigest(content)
-        self.parts.append(Source(name, module, file, line, text, kind, digest, self.now))
+        self.parts.append(
+            _source(
+                name=name,
+                module=module,
+                file=file,
+                line=line,
+                text=text,
+                kind=kind,
+                digest=digest,
+                via=self.now,
+            )
+        )
         self.now = len(self.parts) - 1
 
     def note(self, kind: str, name: str, content: bytes, *, text: str = "", line: int = 0) -> None:
@@ -79,7 +98,12 @@ class Outline:
             module, file = "", ""
             if self.now >= 0:
                 module, file = self.parts[self.now].module, self.parts[self.now].file
-            self.parts.append(Source(name, module, file, line, text, kind, digest, self.now))
+            self.parts.append(
+                _source(
+                    name=name, module=module, file=file, line=line, text=text, kind=kind, digest=digest,
+                    via=self.now,
+                )
+            )  # fmt: skip
 
 
 def shown(value: Any) -> str:

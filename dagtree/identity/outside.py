@@ -137,6 +137,8 @@ def _as_written(one: Container) -> list[bytes]:
 def _members(value: Any) -> list[tuple[bytes, Any]]:
     """The functions and classes in a container that modules define, with what leads to each: what a
     decorator registers there, not what a step made and keeps."""
+    if not value:
+        return []
     if type(value) is dict:
         found = [(key_bytes(key), one) for key, one in value.items() if _is_defined(one)]
         found += [(b"key", key) for key in value if _is_defined(key)]

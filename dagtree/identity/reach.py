@@ -7,7 +7,6 @@ know: a name counts if it might be meant, so that a change is never missed.
 
 from __future__ import annotations
 
-import ast
 import functools
 import types
 from collections import deque
@@ -18,13 +17,14 @@ from typing import Any
 from ..garbage import uncollected
 from .canonical import Refused, encode, encode_with
 from .classes import users_class
-from .dynamic import Lookups, aliases_in, lookups_in
+from .dynamic import Lookups, aliases_in, lookups_in, may_look_up
 from .formats import taken_by_formats
 from .holds import foreign, instance, wrapper
 from .imported import import_when_run, later_file
-from .imports import Needed, imports_of
+from .imports import Needed
+from .meaning import meaning_of
 from .memory import shortened
-from .names import COMPUTING, DYNAMIC, computes_names, getter_names, hands_on, mentions_of, supers_in
+from .names import COMPUTING, DYNAMIC, computes_names, getter_names, hands_on, mentions_of
 from .outline import NO_SOURCE, Outline, shown
 from .outside import Container, free_modules, globals_of, settle
 from .ownership import (
@@ -45,7 +45,6 @@ from .statics import (
     DESCRIPTORS,
     NOT_MEANT,
     SCALARS,
-    chains_in,
     held_by,
     is_plain,
     is_users_code,
@@ -58,10 +57,9 @@ from .statics import (
     plain_bytes,
     plain_now,
 )
-from .syntax import code_bytes, definition_of, tree_bytes
+from .syntax import code_bytes, definition_of
 from .unordered import in_order
 from .watch import MISSING, Watch
-from .written import names_written
 
 __all__ = ["Reach"]
 
@@ -97,6 +95,7 @@ class Reach:
         self._waiting: deque[tuple[Any, Any, int, str]] = deque()
         self._members: dict[int, Mapping[str, Any]] = {}
         self._bases = [[(base, self.members(base)) for base in mro_of(subject)] for subject in subjects]
+        self._names = [frozenset[str]().union(*(held for _, held in bases)) for bases in self._bases]
         for bases in self._bases:
             for base, held in bases:
                 if base is not object:
@@ -136,6 +135,7 @@ class Reach:
         names = {
             name
             for base in mro_of(subject)
+            if base is not object  # whose methods nobody can change
             for name in members_of(base)
             if name.startswith("__") and name.endswith("__")
         }
@@ -269,38 +269,39 @@ class Reach:
         definition = definition_of(code, function.__globals__)
         module = str(function.__globals__.get("__name__", ""))
         mentions = mentions_of(code)
-        heads = {chain[0] for chain in (*mentions.chains, *mentions.free)}
         closure = held_by(function)
         outside = function.__globals__
-        named = {name: outside[name] for name in heads if name in outside}
-        aliases = aliases_in({**named, **{name: closure[name] for name in heads if name in closure}})
-        if _BY_NAME & set(aliases.values()):
+        named = {name: outside[name] for name in mentions.heads if name in outside}
+        free = {name: closure[name] for name in mentions.heads if name in closure}
+        aliases = aliases_in({**named, **free} if free else named)
+        if aliases and not _BY_NAME.isdisjoint(aliases.values()):
             mentions = mentions_of(code, is_dynamic=True)
         chains = set(mentions.chains)
         supers = mentions.attributes if mentions.uses_super else frozenset()
         where = {"module": module, "file": code.co_filename}
         if definition is None:
-            meaning, line, text = code_bytes(code), code.co_firstlineno, ""
+            content, line, text = code_bytes(code), code.co_firstlineno, ""
         else:
-            meaning, line, text = tree_bytes(definition.node), definition.line, definition.text
-        self.add("function", meaning)
-        self.outline.cover("function", function.__qualname__, meaning, text=text, line=line, **where)
+            meaning = meaning_of(definition)
+            content, line, text = meaning.content, definition.line, definition.text
+        self.add("function", content)
+        self.outline.cover("function", function.__qualname__, content, text=text, line=line, **where)
         if definition is not None:
-            node = definition.node
-            lookups = lookups_in(node, aliases)
-            chains |= lookups.chains
-            self._unseen(lookups, node, line)
-            for decorator in getattr(node, "decorator_list", ()):
-                chains |= chains_in(decorator)
+            lookups = Lookups()
+            if aliases or may_look_up(meaning.words):
+                lookups = lookups_in(definition.tree(), aliases)
+            chains |= lookups.chains | meaning.decorators
+            self._unseen(lookups, meaning.first, line)
             if mentions.uses_super:
-                precise = supers_in(node)
-                supers = mentions.attributes if precise is None else precise
+                supers = mentions.attributes if meaning.supers is None else meaning.supers
             package = function.__globals__.get("__package__") or ""
             if mentions.may_write:
-                self.filled.update(id(outside[name]) for name in names_written(node) if name in outside)
-            needed = [*imports_of([node], str(package)), *(Needed(name, None) for name in lookups.imports)]
+                self.filled.update(id(outside[name]) for name in meaning.written if name in outside)
+            needed = [*meaning.imports(str(package)), *(Needed(name, None) for name in lookups.imports)]
             import_when_run(self, needed, module)
-            if self._is_method_of_recipe(function) and hands_on(node, code.co_varnames[0], outside):
+            if self._is_method_of_recipe(function) and hands_on(
+                definition.tree(), code.co_varnames[0], outside
+            ):
                 # `state.schedule.step(self)`: what lies in a state was made by another edge's code.
                 self.attributes(names_of(self.subjects[:1]))
         else:
@@ -314,11 +315,11 @@ class Reach:
             self.attributes(frozenset({"__repr__"}))
         taken: frozenset[str] | None = frozenset()
         if mentions.formats and definition is not None:
-            taken = taken_by_formats(definition.node, {**named, **closure}, self._own)
+            taken = taken_by_formats(definition.tree(), {**named, **closure}, self._own)
             if taken:
                 self.attributes(taken, taken)
         if taken is None or (
-            mentions.is_dynamic and (definition is None or computes_names(definition.node, aliases))
+            mentions.is_dynamic and (definition is None or computes_names(definition.tree(), aliases))
         ):
             # getattr(self, f"by_{name}") may mean anything that there is.
             every = names_of(self.subjects)
@@ -327,6 +328,8 @@ class Reach:
             self.attributes(mentions.attributes, mentions.attributes)  # Base.run(self): not the first found
         else:
             self.attributes(mentions.attributes, supers)
+        if definition is not None:
+            definition.forget()
 
     def _own(self, name: str) -> object:
         """What instances of the subjects have under that name, unless it is a property of theirs."""
@@ -341,9 +344,9 @@ class Reach:
             return False
         return any(held.get(function.__name__) is function for _, held in self._bases[0])
 
-    def _unseen(self, lookups: Lookups, node: ast.AST, line: int) -> None:
-        """Note the places that look things up in a way that can't be followed."""
-        first = min(part.lineno for part in (node, *getattr(node, "decorator_list", ())))
+    def _unseen(self, lookups: Lookups, first: int, line: int) -> None:
+        """Note the places that look things up in a way that can't be followed, in a function whose tree
+        begins on the line ``first``."""
         for place, what in lookups.unseen:
             self.outline.note("unseen", what, b"%d" % (place - first), line=line + place - first)
 
@@ -353,7 +356,7 @@ class Reach:
             names |= matched_names(self.subjects)
         names -= _PLACES
         for index in range(len(self.subjects)):
-            for name in sorted(names):
+            for name in sorted(names & self._names[index]):
                 part = self._attribute(index, name, every=name in supers)
                 if part:
                     self.add(*part)

@@ -166,13 +166,14 @@ def _keep(key: tuple[object, ...], reach: Reach, cls: type | None = None, data: 
         parts = [CODE_VERSION, canonical_bytes(tuple(reach.versions)), *reach.parts]
         if depended:
             parts.append(join("depends_on", *depended))
-        text = b"".join(b"%d:%b" % (len(part), part) for part in parts)
+        text = b"".join([b"%d:%b" % (len(part), part) for part in parts])
     digest = xxh3_128_hexdigest(text)
     code = Code(f"{digest}+{content}" if content else digest, tuple(reach.outline.parts))
     _watch_version(reach)
     if len(_kept) >= _MAX_KEPT:
         _kept.clear()
         _kept_functions.clear()
+    reach.watch.close()
     _kept[key] = (code, reach.watch)
     return code
 
@@ -209,6 +210,7 @@ def _value_bytes(value: Any) -> bytes:
     encoded = named("code", canonical_bytes(digest))
     if len(_values) >= _MAX_KEPT:
         _values.clear()
+    reach.watch.close()
     _values[id(value), subjects] = (value, encoded, reach.watch)
     return encoded
 

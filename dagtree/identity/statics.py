@@ -102,7 +102,16 @@ NOT_MEANT = frozenset(
     ]
 )
 _DECLARATIONS = frozenset(
-    {"PROPERTIES", "NONHASHED_ATTRIBUTES", "version", "depends_on", "ignores", "_fields", "_names"}
+    {
+        "PROPERTIES",
+        "NONHASHED_ATTRIBUTES",
+        "REPLICATES",
+        "version",
+        "depends_on",
+        "ignores",
+        "_fields",
+        "_names",
+    }
 )
 CONTAINERS = (list, tuple, dict, set, frozenset)
 _BOUND = frozenset({staticmethod, classmethod, types.MethodType})
@@ -154,7 +163,7 @@ def is_generated(value: Any) -> bool:
 
 def join(*parts: str | bytes) -> bytes:
     texts = [part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part for part in parts]
-    return b"[" + b"".join(b"%d:%b" % (len(text), text) for text in texts) + b"]"
+    return b"[" + b"".join([b"%d:%b" % (len(text), text) for text in texts]) + b"]"
 
 
 def library_name(function: types.FunctionType) -> str:

@@ -11,16 +11,15 @@ from __future__ import annotations
 import ast
 import linecache
 import os
-import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import CodeType
-from typing import Any
+from typing import Any, cast
 
 from .blocks import at_its_place, imported_in, parsed, statements_at
-from .canonical import canonical_bytes
+from .canonical import canonical_bytes, encode
 from .cells import magic_bodies
-from .compiled import FunctionNode, code_bytes, compiled, same_code, same_place
+from .compiled import FunctionNode, code_bytes, compiled, quietly, same_code, same_place
 from .names import parts_of
 
 __all__ = ["Definition", "assigned_in", "code_bytes", "definition_of", "module_tree", "tree_bytes"]
@@ -35,14 +34,38 @@ _SKIPPED = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Definition:
-    """Where a function is written: its node, its file's text and first line. The lines that the node itself
-    names count from anywhere."""
+    """Where a function is written: its first line, its text, and its syntax tree, whose own lines count from
+    anywhere."""
 
-    node: FunctionNode
     line: int
     text: str
+    _node: FunctionNode | None
+    _source: str = ""
+    """The very lines from which the tree can be made again; nothing where that takes more than them."""
+
+    def tree(self) -> FunctionNode:
+        if self._node is None:
+            tree: Any = _statement(self._source)
+            if tree is None:
+                raise RecursionError(f"no room to parse the function on line {self.line} again")
+            self._node = tree
+            return cast(FunctionNode, tree)
+        return self._node
+
+    def forget(self) -> None:
+        """Keep no tree: it has some thirty objects to a line, which Python's search for cycles goes through
+        again and again."""
+        if self._source:
+            self._node = None
+
+
+def _statement(text: str) -> ast.AST | None:
+    is_indented = text[:1].isspace()
+    tree = parsed("if 1:\n" + text if is_indented else text)
+    top = None if tree is None else tree.body[0]
+    return top.body[0] if is_indented and isinstance(top, ast.If) else top
 
 
 # By name; lambdas under "<lambda>". The owner is the class around it: private names are called after it.
@@ -63,7 +86,8 @@ class _File:
 
     def __init__(self, lines: list[str]) -> None:
         self.lines = lines
-        self._text = ""
+        self.text = "".join(lines)
+        self._after_newline = ""
         self._assigned: dict[str, list[ast.expr]] = {}
         self._whole: _Whole | None = None
         self._is_parsed = False
@@ -72,7 +96,7 @@ class _File:
     def whole(self) -> _Whole | None:
         """None if it isn't Python."""
         if not self._is_parsed:
-            tree = parsed("".join(self.lines)) if self.lines else None
+            tree = parsed(self.text) if self.lines else None
             if tree is not None:
                 whole = _Whole(tree, imported=sorted(_imported(tree)))
                 _gather(tree, None, whole.functions, lambdas=False)
@@ -82,7 +106,7 @@ class _File:
 
     def imported(self) -> Iterator[list[str]]:
         if self._imported is None:
-            self._imported = list(imported_in("".join(self.lines)))
+            self._imported = list(imported_in(self.text))
         yield from self._imported
 
     def assigned(self, name: str) -> list[ast.expr]:
@@ -92,14 +116,15 @@ class _File:
         return found
 
     def _sought(self, name: str) -> Iterator[ast.expr]:
-        if not self._text:
-            self._text = "\n" + "".join(self.lines)
-        text, sought = self._text, f"\n{name}"
+        text = self._after_newline = self._after_newline or f"\n{self.text}"
+        sought = f"\n{name}"
         place = text.find(sought)
         while place >= 0:
             after = text[place + len(sought) : place + len(sought) + 1]
             if not (after.isalnum() or after == "_" or after > "\x7f"):
-                for node, _ in statements_at(self.lines, text.count("\n", 0, place) + 1):
+                with quietly():
+                    nodes = list(statements_at(self.lines, text.count("\n", 0, place) + 1))
+                for node, _ in nodes:
                     if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
                         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
                         if any(isinstance(one, ast.Name) and one.id == name for one in targets):
@@ -154,11 +179,9 @@ def _file(lines: list[str]) -> _File:
 def tree_bytes(node: ast.AST) -> bytes:
     """What a syntax tree means: the same bytes for the same code however it is laid out, under every Python
     version."""
+    if ast.AnnAssign in set(map(type, parts_of(node))):
+        _mark_void_annotations(node)
     parts: list[bytes] = []
-    for inner in parts_of(node):
-        if type(inner) is ast.AnnAssign and inner.value is None:
-            _mark_void_annotations(node)
-            break
     _write(node, parts.append, in_class=False)
     return b"".join(parts)
 
@@ -236,7 +259,7 @@ def _at_its_place(code: CodeType, file: _File) -> Definition | None:
     if found is None:
         return None
     node, last = found
-    return _definition(file, code.co_firstlineno, last, node)
+    return _definition(file, code.co_firstlineno, last, node, not isinstance(node, ast.Lambda))
 
 
 def _anywhere(code: CodeType, file: _File) -> Definition | None:
@@ -255,7 +278,8 @@ def _anywhere(code: CodeType, file: _File) -> Definition | None:
     candidates = sorted(candidates, key=lambda candidate: candidate[0] != code.co_firstlineno)[:_MAX_LAMBDAS]
     matching: tuple[int, FunctionNode] | None = None
     for line, node, owner in candidates:
-        made = compiled(node, owner, code, whole.imported)
+        with quietly():
+            made = compiled(node, owner, code, whole.imported)
         if made is None or not same_code(made, code):
             continue
         if same_place(made, code):
@@ -267,10 +291,13 @@ def _anywhere(code: CodeType, file: _File) -> Definition | None:
     return _definition(file, matching[0], matching[1].end_lineno or matching[0], matching[1])
 
 
-def _definition(file: _File, line: int, last: int, node: FunctionNode) -> Definition:
+def _definition(file: _File, line: int, last: int, node: FunctionNode, is_whole: bool = False) -> Definition:
     lines = file.lines[line - 1 : last]
-    text = "".join(lines)
-    return Definition(node, line, textwrap.dedent(text) if lines[0][:1].isspace() else text)
+    text = source = "".join(lines)
+    if source[:1].isspace():
+        margin = source[: len(source) - len(source.lstrip())]
+        text = "".join("\n" if one.isspace() else one.removeprefix(margin) for one in lines)
+    return Definition(line, text, node, source if is_whole else "")
 
 
 def _without_effect(statement: object) -> bool:
@@ -294,8 +321,11 @@ def _layout_of(kind: type[ast.AST]) -> _Layout:
 
 def _write(node: Any, add: Any, in_class: bool) -> None:
     kind = type(node)
+    if kind is ast.Name:
+        add(_loaded.get(node.id) or _load(node.id))
+        return
     if kind is ast.Constant:
-        add(b"=" + canonical_bytes(node.value))
+        add(b"=" + encode(node.value, []))
         return
     if kind is ast.JoinedStr:
         _write_fstring(node, add)
@@ -333,12 +363,20 @@ def _write(node: Any, add: Any, in_class: bool) -> None:
 
 
 _names: dict[str, bytes] = {}
+_loaded: dict[str, bytes] = {}
 
 
 def _name(name: str) -> bytes:
     if len(_names) >= _MAX_KEPT:
         _names.clear()
     written = _names[name] = canonical_bytes(name)
+    return written
+
+
+def _load(name: str) -> bytes:
+    if len(_loaded) >= _MAX_KEPT:
+        _loaded.clear()
+    written = _loaded[name] = b"(Name id=" + _name(name) + b")"
     return written
 
 

@@ -106,7 +106,7 @@ class Watch:
             self._looks.append((functools.partial(memory_digest, value), digest))
             return
         with contextlib.suppress(Refused):
-            self._contents.append((value, shortened(encode_with(value, _by_identity))))
+            self._contents.append((value, shortened(encode_with(value, _by_identity, is_look=True))))
 
     def hidden(self, value: object) -> None:
         """Notice what an object of C holds."""
@@ -117,6 +117,10 @@ class Watch:
     def look(self, look: Callable[[], object], seen: object) -> None:
         """Notice when ``look`` gives something else than ``seen``: a file's content."""
         self._looks.append((look, seen))
+
+    def close(self) -> None:
+        """Nothing more will be noticed: what was is known twice no longer."""
+        self._seen.clear()
 
     def unchanged(self) -> bool:
         for held, name, value in self._names:
@@ -162,7 +166,7 @@ class Watch:
     def _contents_unchanged(self) -> bool:
         for value, encoded in self._contents:
             try:
-                if shortened(encode_with(value, _by_identity)) != encoded:
+                if shortened(encode_with(value, _by_identity, is_look=True)) != encoded:
                     return False
             except Refused:
                 return False
@@ -185,7 +189,7 @@ def _hidden_bytes(value: object) -> bytes:
 
 def _bytes_or_id(value: object) -> bytes:
     try:
-        return encode_with(value, _by_identity)
+        return encode_with(value, _by_identity, is_look=True)
     except Refused:
         return b"%d" % id(value)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from .compiled import FunctionNode
-from .names import FILLING, parts_of
+from .names import FILLING, parts_within
 
 __all__ = ["bound_by", "names_written"]
 
@@ -17,44 +17,47 @@ def names_written(tree: ast.AST) -> frozenset[str]:
     """Those names, of all functions and lambdas in a syntax tree. A name that a function, or one around it,
     has as an argument or a variable of its own is no global."""
     names: set[str] = set()
-    waiting = [tree]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, _FUNCTIONS):
-            _written_by(part, frozenset(), names)
-            waiting.extend(_before(part))
-        else:
-            waiting.extend(ast.iter_child_nodes(part))
+    for function in _functions_in(parts_within((tree,), _FUNCTIONS)):
+        _written_by(function, frozenset(), names)
     return frozenset(names)
 
 
-def _written_by(function: FunctionNode, around: frozenset[str], names: set[str]) -> None:
-    own: list[ast.AST] = []
-    inner: list[FunctionNode] = []
-    waiting: list[ast.AST] = [function.body] if isinstance(function, ast.Lambda) else [*function.body]
-    while waiting:
-        part = waiting.pop()
-        own.append(part)
+def _functions_in(parts: list[ast.AST]) -> list[FunctionNode]:
+    """The functions among the parts, and those in their decorators and defaults, which are added to them."""
+    found: list[FunctionNode] = []
+    for part in parts:
         if isinstance(part, _FUNCTIONS):
-            inner.append(part)
-            waiting.extend(_before(part))
-        else:
-            waiting.extend(ast.iter_child_nodes(part))
-    rebound = {name for part in own if isinstance(part, ast.Global) for name in part.names}
-    names |= rebound
-    arguments = {part.arg for part in parts_of(function.args) if isinstance(part, ast.arg)}
-    known = (around | arguments | {name for part in own for name in bound_by(part)}) - rebound
+            found.append(part)
+            parts += parts_within(_before(part), _FUNCTIONS)
+    return found
+
+
+def _written_by(function: FunctionNode, around: frozenset[str], names: set[str]) -> None:
+    body = (function.body,) if isinstance(function, ast.Lambda) else function.body
+    own = parts_within(body, _FUNCTIONS)
+    inner = _functions_in(own)
+    rebound: set[str] = set()
+    given = function.args
+    own_arguments = [*given.posonlyargs, *given.args, given.vararg, *given.kwonlyargs, given.kwarg]
+    bound = {one.arg for one in own_arguments if one is not None}
+    filled: set[str] = set()
     for part in own:
-        if isinstance(part, ast.Subscript) and not isinstance(part.ctx, ast.Load):
-            filled = part.value
-        elif (
-            isinstance(part, ast.Call) and isinstance(part.func, ast.Attribute) and part.func.attr in FILLING
-        ):
-            filled = part.func.value
+        if isinstance(part, ast.Name):
+            if type(part.ctx) is ast.Store:
+                bound.add(part.id)
+        elif isinstance(part, ast.Subscript):
+            if type(part.ctx) is not ast.Load and isinstance(part.value, ast.Name):
+                filled.add(part.value.id)
+        elif isinstance(part, ast.Call):
+            called = part.func
+            if isinstance(called, ast.Attribute) and called.attr in FILLING:
+                filled.update((called.value.id,) if isinstance(called.value, ast.Name) else ())
+        elif isinstance(part, ast.Global):
+            rebound.update(part.names)
         else:
-            continue
-        if isinstance(filled, ast.Name) and filled.id not in known:
-            names.add(filled.id)
+            bound.update(bound_by(part))
+    known = (around | bound) - rebound
+    names |= rebound | (filled - known)
     for further in inner:
         _written_by(further, known, names)
 

@@ -10,15 +10,17 @@ import contextlib
 import importlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from ..errors import StorageError
+from .board import FOLDER, Look
 from .files import Bytes
 
-__all__ = ["Bucket", "is_url", "shown", "url_errors"]
+__all__ = ["Bucket", "BucketBoard", "is_url", "shown", "url_errors"]
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.:-]*)://(.*)\Z", re.DOTALL)
 _IN_MEMORY = ("memory",)
@@ -29,6 +31,9 @@ _PACKAGES = {"s3": "dagtree[s3]", "s3a": "dagtree[s3]", "gs": "gcsfs", "gcs": "g
 _PIECE = 16 << 20  # bytes: one connection alone doesn't fill a line
 _ROUND = 256 << 20  # bytes that wait in memory for their place
 _MULTIPART = 32 << 20
+_AT_ONCE = 8  # requests that remove one object each
+_TELL_TIMES = ("LastModified", "last_modified", "updated", "mtime", "modified", "created")
+_TELL_VERSIONS = ("ETag", "etag", "generation", "md5Hash", *_TELL_TIMES)
 
 _CREDENTIALS = (
     "no credentials: for S3 set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE (workers of a "
@@ -109,6 +114,24 @@ def _secrets(url: str) -> list[str]:
     return sorted({part for part in (*parts, *map(unquote, parts)) if part}, key=len, reverse=True)
 
 
+class Entry(NamedTuple):
+    """What a listing says of an object: ``version`` is another whenever it was written anew; ``changed_at``
+    is when that was, in seconds since 1970 by the service's clock, 0 where it doesn't say."""
+
+    size_bytes: int
+    changed_at: float
+    version: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, facts: dict[str, Any]) -> Entry:
+        size_bytes = int(facts["size"] or 0)
+        version = (size_bytes, *(str(facts[fact]) for fact in _TELL_VERSIONS if facts.get(fact)))
+        when: Any = next((facts[fact] for fact in _TELL_TIMES if facts.get(fact)), 0.0)
+        if hasattr(when, "timestamp"):
+            when = when.timestamp()
+        return cls(size_bytes, when if isinstance(when, int | float) else 0.0, version)
+
+
 class Bucket:
     """What lies under a URL; names are relative to it. Making one connects to nothing.
 
@@ -170,7 +193,11 @@ class Bucket:
 
     def sizes(self, folder: str) -> dict[str, int]:
         """The sizes of the objects in a folder and below, by name; a folder that isn't there has none."""
-        fs, start = self._connect(), f"{self._root}/{folder}"
+        return {name: entry.size_bytes for name, entry in self.entries(folder).items()}
+
+    def entries(self, folder: str) -> dict[str, Entry]:
+        """As `sizes`, and what else a listing says."""
+        fs, start = self._connect(), f"{self._root}/{folder}".rstrip("/")
         with url_errors("list the objects", self.url, folder):
             try:
                 found = fs.find(start, detail=True)
@@ -180,7 +207,7 @@ class Bucket:
                 return {}
         begin = len(self._root) + 1
         return {
-            path[begin:]: int(entry["size"] or 0)
+            path[begin:]: Entry.of(entry)
             for path, entry in found.items()
             if entry.get("type") != "directory" and path.startswith(f"{start}/")
         }
@@ -264,6 +291,23 @@ class Bucket:
             else:
                 self._write_in_parts(fs, path, chunks)
 
+    def remove(self, names: Iterable[str]) -> None:
+        """The objects are there no more; nor were those that are gone already."""
+        fs, names = self._connect(), list(names)
+
+        def remove(name: str) -> None:
+            with url_errors("remove", self.url, name), contextlib.suppress(FileNotFoundError):
+                fs.rm_file(f"{self._root}/{name}")
+
+        if len(names) < 2 or self.only_here:
+            for name in names:
+                remove(name)
+        else:
+            from concurrent.futures import ThreadPoolExecutor
+
+            with ThreadPoolExecutor(_AT_ONCE) as threads:
+                list(threads.map(remove, names))
+
     def _write_in_parts(self, fs: Any, path: str, chunks: Sequence[Bytes]) -> None:
         """Nothing of the size of the object is copied; what was begun and not ended is thrown away."""
         file = fs.open(path, "wb", block_size=_PIECE)
@@ -279,6 +323,58 @@ class Bucket:
                 file.closed = True  # closing it would keep what there is under the object's name
             raise
         file.close()
+
+
+class BucketBoard:
+    """Notices as objects, which are written anew whenever they say something else. They rest on listings that
+    show at once what was written and removed, as those of S3, GCS and Azure do."""
+
+    is_far = True
+    beat_s = 15.0
+    lease_s = 90.0
+    ahead_s = 0.25  # requests take longer than lines in files
+    _NEWS_S = 5.0
+
+    def __init__(self, bucket: Bucket) -> None:
+        self.location = bucket.location
+        self._bucket = bucket
+        self._beats = 0
+        self._seen: dict[str, Entry] = {}
+
+    def where(self, name: str = "") -> str:
+        return f"{self.location}/{FOLDER}/{name}"
+
+    def names(self) -> Sequence[str]:
+        found = self._bucket.entries(FOLDER)
+        self._seen = {name.rpartition("/")[2]: entry for name, entry in found.items()}
+        return list(self._seen)
+
+    def create(self, name: str, content: bytes) -> int:
+        return self.replace(name, content)
+
+    def append(self, name: str, content: bytes, whole: bytes) -> int:
+        return self.replace(name, whole)
+
+    def replace(self, name: str, content: bytes) -> int:
+        self._beats += 1  # so that it differs, also where a listing tells no more than sizes
+        self._bucket.write(f"{FOLDER}/{name}", [content, b"\n" * (self._beats % 100)])
+        return 0
+
+    def look(self, name: str, state: Any, read: int) -> Look:
+        seen = self._seen.get(name)
+        if seen is not None and seen.version == state:
+            return Look(state, seen.changed_at, b"", False)
+        content = self._bucket.read(f"{FOLDER}/{name}") if seen is not None else None
+        if seen is None or content is None:
+            raise FileNotFoundError(self.where(name))
+        return Look(seen.version, seen.changed_at, content, True)
+
+    def remove(self, name: str) -> None:
+        self._bucket.remove([f"{FOLDER}/{name}"])
+
+    def changed(self) -> Any:
+        """What was there between two listings can't be known: as if somebody had been, now and then."""
+        return int(time.monotonic() / self._NEWS_S)
 
 
 def _system(fsspec: Any, protocol: str, url: str) -> tuple[Any, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..identity.key import digest
@@ -47,11 +47,12 @@ class Buffer:
 
     ``memory`` is live (a torch storage, an array's memory) or what was read; it isn't copied. ``shape`` and
     ``dtype`` are those of the tensor that it holds, in C order; where no such tensor is known, of a row of
-    elements or bytes. ``is_sole`` says that nothing else was found to hold the memory.
+    elements or bytes. ``is_sole`` says that nothing else was found to hold the memory. ``holds`` names the
+    type of the elements where ``dtype`` can't: ``complex128`` in bytes that say ``U8``.
     """
 
     __slots__ = (
-        "_checking", "_digest", "device", "dtype", "is_sole", "kind", "memory", "name", "shape",
+        "_checking", "_digest", "device", "dtype", "holds", "is_sole", "kind", "memory", "name", "shape",
         "size_bytes",
     )  # fmt: skip
 
@@ -74,9 +75,20 @@ class Buffer:
         self.device = device
         self.kind = kind
         self.memory: memoryview | bytearray | torch.UntypedStorage = memory
+        self.holds = ""
         self.is_sole = False
         self._digest: str | None = None
         self._checking: Callable[[Buffer], None] | None = None
+
+    @classmethod
+    def of_entry(cls, entry: Mapping[str, Any], memory: Any = b"") -> Buffer:
+        """The buffer that a table describes so."""
+        buffer = cls(
+            entry["name"], entry["dtype"], tuple(entry["shape"]), entry["size"], "cpu", entry["kind"], memory
+        )
+        holds = entry.get("holds")
+        buffer.holds = holds if isinstance(holds, str) else ""
+        return buffer
 
     def expect(self, said: str, checking: Callable[[Buffer], None] | None = None) -> None:
         """Take ``said`` for the digest. With ``checking``, that is called with the buffer before anybody sees
@@ -90,6 +102,11 @@ class Buffer:
         if checking is not None:
             checking(self)
             self._checking = None
+
+    @property
+    def is_unchecked(self) -> bool:
+        """Whether the bytes are still to be compared with their digest."""
+        return self._checking is not None
 
     @property
     def digest(self) -> str:

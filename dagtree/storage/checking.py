@@ -14,17 +14,17 @@ from typing import Any, NamedTuple, TypeAlias, overload
 
 from xxhash import xxh3_128
 
-from ..errors import DamagedError
 from .buffer import Buffer
 from .files import open_regular
-from .local import LocalStore
-from .reading import MALFORMED, understand_table, unreadable
+from .ground import Ground, Range
+from .known import Known
+from .reading import unreadable
 from .record import Record
 from .sizes import label_of_line, size_text
-from .space import Orphan, Range, find_orphans, sizes_on_disk
-from .store import Store
+from .space import Orphan, find_orphans
+from .table import MALFORMED, understand_table
 
-__all__ = ["Fault", "Verified", "check", "check_anywhere", "prefix_of"]
+__all__ = ["Fault", "Verified", "check", "prefix_of"]
 
 _CHUNK_BYTES = 1 << 20
 _SHARE_BYTES = 1 << 26  # what a thread reads before progress is told
@@ -162,7 +162,7 @@ _Wrong: TypeAlias = dict[_Want, tuple[str, str]]  # kind and words
 
 
 def check(
-    store: LocalStore, tell: Callable[[int, int], None] = lambda done, total: None
+    store: Known, tell: Callable[[int, int], None] = lambda done, total: None
 ) -> tuple[list[Fault], list[Orphan], int, int]:
     """Reads the bytes of every node, what several share once, and marks the nodes that are damaged.
 
@@ -171,22 +171,34 @@ def check(
     read.
     """
     store.refresh()
-    index, directory = store.index(), Path(store.location)
+    index, ground = store.index(), store.ground()
     needed_by: dict[_Want, list[tuple[str, str]]] = {}
     reasons: dict[str, tuple[str, str, str]] = {}  # by key: kind, file, reason
+    packed: list[str] = []
     keys = [line.key for line in sorted(map(index.records.__getitem__, index.there), key=_place)]
     for key in keys:
         record = index.lines(key)[0]
         try:
             for want, name in _parts(record):
                 needed_by.setdefault(want, []).append((key, name))
+            if any("encoding" in entry for entry in record.more["payload"]["buffers"]):
+                packed.append(key)
         except MALFORMED as error:
             reasons[key] = "damaged", "", f"its record doesn't say where its state lies ({error!r})"
         finally:
             record.forget_more()
-    for want, (kind, what) in _look_at_all(directory, needed_by, tell).items():
+    for want, (kind, what) in _look_at_all(ground, needed_by, tell).items():
         for key, name in needed_by[want]:
-            reasons.setdefault(key, (kind, want.file, f"{name} in {directory / want.file} {what}"))
+            reasons.setdefault(key, (kind, want.file, f"{name} in {ground.location}/{want.file} {what}"))
+    # Also whole parts may make something else than they should; those that many have are put together once.
+    seen: set[str] = set()
+    for key in packed:
+        if key not in reasons:
+            wrong = ground.check_packed(index.lines(key)[0], seen)
+            index.lines(key)[0].forget_more()
+            if wrong is not None:
+                said = str(wrong).removeprefix(f"node {key}: ").removesuffix("; run again to compute it")
+                reasons[key] = "damaged", "", said
     faults = []
     for key in keys:
         if key in reasons:
@@ -195,25 +207,8 @@ def check(
             faults.append(Fault(key, label_of_line(index.records[key]), kind, file, reason))
     faults += _known_faults(store, set(keys))
     used = {Range(want.file, want.offset, want.size_bytes) for want in needed_by}
-    orphans = find_orphans(store, sizes_on_disk(directory), used)
+    orphans = find_orphans(store, ground.sizes(), used)
     return faults, orphans, len(keys), sum([one.size_bytes for one in used])
-
-
-def check_anywhere(
-    store: Store, tell: Callable[[int, int], None] = lambda done, total: None
-) -> tuple[list[Fault], list[Orphan], int, int]:
-    """As `check`, of any store: node by node, each in full, and without what belongs to nothing."""
-    store.refresh()
-    faults, read_bytes = [], 0
-    keys = sorted(store.keys())
-    for number, key in enumerate(keys, 1):
-        try:
-            read_bytes += store.inspect(key).size_bytes
-        except DamagedError as error:
-            store.mark_damaged(key, str(error))
-            faults.append(Fault(key, label_of_line(store.records()[key]), "damaged", "", str(error)))
-        tell(read_bytes, read_bytes * len(keys) // number)
-    return faults, [], len(keys), read_bytes
 
 
 def _place(record: Record) -> tuple[int, str]:
@@ -222,10 +217,10 @@ def _place(record: Record) -> tuple[int, str]:
 
 def _parts(record: Record) -> list[tuple[_Want, str]]:
     """What a node needs, and what that is to it."""
-    files, skeleton, buffers = understand_table(record.more.get("payload"))
-    file, offset, size_bytes, said = skeleton
+    table = understand_table(record.more.get("payload"))
+    files, (file, offset, size_bytes, said) = table.files, table.skeleton
     parts = [(_Want(files[file], offset, size_bytes, b"", said), "its skeleton")]
-    for entry in buffers:
+    for entry in table.stored:
         prefix = prefix_of(entry["dtype"], tuple(entry["shape"]), entry["size"])
         want = _Want(files[entry["file"]], entry["offset"], entry["size"], prefix, entry["digest"])
         parts.append((want, f"its buffer {entry['name']}"))
@@ -248,15 +243,15 @@ _prefixes: dict[tuple[str, tuple[int, ...], int], bytes] = {}
 _MOST_PREFIXES = 10_000
 
 
-def _look_at_all(directory: Path, wants: Iterable[_Want], tell: Callable[[int, int], None]) -> _Wrong:
+def _look_at_all(ground: Ground, wants: Iterable[_Want], tell: Callable[[int, int], None]) -> _Wrong:
     """What isn't as it should be; several threads read."""
-    ordered = sorted(wants)
+    ordered, directory = sorted(wants), ground.directory
     total = sum([want.size_bytes for want in ordered])
     share = min(_SHARE_BYTES, total // (2 * _THREADS) + 1)
     shares: list[list[_Want]] = []
-    file, size_bytes = "", 0
+    file, size_bytes = "", share
     for want in ordered:
-        if want.file != file or size_bytes >= share:
+        if (want.file != file and directory is not None) or size_bytes >= share:
             shares.append([])
             file, size_bytes = want.file, 0
         shares[-1].append(want)
@@ -269,10 +264,30 @@ def _look_at_all(directory: Path, wants: Iterable[_Want], tell: Callable[[int, i
             done += size_bytes
             tell(done, total)
 
+    def look(share: list[_Want]) -> _Wrong:
+        if directory is None:
+            return _look_afar(ground, share, read)
+        return _look(directory / share[0].file, share, read)
+
     wrong: _Wrong = {}
     with ThreadPoolExecutor(_THREADS) as threads:
-        for found in threads.map(lambda share: _look(directory / share[0].file, share, read), shares):
+        for found in threads.map(look, shares):
             wrong.update(found)
+    return wrong
+
+
+def _look_afar(ground: Ground, wants: list[_Want], read: Callable[[int], None]) -> _Wrong:
+    """What isn't as it should be of objects."""
+    wrong: _Wrong = {}
+    for want, content in zip(wants, ground.read(wants), strict=True):  # type: ignore[arg-type]
+        if content is None:
+            wrong[want] = "missing", "is gone, or cut off"
+            continue
+        taken = xxh3_128(want.prefix)
+        taken.update(content)
+        if taken.hexdigest() != want.said:
+            wrong[want] = "damaged", "is not what was written"
+    read(sum([want.size_bytes for want in wants]))
     return wrong
 
 
@@ -320,7 +335,7 @@ def _read(fd: int, want: _Want, memory: memoryview | None) -> tuple[str, str] | 
     return None if content.hexdigest() == want.said else ("damaged", "is not what was written")
 
 
-def _known_faults(store: LocalStore, read: set[str]) -> list[Fault]:
+def _known_faults(store: Known, read: set[str]) -> list[Fault]:
     """The nodes that were found damaged or missing before, and not computed again since."""
     index = store.index()
     faults = []

@@ -6,11 +6,10 @@ import heapq
 import math
 from collections import deque
 from collections.abc import Iterable, Mapping, Set
-from pathlib import Path
 from typing import Any
 
 from .freeing import LEAST_BYTES, Plan, plan_freeing
-from .local import LocalStore
+from .known import Known
 from .record import Record
 from .space import Uses, bytes_kept
 
@@ -134,10 +133,10 @@ def lineage_of(records: Mapping[str, Record], keys: Iterable[str]) -> set[str]:
     return found
 
 
-def fit(store: LocalStore, budget_bytes: int, spared: Set[str]) -> tuple[list[str], Plan, int]:
+def fit(store: Known, budget_bytes: int, spared: Set[str]) -> tuple[list[str], Plan, int]:
     """The nodes to evict so that all files take no more than the budget, what is to be done for it, and the
-    bytes that are on the disk then: more than the budget where all that may go is not enough."""
-    on_disk_bytes = bytes_kept(Path(store.location))
+    bytes that are kept then: more than the budget where all that may go is not enough."""
+    on_disk_bytes = bytes_kept(store.ground().sizes())
     records = store.records()
     chosen: list[str] = []
     plan = plan_freeing(store, set())

@@ -17,22 +17,22 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import StorageError
-from .local import LocalStore
+from .board import Board, FolderBoard
+from .known import Known
 from .notes import is_texts
-from .presence import FOLDER, Presence, Someone
+from .presence import Presence, Someone
 from .store import Store
 
 __all__ = ["Claims", "claims_of", "remove_the_dead"]
 
-_AHEAD_S = 0.05  # as many cheap nodes are claimed at once as are likely to be begun within this time
-_STALE_S = 0.2  # what was claimed ahead and is not begun by then is left to others
 _MOST = 1024
-_PATIENCE_S = 0.4  # others settle within a millisecond, or say within `_STALE_S` what they hold
+_STALE = 4  # times as long as is claimed ahead: what is not begun by then is left to others
+_PATIENCE = 8  # others settle at once, or say by then what they hold
 _IDLE_S = 0.2
+_TELL_S = 1.0
 
 
 class Claims:
@@ -40,28 +40,38 @@ class Claims:
 
     ``begun`` has what was ever claimed and begun here. ``refresh`` reads what others have written; it is
     called whenever somebody else was there. ``publish`` lets other machines see what was written here; it is
-    called before a node is left that one of them may ask for. ``bury`` is called with each one that was found
-    dead, what it claimed, and what others who are alive claim; ``waiting`` with whoever frees space there, if
-    that must be waited for. With ``lazy``, nothing is written before the first `take`, and nothing is left
-    some time after the last `end`: for workers, which nobody tells when a run ends.
+    called before a node is left that one of them may ask for. ``holds`` tells of a node that was written here
+    whether nobody else can see it yet: until then it isn't left. ``bury`` is called with each one that was
+    found dead, what it claimed, and what others who are alive claim; ``waiting`` with whoever frees space
+    there, if that must be waited for. ``telling`` gives what is under way here, as JSON for those who look at
+    the experiment from elsewhere, and ``about`` may hold what they should know of the run; both are written
+    with the claims once a second when they have changed. With ``lazy``, nothing is written before the first
+    `take`, and nothing is left some time after the last `end`: for workers, which nobody tells when a run
+    ends.
     """
 
     def __init__(
         self,
-        directory: str | os.PathLike[str],
+        place: str | os.PathLike[str] | Board,
         refresh: Callable[[], None],
         *,
         publish: Callable[[], None] | None = None,
+        holds: Callable[[str], bool] | None = None,
         bury: Callable[[Someone, Set[str], Set[str]], None] | None = None,
         waiting: Callable[[Someone], None] | None = None,
+        telling: Callable[[], Sequence[Mapping[str, Any]]] | None = None,
         lazy: bool = False,
     ) -> None:
-        self._directory = directory
-        self._folder = Path(directory) / FOLDER
+        self._board = FolderBoard(place) if isinstance(place, str | os.PathLike) else place
         self._refresh = refresh
         self._publish = publish
+        self._holds = holds
         self._bury = bury
         self._waiting = waiting
+        self._telling = telling
+        self.about: Mapping[str, Any] = {}
+        self._told = ""
+        self._told_at = 0.0
         self._lazy = lazy
         self._lock = threading.Lock()
         self._presence: Presence | None = None
@@ -70,6 +80,7 @@ class Claims:
         self._also: dict[str, Sequence[str]] = {}
         self.begun: set[str] = set()
         self._running: set[str] = set()
+        self._unsent: set[str] = set()  # written, and nobody else can see them yet
         self._ahead: dict[str, float] = {}
         self._said: set[str] = set()
         self._is_settled = True
@@ -77,7 +88,7 @@ class Claims:
         self._claimed = self._ended = 0.0
         self._begun_before = 0
         self._size = 1
-        self._seen_folder = 0
+        self._seen_board: Any = 0
         self._known: dict[str, tuple[bytes, _Claimed]] = {}
 
     def __enter__(self) -> Claims:
@@ -91,6 +102,8 @@ class Claims:
             presence, self._presence = self._presence, None
         if presence is not None:
             with contextlib.suppress(OSError):
+                if self._publish is not None and self._board.is_far:
+                    self._publish()
                 presence.others(at_once=True)  # what workers left that have ended is removed
             presence.__exit__()
 
@@ -131,6 +144,11 @@ class Claims:
         """The node is written, or has failed, or is left undone."""
         with self._lock:
             self._running.discard(key)
+            if self._holds is not None:
+                if len(self._unsent) >= _MOST:
+                    self._unsent.clear()  # so many within a second cost nothing when they are made twice
+                made = (key, *self._also.get(key, ()))
+                self._unsent.update([one for one in made if self._holds(one)])
             if self._lazy:
                 self._ended = time.monotonic()
 
@@ -145,14 +163,14 @@ class Claims:
 
     def _claim(self, key: str) -> Someone | None:
         """Claims the node, and with it others that come next; who has it, when it can't be had."""
-        presence, now = self._opened(), time.monotonic()
-        if self._known:
+        presence, now, had_company = self._opened(), time.monotonic(), bool(self._known)
+        if had_company:
             for other, theirs in self._look():
                 if key in theirs.holds:
                     self._read_news(True)
                     return other
         pace = (len(self.begun) - self._begun_before) / max(now - self._claimed, 1e-6)
-        self._size = max(1, min(2 * self._size, int(pace * _AHEAD_S), _MOST))
+        self._size = max(1, min(2 * self._size, int(pace * self._board.ahead_s), _MOST))
         self._claimed, self._begun_before = now, len(self.begun)
         wanted = [key, *self._next(key)]
         self._say(wanted)
@@ -164,7 +182,7 @@ class Claims:
         if others:  # else whoever comes finds that it is wanted, and leaves it alone just as well
             self._say(())
         self._ahead.pop(key, None)
-        self._read_news(bool(others))
+        self._read_news(had_company or bool(others))
         return lost.get(key)
 
     def _settle(
@@ -180,7 +198,7 @@ class Claims:
                 (lost if other.name < name else undecided).update(dict.fromkeys(wanted & theirs.wants, other))
             if undecided.keys() <= lost.keys():
                 return lost
-            if time.monotonic() - started > _PATIENCE_S:
+            if time.monotonic() - started > _PATIENCE * self._board.ahead_s:
                 return {**undecided, **lost}
             time.sleep(0.001)
             others = self._look()
@@ -201,24 +219,32 @@ class Claims:
 
     def _say(self, wanted: Sequence[str]) -> None:
         """Writes down what is claimed here, and what is ``wanted``."""
-        old = time.monotonic() - _STALE_S
+        old = time.monotonic() - _STALE * self._board.ahead_s
         if next(iter(self._ahead.values()), old) < old:  # the first is the oldest
             self._ahead = {key: since for key, since in self._ahead.items() if since >= old}
-        holds = [*self._running, *self._ahead]
-        self._is_settled = not wanted and not self._ahead
-        self._said = self._running.copy()
-        if self._also:
-            holds += [also for key in (*holds, *wanted) for also in self._also.get(key, ())]
-        # Keys need no escapes, and there may be a thousand.
-        line = f'{{"holds":[{_quoted(holds)}],"wants":[{_quoted(wanted)}]}}'
         with contextlib.suppress(OSError):  # on a disk that is full, a node may be computed twice
             if self._publish is not None and self._is_far_company:
                 self._publish()
+        mine = self._at_work()
+        holds = [*mine, *self._ahead]
+        self._is_settled = not wanted and not self._ahead
+        self._said = mine
+        if self._also:
+            holds += [also for key in (*holds, *wanted) for also in self._also.get(key, ())]
+        # Keys need no escapes, and there may be a thousand.
+        line = f'{{"holds":[{_quoted(holds)}],"wants":[{_quoted(wanted)}]{self._told}}}'
+        with contextlib.suppress(OSError):
             self._opened().say(line.encode())
+
+    def _at_work(self) -> set[str]:
+        """What nobody else need begin: what is begun here, or ended and not to be seen yet."""
+        if self._unsent and self._holds is not None:
+            self._unsent = {key for key in self._unsent if self._holds(key)}
+        return self._running | self._unsent
 
     def _look(self) -> list[tuple[Someone, _Claimed]]:
         others = self._opened().others()
-        self._is_far_company = not all(other.is_near for other in others)
+        self._is_far_company = not all(other.is_near and not self._board.is_far for other in others)
         if not others:
             self._known.clear()
             return []
@@ -232,12 +258,9 @@ class Claims:
 
     def _read_news(self, is_company: bool) -> None:
         """Reads what others wrote, when somebody is there or has been since."""
-        try:
-            changed = os.stat(self._folder).st_mtime_ns
-        except OSError:
-            changed = 0
-        if is_company or changed != self._seen_folder:
-            self._seen_folder = changed
+        changed = self._board.changed()
+        if is_company or changed != self._seen_board:
+            self._seen_board = changed
             self._refresh()
 
     # Its life
@@ -247,7 +270,7 @@ class Claims:
 
     def _open(self) -> Presence:
         presence = Presence(
-            self._directory, "run", waiting=self._waiting, tick=self._tick, bury=self._remove_what_is_left
+            self._board, "run", waiting=self._waiting, tick=self._tick, bury=self._remove_what_is_left
         )
         presence.__enter__()
         self._presence = presence
@@ -266,16 +289,32 @@ class Claims:
             return
         try:
             presence, now = self._presence, time.monotonic()
-            if presence is None or now - self._claimed < _STALE_S:
+            if presence is None or now - self._claimed < _STALE * self._board.ahead_s:
                 return
-            if not self._is_settled or self._said != self._running:
+            if self._has_news(now) or not self._is_settled or self._said != self._at_work():
                 self._ahead.clear()
                 self._say(())
-            if self._lazy and not self._running and now - self._ended > _IDLE_S:
+            if self._lazy and not self._at_work() and now - self._ended > _IDLE_S:
                 self._presence = None
                 presence.__exit__()
         finally:
             self._lock.release()
+
+    def _has_news(self, now: float) -> bool:
+        """Whether there is something new to tell of what is under way; asked once a second."""
+        if now - self._told_at < _TELL_S or self._telling is None:
+            return False
+        self._told_at = now
+        parts = []
+        try:
+            if running := self._telling():
+                parts.append(f',"running":{json.dumps(running)}')
+            if self.about:
+                parts.append(f',"about":{json.dumps(self.about)}')
+        except (TypeError, ValueError):
+            return False
+        before, self._told = self._told, "".join(parts)
+        return before != self._told
 
 
 class _Claimed(NamedTuple):
@@ -309,17 +348,29 @@ def _claimed(line: bytes) -> _Claimed:
 
 
 def claims_of(
-    store: Store, *, waiting: Callable[[Someone], None] | None = None, lazy: bool = False
+    store: Store,
+    *,
+    waiting: Callable[[Someone], None] | None = None,
+    telling: Callable[[], Sequence[Mapping[str, Any]]] | None = None,
+    lazy: bool = False,
 ) -> Claims | None:
     """The claims on a store's nodes; None for a store of a kind that can't have any."""
-    if not isinstance(store, LocalStore):
+    if not isinstance(store, Known):
         return None
+    board = store.board()
     return Claims(
-        store.location, store.refresh, publish=store.publish, bury=store.bury, waiting=waiting, lazy=lazy
+        board,
+        store.refresh,
+        publish=store.publish,
+        holds=store.holds if board.is_far else None,
+        bury=store.bury,
+        waiting=waiting,
+        telling=telling,
+        lazy=lazy,
     )
 
 
-def remove_the_dead(store: LocalStore) -> None:
+def remove_the_dead(store: Known) -> None:
     """Removes what processes left that have died, as whoever computes something does in passing."""
 
     def bury(dead: Someone, alive: Sequence[Someone]) -> None:
@@ -327,4 +378,4 @@ def remove_the_dead(store: LocalStore) -> None:
         with contextlib.suppress(OSError):
             store.bury(dead, _claimed(dead.said).all, theirs)
 
-    Presence(store.location, "run", bury=bury).others(at_once=True)
+    Presence(store.board(), "run", bury=bury).others(at_once=True)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from typing import Any, NamedTuple
 
 from ..identity.key import digest
 from .payload import Payload
 from .record import Record
+from .sameness import essence_of
 from .sizes import size_text
 from .store import Folder, Store
+from .table import stored_in
 
 __all__ = ["Copied", "copy_nodes", "with_ancestors"]
 
@@ -41,14 +43,19 @@ class Copied(NamedTuple):
 
 
 def copy_nodes(
-    source: Store, target: Store, keys: Iterable[str], told: Callable[[Record, bool], None]
+    source: Store,
+    target: Store,
+    keys: Iterable[str],
+    told: Callable[[Record, bool], None],
+    light: Set[str] = frozenset(),
 ) -> Copied:
     """Sends the nodes with these keys to another store, parents before children.
 
     What is there already is not sent again: a copy that was interrupted goes on where it stopped. Each byte
     is compared with its digest when it is read, and only what no ancestor has there is written. Also sent are
     tags and results that were noted later, failures, logs and other files, and the code and environments that
-    records name; of evicted nodes, their records. ``told`` hears of each node, and whether it was sent.
+    records name; of evicted nodes, and of those in ``light``, their records. ``told`` hears of each
+    node, and whether it was sent.
 
     Raises
     ------
@@ -56,7 +63,7 @@ def copy_nodes(
         when the target can't be written to; what was sent until then is whole.
     """
     started = time.perf_counter()
-    copy = _Copy(source, target)
+    copy = _Copy(source, target, light)
     sent = there = 0
     with target.batched():
         for group in copy.groups([record for key in keys if (record := source.records().get(key))]):
@@ -90,8 +97,9 @@ def with_ancestors(keys: Iterable[str], records: Mapping[str, Record]) -> list[s
 
 
 class _Copy:
-    def __init__(self, source: Store, target: Store) -> None:
+    def __init__(self, source: Store, target: Store, light: Set[str]) -> None:
         self.source = source
+        self.light = light
         self.target = target
         self.size_bytes = 0
         self.problems: list[str] = []
@@ -129,7 +137,7 @@ class _Copy:
     def _is_there(self, record: Record) -> bool:
         """Whether nothing of the node is missing there."""
         there: Any = self.target.keys() if record.status == "done" else self.target.records()
-        if record.key in self.source.evicted():
+        if record.key in self.source.evicted() or (record.key in self.light and record.status == "done"):
             return record.key in self.target.keys() | self.target.evicted()
         return record.key in there
 
@@ -148,6 +156,10 @@ class _Copy:
         self._send_files(key, only_missing=False)
         if key in self.source.evicted():
             self.target.write_evicted(record.noted(()), self.source.state_of_evicted(key))
+            self._note(record)
+            return True
+        if key in self.light and payload is not None:
+            self.target.write_evicted(record.noted(()), essence_of(payload.skeleton))
             self._note(record)
             return True
         written = self.target.write(record.noted(()), payload)
@@ -200,7 +212,7 @@ class _Copy:
             return
         file, offset, size_bytes, _ = table["skeleton"]
         places = [(file, offset, size_bytes)]
-        places += [(buffer["file"], buffer["offset"], buffer["size"]) for buffer in table["buffers"]]
+        places += [(buffer["file"], buffer["offset"], buffer["size"]) for buffer in stored_in(table)]
         for file, offset, size_bytes in places:
             place = (table["files"][file], offset)
             if place not in self._places:

@@ -4,20 +4,33 @@ wherever it came from."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from ..errors import DamagedError
 from ..identity.key import digest
 from .buffer import Buffer
 from .nearby import Nearby
 from .payload import Payload
-from .reading import MALFORMED, understand_table
 from .record import Record
+from .table import MALFORMED, understand_table
+from .unpacking import refuse_unknown, unpack
 
-__all__ = ["Ranges", "fetch_payloads"]
+__all__ = ["Ranges", "fetch_payloads", "read_together"]
 
 _NEAR = 256 << 10  # bytes between two parts that are read rather than skipped
 _LARGEST_GROUP = 64 << 20  # bytes: what waits in memory to be cut up
+
+
+class Place(Protocol):
+    """Some bytes of a file."""
+
+    @property
+    def file(self) -> str: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def size_bytes(self) -> int: ...
+
 
 Ranges = Callable[[Sequence[tuple[str, int, int]]], Iterator["bytes | None"]]
 """Gives the bytes of files from one offset to another, None for those that are gone."""
@@ -60,15 +73,20 @@ class _Node:
         self.key = record.key
         self.error: DamagedError | None = None
         self.parts: list[_Part] = []
+        self.entries: list[dict[str, Any]] = []
         try:
-            files, place, entries = understand_table(record.more.get("payload"))
+            table = understand_table(record.more.get("payload"))
         except MALFORMED as error:
             self.fail(
                 f"{self.key}: its record in {location}/records doesn't say where its state lies ({error!r})"
             )
             return
+        refuse_unknown(table, self.key, location)
+        files, place, self.entries = table.files, table.skeleton, table.buffers
         self.parts.append(_Part(self, None, files[place[0]], *place[1:]))
-        self.parts += [_Part(self, e, files[e["file"]], e["offset"], e["size"], e["digest"]) for e in entries]
+        self.parts += [
+            _Part(self, e, files[e["file"]], e["offset"], e["size"], e["digest"]) for e in table.stored
+        ]
 
     def fail(self, what: str) -> None:
         self.error = self.error or DamagedError(f"node {what}; run again to compute it", self.key)
@@ -76,19 +94,39 @@ class _Node:
     def payload(self) -> Payload | DamagedError:
         if self.error is not None:
             return self.error
-        skeleton, *buffers = self.parts
-        return Payload(bytes(skeleton.content), tuple(part.buffer for part in buffers if part.buffer))
+        skeleton, *stored = self.parts
+        found = {part.digest: part.buffer for part in stored if part.buffer is not None}
+        plain = iter([part.buffer for part in stored if part.buffer is not None])
+        buffers: list[Buffer] = []
+        for entry in self.entries:
+            if "encoding" not in entry:
+                buffers.append(next(plain))
+                continue
+            buffer = Buffer.of_entry(entry)
+            if not unpack(buffer, entry["encoding"], entry["digest"], found, is_checked=True):
+                self.fail(f"{self.key} is damaged: the parts of its buffer {buffer.name} make something else")
+                return self.payload()
+            buffer.expect(entry["digest"])
+            buffers.append(buffer)
+        return Payload(bytes(skeleton.content), tuple(buffers))
 
 
 def _read(parts: list[_Part], read_ranges: Ranges) -> Iterator[tuple[_Part, bytearray | None]]:
-    """The parts that aren't read yet, each with what lies there. Neighbours share a request: a request takes
-    as long as megabytes do."""
-    missing = sorted((p for p in parts if not p.is_read), key=lambda p: (p.file, p.offset))
-    groups: list[list[_Part]] = []
+    """The parts that aren't read yet, each with what lies there."""
+    missing = sorted((part for part in parts if not part.is_read), key=lambda part: (part.file, part.offset))
+    for part, content in zip(missing, read_together(missing, read_ranges), strict=True):
+        yield part, None if content is None else bytearray(content)
+
+
+def read_together(parts: Sequence[Place], read_ranges: Ranges) -> Iterator[memoryview | None]:
+    """The bytes of parts of files, None for what is gone. Those that follow each other and are neighbours
+    share a request: a request takes as long as megabytes do."""
+    groups: list[list[Place]] = []
     end = 0
-    for part in missing:
-        is_near = groups and groups[-1][0].file == part.file and part.offset <= end + _NEAR
-        if is_near and part.offset + part.size_bytes - groups[-1][0].offset <= _LARGEST_GROUP:
+    for part in parts:
+        first = groups[-1][0] if groups else part
+        is_near = groups and first.file == part.file and first.offset <= part.offset <= end + _NEAR
+        if is_near and part.offset + part.size_bytes - first.offset <= _LARGEST_GROUP:
             groups[-1].append(part)
             end = max(end, part.offset + part.size_bytes)
         else:
@@ -99,9 +137,10 @@ def _read(parts: list[_Part], read_ranges: Ranges) -> Iterator[tuple[_Part, byte
         for group in groups
     ]
     for group, (_, start, _), content in zip(groups, spans, read_ranges(spans), strict=True):
+        whole = None if content is None else memoryview(content)
         for part in group:
             at = part.offset - start
-            yield part, None if content is None else bytearray(memoryview(content)[at : at + part.size_bytes])
+            yield None if whole is None else whole[at : at + part.size_bytes]
 
 
 class _Part:
@@ -131,11 +170,7 @@ class _Part:
             self.is_read = digest(bytes(content)) == self.digest
             self.content = content
         else:
-            entry = self.entry
-            buffer = Buffer(
-                entry["name"], entry["dtype"], tuple(entry["shape"]), self.size_bytes, "cpu", entry["kind"],
-                content,
-            )  # fmt: skip
+            buffer = Buffer.of_entry(self.entry, content)
             self.is_read = buffer.digest == self.digest
             self.buffer = buffer if self.is_read else None
         return self.is_read

@@ -21,6 +21,7 @@ from ..errors import StorageError
 
 __all__ = [
     "Appender",
+    "Bytes",
     "create_file",
     "disk_errors",
     "flush_file",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from .notes import Damage, Note, Removal
 from .record import Record
 
 __all__ = ["Index"]
 
+_NAMES = re.compile(r'"([^"]*)":')
 _STRENGTH = {"moved": 0, "evicted": 1, "dropped": 2}  # of two removals of one line, which counts
 
 
@@ -117,6 +120,14 @@ class Index:
     def written(self) -> list[Record]:
         """The lines that count, as they were written."""
         return [self._written.get(key, record) for key, record in self.records.items()]
+
+    def files(self) -> set[str]:
+        """The files that any line names."""
+        found: set[str] = set()
+        for lines in (self.records.values(), *self._others.values()):
+            for line in lines:
+                found.update(_NAMES.findall(line.needs))
+        return found
 
     def is_named(self, mark: str) -> bool:
         """Whether somebody was told already that this line can't be read."""

@@ -8,34 +8,43 @@ import re
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from ..errors import FormatVersionError, NotComputedError, StorageError
+from ..errors import DamagedError, FormatVersionError, NotComputedError, StorageError
+from .board import Board
+from .ground import Ground
 from .index import Index
 from .ledger import NO_NODE, Ledger
 from .lines import Said, decode_line
 from .notes import HEX, Damage, Note, Removal
+from .payload import Payload
+from .presence import Someone
 from .record import Record
-from .sharing import Places
+from .sharing import Above, Places
 from .store import Folder
 
 __all__ = [
+    "ENDED",
     "FORMAT",
     "FORMAT_FILE",
+    "SAFE_POINTS",
     "STORES",
     "Known",
     "check_format",
     "check_key",
     "name_of_file",
     "name_of_once",
+    "name_of_safe_point",
     "reopen",
 ]
 
 FORMAT = 1
 FORMAT_FILE = "dagtree.json"
+SAFE_POINTS = "safepoints"
+ENDED = ".end"
 _FILE_NAME = re.compile(r"(?!\.)[^/\\\x00-\x1f:]{1,200}\Z")
 _ONCE_NAME = re.compile(r"[0-9a-zA-Z_-]{1,64}\Z")
 
@@ -56,6 +65,32 @@ class Known:
 
     def batched(self) -> AbstractContextManager[None]:
         return nullcontext()
+
+    def exists(self) -> bool:
+        """Whether an experiment is kept there."""
+        raise NotImplementedError
+
+    def board(self) -> Board:
+        """Where those say so who are at work there."""
+        raise NotImplementedError
+
+    def ground(self) -> Ground:
+        """Its files, for those who look at all of them or are alone there."""
+        raise NotImplementedError
+
+    def publish(self) -> None:
+        """What was written here can be seen by everybody."""
+        raise NotImplementedError
+
+    def bury(self, dead: Someone, claimed: Set[str], alive: Set[str]) -> None:
+        """Removes what a process left that died while it made the nodes that it ``claimed``: its temporary
+        files, and what it wrote for nodes of which it wrote no record. Others that are alive make the nodes
+        in ``alive``."""
+        raise NotImplementedError
+
+    def index(self) -> Index:
+        """What the lines say; who holds it changes nothing of it."""
+        return self._opened()
 
     def _say(self, said: Said) -> None:
         """Keeps what is said, and takes it in."""
@@ -111,12 +146,13 @@ class Known:
             self.refresh()
         return self._ledger.index
 
-    def _learn_places(self, record: Record) -> None:
+    def _learn_places(self, record: Record) -> Above:
         index = self._opened()
         if any(key not in index.records for key in record.parents):
             self.refresh()  # another process computed it, and this one never read it
             index = self._ledger.index
         self._places.learn_above(record.parents, index.records, index.there.keys())
+        return Above(self._places, record.parents, index.records, index.there.keys())
 
     def note(
         self,
@@ -172,6 +208,12 @@ class Known:
             self._say(Removal(record.key, "evicted", (record.check,), state))
             self._say(record)
 
+    def write_again(self, record: Record) -> None:
+        """Keeps a record whose bytes lie here already, where another node has them."""
+        check_key(record.key)
+        with self._errors(f"keep the record of node {record.key}"):
+            self._say(record)
+
     def state_of_evicted(self, key: str) -> str:
         index = self._opened()
         removals = [index.removal(line) for line in index.lines(key)]
@@ -201,6 +243,23 @@ class Known:
             )
         return record
 
+    def _read_known(self, key: str, read: Callable[[Record], Payload]) -> Payload:
+        """What `read` makes of the node's record; of a later one, when somebody who freed space has moved its
+        bytes since the records were read."""
+        record = self._record_to_read(key)
+        try:
+            return read(record)
+        except DamagedError:
+            table = record.more.get("payload")
+            self.refresh()
+            index = self._ledger.index
+            if key in index.records and key not in index.there and key not in index.evicted:
+                raise
+            record = self._record_to_read(key)
+            if record.more.get("payload") == table:
+                raise
+        return read(record)
+
     def _refuse_writing(self) -> None:
         if self.read_only:
             raise StorageError(
@@ -228,6 +287,12 @@ def name_of_file(key: str, name: str) -> str:
             f"{name!r} can't be a file of node {key}: give a plain file name, with no folder in it"
         )
     return f"files/{key}/{name}"
+
+
+def name_of_safe_point(key: str, ended: bool) -> str:
+    """Where the safe point of an edge is kept."""
+    check_key(key)
+    return f"{SAFE_POINTS}/{key}{ENDED if ended else ''}"
 
 
 def check_format(content: bytes, location: str) -> bool:

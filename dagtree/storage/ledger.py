@@ -87,7 +87,7 @@ class Ledger:
             for name in sorted(new):
                 self._read_lines(name, extents, suspects)
             if any(not mark and self.index.is_lost(key) for key, _, mark in suspects):
-                self._catch_up(names, extents)
+                self._catch_up()
             for key, problem, mark in suspects:
                 if mark and not self.index.is_named(mark):
                     self._unnamed.append(mark)
@@ -98,11 +98,16 @@ class Ledger:
         self._chapters = {}
         return bool(new)
 
-    def _catch_up(self, names: dict[str, int], extents: reading.Extents) -> None:
+    def _catch_up(self) -> None:
         """Reads what was written while we looked: who frees space says so before the bytes are gone."""
-        now = reading.list_files(self._directory / "records", ".jsonl")
-        for name in sorted(name for name, size in now.items() if size > names.get(name, 0)):
-            self._read_lines(name, extents, [])
+        sizes = self._sizes()
+        new = [name for name, size in sizes.items() if size > self._consumed.get(name, 0)]
+        if new:
+            self.is_open = True
+            self._prepare(sizes, new)
+            extents = self._extents()
+            for name in sorted(new):
+                self._read_lines(name, extents, [])
 
     def take(self, said: Said) -> None:
         """Takes in what this process has written, or was told."""

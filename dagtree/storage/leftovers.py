@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .record import Record
+from .store import Store
 
-__all__ = ["remove_leftovers"]
+__all__ = ["remove_leftovers", "remove_overtaken"]
 
-_FOLDERS = ("", "claims", "environments", "sources")
+_FOLDERS = ("", "claims", "environments", "sources", "safepoints")
 
 
 def remove_leftovers(
@@ -40,6 +41,15 @@ def remove_leftovers(
                 _remove(directory / "files" / key / name, before)
             with contextlib.suppress(OSError):
                 os.rmdir(directory / "files" / key)
+
+
+def remove_overtaken(store: Store) -> None:
+    """Removes the safe points of edges that are done: whoever kept them died before he could."""
+    there = store.keys()
+    for name in store.safe_points():
+        if name in there:
+            with contextlib.suppress(OSError):
+                store.remove_safe_point(name)
 
 
 def _names(folder: Path) -> Iterator[str]:

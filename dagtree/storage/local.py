@@ -8,28 +8,44 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import stat
 import threading
+import time
 from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 from typing import Any
 
 from ..errors import DamagedError, NotComputedError, StorageError
 from . import reading, sameness, writing
-from .files import disk_errors, make_folder, replace_file
-from .index import Index
-from .known import FORMAT, FORMAT_FILE, STORES, Known, check_format, name_of_file, name_of_once, reopen
+from .board import FOLDER, FolderBoard
+from .files import Bytes, disk_errors, make_folder, replace_file
+from .ground import LocalGround
+from .known import (
+    ENDED,
+    FORMAT,
+    FORMAT_FILE,
+    SAFE_POINTS,
+    STORES,
+    Known,
+    check_format,
+    name_of_file,
+    name_of_once,
+    name_of_safe_point,
+    reopen,
+)
 from .ledger import Ledger
 from .leftovers import remove_leftovers
 from .lines import Said
 from .mapping import Check, Checked
 from .notes import HEX, Removal
 from .payload import Payload
-from .presence import BEAT_S, FOLDER, Someone
+from .presence import Someone
 from .record import Record
 from .sharing import Places
 from .store import Folder
+from .table import contents_of
 
 __all__ = ["LocalStore"]
 
@@ -61,6 +77,7 @@ class LocalStore(Known):
         self._ledger = Ledger(self._directory)
         self._places = Places(self._directory, self._checked)
         self._format_is_whole = True
+        self._last_safe_point = -math.inf
         self._lock = threading.RLock()
         self._writer: writing.Writer | None = None
         self._kept: set[Path] = set()
@@ -82,9 +99,8 @@ class LocalStore(Known):
             writer = self._writer_here()
             flush = record.seconds > 1
             if payload is not None:
-                if payload.buffers:
-                    self._learn_places(record)
-                table = writer.write_payload(record.key, payload, flush, self._recorded, self._places)
+                above = self._learn_places(record) if payload.buffers else None
+                table = writer.write_payload(record.key, payload, flush, self._recorded, self._places, above)
                 differs: list[str] = []
                 if record.key in self._ledger.index.evicted:
                     differs = sameness.differences(self._ledger.index, record.key, table, payload.skeleton)
@@ -102,7 +118,7 @@ class LocalStore(Known):
 
     def _recorded(self, key: str, file: str) -> list[dict[int, str]]:
         """What lies in a file of tensors according to each line about its node: digests by offset."""
-        return [reading.contents_of(line.more.get("payload"), file) for line in self._opened().lines(key)]
+        return [contents_of(line.more.get("payload"), file) for line in self._opened().lines(key)]
 
     def writable(self) -> LocalStore:
         return LocalStore(self.location, check=self.check)
@@ -142,6 +158,21 @@ class LocalStore(Known):
             make_folder(self._directory, path.parent)
             replace_file(path, [content])
 
+    def write_safe_point(self, key: str, content: Bytes, *, ended: bool = False) -> None:
+        path = self._directory / name_of_safe_point(key, ended)
+        with disk_errors(f"keep a safe point of node {key}", path):
+            self._writer_here()
+            make_folder(self._directory, path.parent)
+            # Losing it in a power cut costs what was computed since the one before.
+            now = time.monotonic()
+            replace_file(path, [content], flush=now - self._last_safe_point > 1)
+            self._last_safe_point = now
+
+    def remove_safe_point(self, key: str, *, ended: bool = False) -> None:
+        path = self._directory / name_of_safe_point(key, ended)
+        with disk_errors(f"remove a safe point of node {key}", path), contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
     def _append(self, writer: writing.Writer, line: bytes) -> None:
         with self._lock:
             offset = writer.append_line(line)
@@ -169,9 +200,14 @@ class LocalStore(Known):
 
     # For those who free space and are alone in the directory
 
-    def index(self) -> Index:
-        """What the lines say; who holds it changes nothing of it."""
-        return self._opened()
+    def exists(self) -> bool:
+        return self.is_experiment(self._directory)
+
+    def board(self) -> FolderBoard:
+        return FolderBoard(self.location)
+
+    def ground(self) -> LocalGround:
+        return LocalGround(self)
 
     def writer(self) -> writing.Writer:
         """This process's files here."""
@@ -227,17 +263,19 @@ class LocalStore(Known):
         return self._read(key, self.check)
 
     def _read(self, key: str, check: Check) -> Payload:
-        record = self._record_to_read(key)
-        try:
-            return reading.read_payload(self._directory, record, check, self._checked)
-        except StorageError:
-            raise
-        except FileNotFoundError as error:
-            raise DamagedError(
-                f"node {key}: {error.filename} is gone; run again to compute it", key
-            ) from error
-        except OSError as error:
-            raise reading.unreadable(error, key, self.location) from error
+        def read(record: Record) -> Payload:
+            try:
+                return reading.read_payload(self._directory, record, check, self._checked)
+            except StorageError:
+                raise
+            except FileNotFoundError as error:
+                raise DamagedError(
+                    f"node {key}: {error.filename} is gone; run again to compute it", key
+                ) from error
+            except OSError as error:
+                raise reading.unreadable(error, key, self.location) from error
+
+        return self._read_known(key, read)
 
     def files(self) -> dict[str, dict[str, int]]:
         folder = self._directory / "files"
@@ -252,6 +290,13 @@ class LocalStore(Known):
 
     def read_once(self, folder: Folder, name: str) -> bytes | None:
         return self._read_file(self._directory / name_of_once(folder, name))
+
+    def read_safe_point(self, key: str, *, ended: bool = False) -> bytes | None:
+        return self._read_file(self._directory / name_of_safe_point(key, ended))
+
+    def safe_points(self) -> dict[str, int]:
+        sizes = reading.list_files(self._directory / SAFE_POINTS, "")
+        return {name: size for name, size in sizes.items() if HEX.match(name.removesuffix(ENDED))}
 
     def read_file(self, key: str, name: str) -> bytes | None:
         return self._read_file(self._directory / name_of_file(key, name))
@@ -275,19 +320,16 @@ class LocalStore(Known):
             return False
 
     def publish(self) -> None:
-        """What was written here can be seen from other machines, which a network file system may put off."""
+        # A network file system may put off that other machines see what was written.
         writer = self._writer
         if writer is not None:
             writer.publish()
 
     def bury(self, dead: Someone, claimed: Set[str], alive: Set[str]) -> None:
-        """Removes what a process left that died while it made the nodes that it ``claimed``: its temporary
-        files, and what it wrote for nodes of which it wrote no record. Others that are alive make the nodes
-        in ``alive``."""
         if not self.read_only:
             self.refresh()
             nodes = {key: self._opened().lines(key) for key in claimed - alive if HEX.match(key)}
-            remove_leftovers(self._directory, dead.process, nodes, before=dead.at + 2 * BEAT_S)
+            remove_leftovers(self._directory, dead.process, nodes, before=dead.at + 2 * FolderBoard.beat_s)
 
     def close(self) -> None:
         with self._lock:

@@ -56,6 +56,17 @@ class Nearby:
             return None
         return content
 
+    def find_part(self, digest: str, start: int, stop: int) -> bytearray | None:
+        """The bytes from one to another of what was kept under the digest, unchecked."""
+        path = self._path(digest)
+        if path is None:
+            return None
+        try:
+            with open(path, "rb", buffering=0) as file:
+                return read_exactly(file.fileno(), start, stop - start)
+        except OSError:
+            return None
+
     def keep(self, digest: str, content: Bytes) -> None:
         """Keeps a copy where that can be done; nobody waits for it, and nobody hears when it can't."""
         path = self._path(digest)

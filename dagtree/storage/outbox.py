@@ -13,8 +13,8 @@ from .bucket import Bucket
 from .files import Appender, Bytes, writer_name
 from .lines import Said
 from .nearby import Nearby
-from .payload import Payload
-from .reading import contents_of
+from .packing import Piece
+from .table import contents_of, stored_in
 from .tensorfile import file_order, lay_out
 from .writing import PayloadWriter
 
@@ -58,9 +58,9 @@ class Batch:
         self.pack += content
         table["files"][0] = self.pack_name
         table["skeleton"][1] += start
-        for buffer in table["buffers"]:
-            if buffer["file"] == 0:
-                buffer["offset"] += start
+        for entry in stored_in(table):
+            if entry["file"] == 0:
+                entry["offset"] += start
 
     def add(self, line: bytes, said: Said) -> None:
         self.lines.append(line)
@@ -102,17 +102,14 @@ class Sender(PayloadWriter):
     def _write_tensors(
         self,
         key: str,
-        payload: Payload,
-        views: list[memoryview],
-        digests: list[str],
-        large: list[int],
+        pieces: list[Piece],
         flush: bool,
         recorded: Callable[[str, str], list[dict[int, str]]],
     ) -> tuple[str, list[int]]:
-        buffers = [payload.buffers[index] for index in large]
+        buffers = [piece.buffer for piece in pieces]
         header, offsets = lay_out(buffers)
-        ordered = [views[large[place]] for place in file_order(buffers)]
-        content = {offset: digests[index] for index, offset in zip(large, offsets, strict=True)}
+        ordered = [pieces[place].view for place in file_order(buffers)]
+        content = {offset: piece.digest for piece, offset in zip(pieces, offsets, strict=True)}
         # A name that nobody else writes to; but what was damaged is mended where others count on it.
         name = f"tensors/{key[:2]}/{key}-{os.urandom(4).hex()}.safetensors"
         for table in self._earlier:
@@ -121,6 +118,6 @@ class Sender(PayloadWriter):
             name = next((file for file in mine if contents_of(table, file) == content), name)
         self._bucket.write(name, [header, *ordered])
         if self._copies is not None:
-            for index in large:
-                self._copies.keep(digests[index], views[index])
+            for piece in pieces:
+                self._copies.keep(piece.digest, piece.view)
         return name, offsets

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import UnsavableError
+from .abreast import abreast
 from .buffer import Buffer
 
 __all__ = ["Buffer", "Payload", "refuses_resizing"]
@@ -56,8 +57,9 @@ class Payload:
 
     def checked(self) -> Payload:
         """This one, when each buffer of it that was restored is what was written; DamagedError when not."""
-        for buffer in self.buffers:
-            buffer.check()
+        unchecked = [buffer for buffer in self.buffers if buffer.is_unchecked]
+        if unchecked:
+            abreast(Buffer.check, unchecked, sum([buffer.size_bytes for buffer in unchecked]))
         return self
 
     def claim(self) -> None:
@@ -75,10 +77,9 @@ class Payload:
 
         Memory of another device is not looked at, nor what was found to be nobody else's.
         """
-        return all(
-            buffer.is_sole or buffer.device != "cpu" or buffer.digest_of(buffer.view()) == buffer.digest
-            for buffer in self.buffers
-        )
+        shared = [buffer for buffer in self.buffers if not buffer.is_sole and buffer.device == "cpu"]
+        size_bytes = sum([buffer.size_bytes for buffer in shared])
+        return all(abreast(_is_intact, shared, size_bytes))
 
     def take(self) -> dict[str, Any]:
         """The content, for the last one who takes it: over the memory that is nobody else's, and copies of
@@ -102,6 +103,7 @@ class Payload:
             content = pickle.loads(skeleton)
             if type(content) is dict:
                 return content
+        self.checked()
         # Attributes follow each other in one pickle, whose memo they share: what was one object stays one.
         reader = pickle.Unpickler(io.BytesIO(skeleton), buffers=_lend(self.buffers, copies))
         return {attribute: reader.load() for attribute in reader.load()}
@@ -126,6 +128,10 @@ def _lend(buffers: tuple[Buffer, ...], copies: list[bool]) -> list[Any]:
         bytearray(buffer.view()) if buffer.kind == "raw" else Lent(buffer, copy)
         for buffer, copy in zip(buffers, copies, strict=True)
     ]
+
+
+def _is_intact(buffer: Buffer) -> bool:
+    return buffer.digest_of(buffer.view()) == buffer.digest
 
 
 _REFUSALS = ("storage that is not resizable", "it does not own its data")

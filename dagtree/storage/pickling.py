@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import pickle
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import FunctionType
 from typing import Any
 
@@ -18,9 +18,9 @@ import cloudpickle
 
 from . import rebuild
 from .buffer import DTYPE_BYTES, Buffer
-from .scripts import PYTHON, class_code, copy_of, is_of_script
+from .scripts import PYTHON, class_code, copy_of, is_of_script, with_cache
 
-__all__ = ["CODE_MARK", "take_apart"]
+__all__ = ["CODE_MARK", "StatePickler", "Unpicklable", "take_apart"]
 
 CODE_MARK = b"code for "
 _PARAMETRIZE = "torch.nn.utils.parametrize"
@@ -64,12 +64,18 @@ _TYPED = frozenset(
 )
 
 
-def take_apart(content: Mapping[str, object]) -> tuple[bytes, tuple[Buffer, ...]]:
-    """The skeleton and the buffers of all attributes. What can't be pickled raises `Unpicklable`."""
-    taking = _Taking(content, frozenset())
+def take_apart(
+    content: Mapping[str, object], pickler: Callable[[io.BytesIO, Any], StatePickler] | None = None
+) -> tuple[bytes, tuple[Buffer, ...]]:
+    """The skeleton and the buffers of all attributes. What can't be pickled raises `Unpicklable`.
+
+    ``pickler`` makes what does it, of the file to write to and the pass that it is for, once for each pass.
+    """
+    pickler = pickler or StatePickler
+    taking = _Taking(content, frozenset(), pickler)
     shared = frozenset(owner for owner, arrays in taking.arrays_of.items() if len(arrays) > 1)
     if shared:  # known only now; arrays that share memory must be taken as views of what they share
-        taking = _Taking(content, shared)
+        taking = _Taking(content, shared, pickler)
     return taking.skeleton, tuple(taking.buffers)
 
 
@@ -84,7 +90,12 @@ class Unpicklable(Exception):
 class _Taking:
     """One pass over a state's content."""
 
-    def __init__(self, content: Mapping[str, object], shared: frozenset[int]) -> None:
+    def __init__(
+        self,
+        content: Mapping[str, object],
+        shared: frozenset[int],
+        make_pickler: Callable[[io.BytesIO, _Taking], StatePickler],
+    ) -> None:
         self.buffers: list[Buffer] = []
         self.has_code = False
         self.arrays_of: dict[int, dict[int, Any]] = {}
@@ -110,7 +121,7 @@ class _Taking:
         for attribute, value in content.items():
             self._name(value, attribute, 0)
         file = io.BytesIO()
-        pickler = _Pickler(file, self)
+        pickler = make_pickler(file, self)
         pickler.dump(tuple(content))
         for attribute, value in content.items():
             self._attribute = attribute
@@ -130,6 +141,10 @@ class _Taking:
             for named in (value.named_parameters(name, remove_duplicate=False), value.named_buffers(name)):
                 for path, tensor in named:
                     self._name_tensor(tensor, path)
+            for path, module in value.named_modules(prefix=name):
+                for attribute, held in vars(module).items():
+                    if isinstance(held, torch.Tensor):  # as what `torch.nn.utils.prune` makes by its masks
+                        self._name_tensor(held, f"{path}.{attribute}")
         elif torch is not None and isinstance(value, torch.Tensor):
             self._name_tensor(value, name)
         elif numpy is not None and type(value) is numpy.ndarray:
@@ -256,6 +271,8 @@ class _Taking:
             shape = tuple(tensor.shape)
         name = self._new_name(self._names.get(storage._cdata))
         buffer = Buffer(name, dtype, shape, size_bytes, device, "torch", storage)
+        if tensor is not None and str(tensor.dtype).removeprefix("torch.") not in _TORCH_DTYPES:
+            buffer.holds = str(tensor.dtype).removeprefix("torch.")
         return rebuild.storage, (self.place(buffer), device)
 
     def reduce_parametrized(self, module: Any) -> tuple[Any, ...]:
@@ -284,6 +301,8 @@ class _Taking:
         dtype = _NUMPY_DTYPES.get(array.dtype.str, "U8")
         shape = array.shape if order == "C" else (array.size,)
         buffer = Buffer(name, dtype, shape, memory.nbytes, "cpu", "numpy", memoryview(memory))
+        if array.dtype.str not in _NUMPY_DTYPES:
+            buffer.holds = array.dtype.str
         return rebuild.array, (self.place(buffer), array.dtype, array.shape, order, writable)
 
     def _owner(self, array: Any) -> Any:
@@ -303,7 +322,9 @@ class _StoredOnce:
         self.storage = storage
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not typed
+class StatePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not typed
+    """Pickles a state, its tensors and arrays as the buffers of a pass."""
+
     def __init__(self, file: io.BytesIO, taking: _Taking) -> None:
         super().__init__(file, protocol=5, buffer_callback=taking.take_buffer)
         self._taking = taking
@@ -331,7 +352,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not
             return self._taking.reduce_typed_storage(value)
         elif isinstance(value, self._untyped):
             return self._taking.reduce_storage(value)
-        reduced = super().reducer_override(value)
+        reduced = with_cache(value)
+        if reduced is NotImplemented:
+            reduced = super().reducer_override(value)
         if reduced is not NotImplemented and kind is FunctionType:
             self._taking.has_code = True
         return reduced

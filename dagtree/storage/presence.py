@@ -1,7 +1,7 @@
-"""Who is at work in an experiment's directory: each says so in a file of its own, and sees who else lives.
+"""Who is at work in an experiment: each says so in a notice of its own, and sees who else lives.
 
-Nothing here is locked and no two machines' clocks are compared: a file is made by its owner alone and only
-grows, and on another machine it is the growing that shows that its owner lives.
+Nothing here is locked and no two machines' clocks are compared: a notice is written by its owner alone, again
+and again, and on another machine it is that which shows that its owner lives.
 """
 
 from __future__ import annotations
@@ -20,23 +20,21 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from ..errors import BusyError
-from .files import disk_errors, open_regular, process_name, replace_file, write_all
+from .board import Board, FolderBoard
+from .files import process_name
 
-__all__ = ["BEAT_S", "FOLDER", "LEASE_S", "Presence", "Purpose", "Someone", "is_gone"]
+__all__ = ["Presence", "Purpose", "Someone", "everybody", "is_gone"]
 
 Purpose = Literal["run", "free"]
 
-FOLDER = "claims"
-BEAT_S = 5.0
-"""How often one who is at work lets his file grow."""
-LEASE_S = 60.0
-"""How long the file of one on another machine may stay as it is before he counts as dead."""
 _TICK_S = 0.1
 _LOOK_S = 0.2  # how often it is asked whether a process of this machine still lives
 _LARGEST_BYTES = 1 << 20  # a file that grew beyond is written anew, with its last line only
 _NAME = re.compile(r"((.+)-(\d+)-[0-9a-f]{8})\.\d+\.(run|free)\.jsonl\Z")
 _numbers = itertools.count()
 _PRESENT: set[str] = set()  # the names of those in this process
+_STILL: dict[str, tuple[Any, float]] = {}  # by notice, how this process saw it last, and since when it is so
+_MOST_STILL = 10_000
 _SILENT_LEASES = 5
 _PARTING_S = 1.0  # workers of a run that has ended are there a moment longer
 
@@ -67,19 +65,11 @@ class Someone(NamedTuple):
 
 def is_gone(other: Someone) -> bool:
     """Whether it is known at once that this one is dead: a process of this machine that there isn't."""
-    if not other.is_near or other.pid <= 0:
-        return False
-    try:
-        os.kill(other.pid, 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        pass
-    return False
+    return other.is_near and other.pid > 0 and _started(other.pid) is None
 
 
 class Presence:
-    """Says that this process is at work in ``directory``, from entering to leaving.
+    """Says that this process is at work in a directory, or where a `Board` is, from entering to leaving.
 
     ``purpose`` is "run" (computes nodes; any number at once) or "free" (removes what others may count on;
     alone). Each says so first and looks at the others then, so that of two that begin at once at least one
@@ -87,15 +77,14 @@ class Presence:
     once; who wants to free waits a second at most.
 
     Entering raises BusyError, naming host and process, when it is to free and another is at work;
-    StorageError where its file can't be written. ``beat_s`` and ``lease_s`` are `BEAT_S` and `LEASE_S` unless
-    given.
+    StorageError where its notice can't be written. ``beat_s`` and ``lease_s`` are the board's unless given.
     ``tick`` is called from a thread some ten times a second, ``bury`` with each one that is found dead
     before its file is removed, and with the living.
     """
 
     def __init__(
         self,
-        directory: str | os.PathLike[str],
+        place: str | os.PathLike[str] | Board,
         purpose: Purpose,
         *,
         waiting: Callable[[Someone], None] | None = None,
@@ -106,18 +95,16 @@ class Presence:
     ) -> None:
         self.purpose: Purpose = purpose
         self.name = f"{process_name()}.{next(_numbers)}.{purpose}.jsonl"
-        self._folder = Path(directory) / FOLDER
-        self._path = self._folder / self.name
+        self._board = FolderBoard(place) if isinstance(place, str | os.PathLike) else place
         self._waiting = waiting
         self._tick = tick
         self._bury = bury
-        self._beat_s = BEAT_S if beat_s is None else beat_s
-        self._lease_s = LEASE_S if lease_s is None else lease_s
+        self._beat_s = self._board.beat_s if beat_s is None else beat_s
+        self._lease_s = self._board.lease_s if lease_s is None else lease_s
         self._since = time.time()
         self._header = b""
         self._last = b""
         self._size_bytes = 0
-        self._is_torn = False
         self._grown = 0.0
         self._pid = os.getpid()
         self._lock = threading.Lock()
@@ -129,9 +116,7 @@ class Presence:
     def __enter__(self) -> Presence:
         facts = {**_here(), "purpose": self.purpose, "since": round(self._since, 3)}
         self._header = json.dumps(facts, separators=(",", ":")).encode() + b"\n"
-        with disk_errors(f"say that somebody is at work ({self.purpose})", self._path):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._create()
+        self._create()
         _PRESENT.add(self.name)
         self._thread = threading.Thread(target=self._beat, name="dagtree-presence", daemon=True)
         self._thread.start()
@@ -150,7 +135,7 @@ class Presence:
             self._thread.join()
         _PRESENT.discard(self.name)
         with self._lock, contextlib.suppress(OSError):
-            os.unlink(self._path)
+            self._board.remove(self.name)
 
     def _settle(self) -> None:
         told, started = False, time.monotonic()
@@ -160,7 +145,7 @@ class Presence:
                 other = others[0]
                 what = "runs" if other.purpose == "run" else "frees space"
                 raise BusyError(
-                    f"{other} {what} in {self._folder.parent} (since {_clock(other.since)}), so nothing was "
+                    f"{other} {what} in {self._board.location} (since {_clock(other.since)}), so nothing was "
                     f"freed there: wait until it has ended, or end it, and try again. If there is no such "
                     f"process any more, that is noticed within {self._lease_s:g} s of trying."
                 )
@@ -175,7 +160,7 @@ class Presence:
     # What this one says
 
     def say(self, line: bytes) -> None:
-        """Adds a line (without a newline in it) to the file. Whoever reads it counts on the last one only.
+        """Adds a line (without a newline in it) to the notice. Whoever reads it counts on the last one only.
 
         Raises OSError when the disk refuses.
         """
@@ -192,37 +177,20 @@ class Presence:
                     self._grow(b"\n")
 
     def _grow(self, content: bytes) -> None:
-        """Closing is what makes it known: on network file systems, others see what was closed."""
         self._grown = time.monotonic()
+        kept = self._header + self._last + b"\n"
         if self._size_bytes > _LARGEST_BYTES:
-            kept = self._header + self._last + b"\n"
-            replace_file(self._path, [kept])
-            self._size_bytes = len(kept)
+            self._size_bytes = self._board.replace(self.name, kept)
             return
         try:
-            fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_CLOEXEC", 0))
+            self._size_bytes = self._board.append(self.name, content, kept)
         except FileNotFoundError:
             self._create()  # somebody took us for dead, and removed it
-            return
-        try:
-            write_all(fd, b"\n" + content if self._is_torn else content)
-            self._is_torn = False
-            self._size_bytes = os.fstat(fd).st_size
-        except OSError:
-            self._is_torn = True
-            raise
-        finally:
-            os.close(fd)
 
     def _create(self) -> None:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
-        fd = os.open(self._path, flags, 0o666)
-        try:
-            write_all(fd, self._header + (self._last + b"\n" if self._last else b""))
-            self._size_bytes = os.fstat(fd).st_size
-            self._grown = time.monotonic()
-        finally:
-            os.close(fd)
+        last = self._last + b"\n" if self._last else b""
+        self._size_bytes = self._board.create(self.name, self._header + last)
+        self._grown = time.monotonic()
 
     # Who else is there
 
@@ -238,10 +206,7 @@ class Presence:
         second later, or ``at_once``.
         """
         with self._looking:
-            try:
-                names = sorted(name for name in os.listdir(self._folder) if _NAME.match(name))
-            except FileNotFoundError:
-                names = []
+            names = sorted(name for name in self._board.names() if _NAME.match(name))
             if names == [self.name] and not self._seen:
                 return ()
             for gone in self._seen.keys() - set(names):
@@ -253,7 +218,7 @@ class Presence:
                     continue
                 watched = self._seen.get(name)
                 if watched is None:
-                    watched = self._seen[name] = _Watched(self._folder / name)
+                    watched = self._seen[name] = _Watched(self._board, name)
                 is_alive = watched.is_alive(self._lease_s, at_once)
                 (alive if is_alive else dead).append(watched.someone())
             for other in dead:
@@ -266,22 +231,39 @@ class Presence:
         elif self.purpose == "free" and dead.purpose == "run":
             return  # the next run finds by it what else was left
         with contextlib.suppress(OSError):
-            os.unlink(self._folder / dead.name)
+            self._board.remove(dead.name)
         del self._seen[dead.name]
 
 
-class _Watched:
-    """The file of another, as far as it was read."""
+def everybody(board: Board) -> list[tuple[Someone, bool]]:
+    """All who say that they are at work in an experiment, this process included, and whether each is alive,
+    as far as one look can tell: one on another machine is taken for alive. Changes nothing there."""
+    try:
+        names = sorted(name for name in board.names() if _NAME.match(name))
+    except OSError:
+        return []
+    found = []
+    for name in names:
+        watched = _Watched(board, name)
+        is_alive = watched.is_alive(board.lease_s, at_once=True)
+        if is_alive or name in board.names():  # else it left just now
+            found.append((watched.someone(), is_alive))
+    return found
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+
+class _Watched:
+    """The notice of another, as far as it was read."""
+
+    def __init__(self, board: Board, name: str) -> None:
+        self._board = board
+        self._name = name
         self._header: dict[str, Any] | None = None
         self._said = b""
         self._read = 0
-        self._state: tuple[int, int] | None = None
+        self._state: Any = None
         self._changed = time.monotonic()
         self._looked = 0.0
-        found = _NAME.match(path.name)
+        found = _NAME.match(name)
         assert found is not None
         self._process, self._host, self._pid, self._purpose = found[1], found[2], int(found[3]), found[4]
         self._at = 0.0
@@ -295,12 +277,18 @@ class _Watched:
             return False
         except OSError:
             state = None  # what can't be read doesn't grow either
-        if state != self._state:
-            self._state, self._changed = state, now
+        self._state = state
+        where = self._board.where(self._name)
+        known = _STILL.get(where)
+        if known is None or known[0] != state:
+            if len(_STILL) >= _MOST_STILL:
+                _STILL.clear()
+            known = _STILL[where] = state, now
+        self._changed = known[1]
         if not self._is_near():
             return now - self._changed < lease_s
         if self._process == process_name():
-            return self._path.name in _PRESENT
+            return self._name in _PRESENT
         if at_once or now - self._looked >= _LOOK_S:
             self._looked = now
             if _started(self._pid) != (self._header or {}).get("started"):
@@ -312,32 +300,30 @@ class _Watched:
         where, ours = self._header or {}, _here()
         return bool(ours["boot"]) and all(where.get(name) == ours[name] for name in ("host", "boot", "space"))
 
-    def _read_new(self) -> tuple[int, int]:
-        # Opened each time: that is when a network file system asks its server what there is.
-        with open_regular(self._path) as file:
-            status = os.fstat(file.fileno())
-            state = status.st_size, status.st_ino
-            self._at = status.st_mtime
-            if state == self._state:
-                return state
-            if status.st_size < self._read or (self._state is not None and self._state[1] != status.st_ino):
-                self._read = 0
-            new = os.pread(file.fileno(), status.st_size - self._read, self._read)
-        end = new.rfind(b"\n") + 1
-        lines = [line for line in new[:end].split(b"\n") if line]
+    def _read_new(self) -> Any:
+        seen = self._board.look(self._name, self._state, self._read)
+        self._at = seen.at
+        if seen.state == self._state:
+            return seen.state
+        if seen.is_whole:
+            self._read = 0
+        end = seen.new.rfind(b"\n") + 1
+        lines = [line for line in seen.new[:end].split(b"\n") if line]
         if self._read == 0 and end:
             self._header = _facts(lines.pop(0)) if lines else None
         if lines:
             self._said = lines[-1]
+        elif seen.is_whole:
+            self._said = b""
         self._read += end
-        return state
+        return seen.state
 
     def someone(self) -> Someone:
         where = self._header or {}
         purpose: Purpose = "free" if self._purpose == "free" else "run"
         host, since = where.get("host"), where.get("since")
         return Someone(
-            self._path.name,
+            self._name,
             host if isinstance(host, str) and host.isprintable() else self._host,
             self._pid,
             purpose,

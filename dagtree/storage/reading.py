@@ -14,34 +14,29 @@ from typing import Any
 from ..errors import DamagedError, StorageError
 from ..identity.key import digest
 from .buffer import Buffer
+from .encoding import ENCODINGS, sources_of
 from .files import open_regular, read_exactly, storage_error
 from .mapping import Check, Checked, FileMap, Identity, can_map, is_worth_mapping
 from .payload import Payload
 from .record import Record
+from .table import FILE, MALFORMED, Table, understand_table
+from .unpacking import refuse_unknown, unpack
 
 __all__ = [
-    "MALFORMED",
     "NEED",
     "Extents",
-    "contents_of",
+    "check_packed",
     "guess_key",
     "list_files",
     "read_from",
     "read_large",
     "read_payload",
-    "understand_table",
     "unreadable",
 ]
 
-_FILE = re.compile(
-    r"(?:packs/[A-Za-z0-9][A-Za-z0-9_-]{0,99}\.pack|tensors/[0-9a-f]{2}/[0-9a-f]{32}(?:-[0-9a-f]{1,32})?\.safetensors)\Z"
-)
-MALFORMED = (KeyError, TypeError, ValueError, IndexError, AttributeError)
-"""What `understand_table` raises, and what uses its answer."""
 NEED = re.compile(r'"([^"]*)":(\d{1,18})')
 _NEEDS = re.compile(r'(?:"[^"]*":\d{1,18}(?:,(?=")|\Z))*\Z')
 _KEY = re.compile(rb'"key":"([0-9a-f]{32})"')
-_LARGEST_SHAPE = 64
 _LARGE = 4 << 20
 
 
@@ -127,7 +122,7 @@ class Extents:
 
     def _size_now(self, name: str) -> int:
         """Another process may have written to it, and then its record, since the folder was looked at."""
-        if _FILE.match(name):
+        if FILE.match(name):
             with contextlib.suppress(OSError):
                 status = os.stat(self._directory / name)
                 if stat.S_ISREG(status.st_mode):
@@ -170,24 +165,41 @@ def read_payload(
     key = record.key
     table = record.more.get("payload")
     try:
-        files, skeleton_place, buffers = understand_table(table)
+        known = understand_table(table)
     except MALFORMED as error:
-        raise DamagedError(
-            f"node {key}: its record in {directory / 'records'} doesn't say where its state lies ({error!r})",
-            key,
-        ) from error
-    reader = _Reader(directory, key, files, check, checked)
+        raise _no_table(directory, key, repr(error)) from error
+    refuse_unknown(known, key, str(directory))
+    skeleton_place, reader = known.skeleton, _Reader(directory, key, known, check, checked)
     try:
         skeleton = bytes(reader.read(*skeleton_place[:3]))
         if digest(skeleton) != skeleton_place[3]:
             raise reader.damaged(skeleton_place[0], "its skeleton")
-        reader.expect(buffers)
+        reader.expect(known.stored)
         found: dict[int, Buffer] = {}
-        for index in sorted(range(len(buffers)), key=lambda index: reader.place(buffers[index])):
-            found[index] = reader.buffer(buffers[index])
-        return Payload(skeleton, tuple([found[index] for index in range(len(buffers))]))
+        for index in sorted(range(len(known.buffers)), key=lambda index: reader.place(known.buffers[index])):
+            found[index] = reader.buffer(known.buffers[index])
+        return Payload(skeleton, tuple([found[index] for index in range(len(known.buffers))]))
     finally:
         reader.close()
+
+
+def check_packed(directory: Path, record: Record, seen: set[str]) -> DamagedError | None:
+    """What is wrong with the node's buffers that are packed, of which not the digest is in ``seen``: theirs
+    are added. Raises OSError where a file can't be read."""
+    table = understand_table(record.more.get("payload"))
+    packed = [entry for entry in table.buffers if "encoding" in entry and entry["digest"] not in seen]
+    known = [entry for entry in packed if entry["encoding"]["is"] in ENCODINGS]
+    reader = _Reader(directory, record.key, table, "always", None)
+    try:
+        reader.expect(table.stored)
+        for entry in known:
+            reader.buffer(entry)
+            seen.add(entry["digest"])
+    except DamagedError as error:
+        return error
+    finally:
+        reader.close()
+    return None
 
 
 class _Reader:
@@ -195,11 +207,12 @@ class _Reader:
     process may have open."""
 
     def __init__(
-        self, directory: Path, key: str, files: list[str], check: Check, checked: Checked | None
+        self, directory: Path, key: str, table: Table, check: Check, checked: Checked | None
     ) -> None:
         self._directory = directory
         self._key = key
-        self._files = files
+        self._files = files = table.files
+        self._stored = {entry["digest"]: entry for entry in table.stored}
         self._check = check
         self._checked = checked
         self._can_map = any(name.startswith("tensors/") for name in files) and can_map(str(directory))
@@ -217,18 +230,19 @@ class _Reader:
 
     @staticmethod
     def place(entry: Mapping[str, Any]) -> tuple[int, int]:
-        return entry["file"], entry["offset"]
+        """In this order they are read: those last that are put together from several places."""
+        return (1 << 62, 0) if "encoding" in entry else (entry["file"], entry["offset"])
 
     def buffer(self, entry: Mapping[str, Any]) -> Buffer:
+        if "encoding" in entry:
+            return self._packed(entry)
         file, offset, size_bytes, said = entry["file"], entry["offset"], entry["size"], entry["digest"]
         identity = self._open(file)[1]
         content: bytearray | memoryview | None = self._mapped(file, offset, size_bytes)
         is_mapped = content is not None
         if content is None:
             content = self.read(file, offset, size_bytes)
-        buffer = Buffer(
-            entry["name"], entry["dtype"], tuple(entry["shape"]), size_bytes, "cpu", entry["kind"], content
-        )
+        buffer = Buffer.of_entry(entry, content)
         buffer.expect(said)
         if self._check == "never":
             return buffer
@@ -249,6 +263,36 @@ class _Reader:
 
         buffer.expect(said, checking)
         if self._check == "always":
+            buffer.check()
+        return buffer
+
+    def _packed(self, entry: Mapping[str, Any]) -> Buffer:
+        """A buffer that is put together when its bytes are asked for."""
+        directory, key, check = self._directory, self._key, self._check
+        parts: dict[str, Buffer] = {}
+        where: dict[str, str] = {}
+        try:
+            wanted = {source: self._stored[source] for source in sources_of(entry["encoding"])}
+        except MALFORMED as error:
+            raise _no_table(directory, key, repr(error)) from error
+        for source, part in sorted(wanted.items(), key=lambda item: self.place(item[1])):
+            file, offset, size_bytes = part["file"], part["offset"], part["size"]
+            content: bytearray | memoryview | None = self._mapped(file, offset, size_bytes)
+            if content is None:
+                content = self.read(file, offset, size_bytes)
+            parts[source], where[source] = Buffer.of_entry(part, content), self._files[file]
+
+        def put_together(buffer: Buffer) -> None:
+            if unpack(buffer, entry["encoding"], entry["digest"], parts, is_checked=check != "never"):
+                return
+            for source, part in parts.items():
+                if part.digest_of(part.raw()) != source:
+                    raise _damaged(directory, key, where[source], f"{part.name}, a part of {buffer.name},")
+            raise _no_table(directory, key, f"the parts of its buffer {buffer.name} make something else")
+
+        buffer = Buffer.of_entry(entry)
+        buffer.expect(entry["digest"], put_together)
+        if check == "always":
             buffer.check()
         return buffer
 
@@ -294,13 +338,12 @@ class _Reader:
             self._opened = None
 
 
-def contents_of(table: Any, file: str) -> dict[int, str]:
-    """The digests of the buffers that a record says to lie in a file, by offset."""
-    try:
-        files, _, buffers = understand_table(table)
-    except MALFORMED:
-        return {}
-    return {entry["offset"]: entry["digest"] for entry in buffers if files[entry["file"]] == file}
+def _no_table(directory: Path, key: str, why: object) -> DamagedError:
+    return DamagedError(
+        f"node {key}: its record in {directory / 'records'} doesn't say where its state lies ({why}); "
+        "run again to compute it",
+        key,
+    )
 
 
 def _damaged(directory: Path, key: str, file: str, part: str) -> DamagedError:
@@ -309,37 +352,3 @@ def _damaged(directory: Path, key: str, file: str, part: str) -> DamagedError:
         "run again to compute it",
         key,
     )
-
-
-def understand_table(table: Any) -> tuple[list[str], tuple[int, int, int, str], list[dict[str, Any]]]:
-    """The table in a record, if it is one: names that stay inside the directory, numbers that can be
-    meant."""
-    files, buffers = table["files"], table["buffers"]
-    if not all(isinstance(name, str) and _FILE.match(name) for name in files):
-        raise ValueError(f"files {files!r}")
-    file, offset, size_bytes, said = table["skeleton"]
-    _check_place(files, file, offset, size_bytes, said)
-    for entry in buffers:
-        _check_place(files, entry["file"], entry["offset"], entry["size"], entry["digest"])
-        shape = entry["shape"]
-        if not (
-            isinstance(shape, list)
-            and len(shape) <= _LARGEST_SHAPE
-            and all(_is_count(length) for length in shape)
-            and isinstance(entry["name"], str)
-            and isinstance(entry["dtype"], str)
-            and entry["kind"] in ("torch", "numpy", "raw")
-        ):
-            raise ValueError(f"buffer {entry!r}")
-    return files, (file, offset, size_bytes, said), buffers
-
-
-def _check_place(files: list[str], file: Any, offset: Any, size_bytes: Any, said: Any) -> None:
-    if not (_is_count(file) and file < len(files) and _is_count(offset) and _is_count(size_bytes)):
-        raise ValueError(f"place {file!r}, {offset!r}, {size_bytes!r}")
-    if not isinstance(said, str):
-        raise ValueError(f"digest {said!r}")
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 1 << 62

@@ -9,27 +9,34 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 from ..errors import DamagedError, NotComputedError, StorageError
 from . import sameness
-from .bucket import Bucket, url_errors
-from .buffer import Buffer
+from .bucket import Bucket, BucketBoard, url_errors
 from .fetching import fetch_payloads
-from .known import FORMAT, FORMAT_FILE, STORES, Known, check_format, name_of_file, name_of_once, reopen
+from .files import Bytes
+from .known import (
+    FORMAT,
+    FORMAT_FILE,
+    STORES,
+    Known,
+    check_format,
+    reopen,
+)
 from .lines import Said
-from .mapping import Checked, Identity
 from .nearby import Nearby, nearby
 from .notes import HEX, Damage
 from .outbox import Batch, Names, Sender
 from .payload import Payload
+from .presence import Someone
 from .record import Record
+from .remotefiles import RemoteFiles
+from .remoteground import RemoteGround
 from .remoteledger import RemoteLedger
-from .sharing import Place, Places
-from .store import Folder
+from .sharing import Above, Place, Places, TrustedPlaces
 from .writing import SMALL_BYTES
 
 __all__ = ["RemoteStore"]
@@ -40,7 +47,7 @@ FULL_BYTES = 8 << 20
 """A batch that has as much is sent at once."""
 
 
-class RemoteStore(Known):
+class RemoteStore(RemoteFiles, Known):
     """Nodes under a URL; the laws are `dagtree.storage.store.Store`'s.
 
     Making one reads what format the place has; the first write makes the place. Pickling one sends what is
@@ -68,7 +75,7 @@ class RemoteStore(Known):
         self.revision = 0
         self._reset()
         self._ledger = RemoteLedger(self._bucket, self._said_and_waiting)
-        self._places = _TrustedPlaces()
+        self._places = TrustedPlaces(self._look)
         self._kept: set[str] = set()
         content = self._bucket.read(FORMAT_FILE)
         self.was_there = content is not None
@@ -144,11 +151,14 @@ class RemoteStore(Known):
         earlier = [line.more.get("payload") for line in self._opened().lines(record.key)]
         sender = Sender(self._bucket, self._copies(), earlier)
         places: Places = self._places
+        above: Above | None = None
         if any(earlier):
-            places = _TrustedPlaces()  # it is written again, and whole: what it counted on may be why
+            places = TrustedPlaces(
+                self._look
+            )  # it is written again, and whole: what it counted on may be why
         elif payload.buffers:
-            self._learn_places(record)
-        table = sender.write_payload(record.key, payload, False, _nothing, places)
+            above = self._learn_places(record)
+        table = sender.write_payload(record.key, payload, False, _nothing, places, above)
         made = record
 
         def join(batch: Batch) -> tuple[bytes, Record]:
@@ -217,16 +227,19 @@ class RemoteStore(Known):
                     self._failed = True
                     raise
                 self._failed = False
-                with self._lock:
-                    batch.is_sent = True
-                    self._opened()
-                    for said in batch.said:
-                        self._ledger.take(said)
-                    self._ledger.wrote(batch.records_name, 0, size_bytes)
-                    self.revision += 1
-                    if self._batches and self._batches[0] is batch:
-                        self._batches.pop(0)
-                    self._held = {said.key for batch in self._batches for said in batch.said}
+                self._sent(batch, size_bytes)
+
+    def _sent(self, batch: Batch, size_bytes: int) -> None:
+        with self._lock:
+            batch.is_sent = True
+            self._opened()
+            for said in batch.said:
+                self._ledger.take(said)
+            self._ledger.wrote(batch.records_name, 0, size_bytes)
+            self.revision += 1
+            if self._batches and self._batches[0] is batch:
+                self._batches.pop(0)
+            self._held = {said.key for batch in self._batches for said in batch.said}
 
     def _said_and_waiting(self) -> Iterator[Said]:
         return iter([said for batch in self._batches for said in batch.said] if self._holders else [])
@@ -255,18 +268,59 @@ class RemoteStore(Known):
                     self._prepare()
                 self._ledger.write_index()
 
-    def write_once(self, folder: Folder, name: str, content: bytes) -> None:
-        path = name_of_once(folder, name)
-        if path in self._kept or self._bucket.read(path) == content:
-            return
-        self._prepare()
-        self._bucket.write(path, [content])
-        self._kept.add(path)
+    # For those who are at work there, or free space and are alone
 
-    def write_file(self, key: str, name: str, content: bytes) -> None:
-        path = name_of_file(key, name)
+    def exists(self) -> bool:
+        return self._bucket.read(FORMAT_FILE) is not None
+
+    def bucket(self) -> Bucket:
+        return self._bucket
+
+    def board(self) -> BucketBoard:
+        return BucketBoard(self._bucket)
+
+    def ground(self) -> RemoteGround:
+        return RemoteGround(self)
+
+    def new_name(self) -> str:
+        """One that no other object of this kind has."""
+        return self._names.next()
+
+    def publish(self) -> None:
+        self._send()
+
+    def bury(self, dead: Someone, claimed: Set[str], alive: Set[str]) -> None:
+        if self.read_only or not dead.at:
+            return
+        self.refresh()
+        before, index, left = dead.at + 2 * BucketBoard.beat_s, self._opened(), list[str]()
+        for key in claimed - alive:
+            if HEX.match(key):
+                named = " ".join(line.needs for line in index.lines(key))
+                folders = [f"tensors/{key[:2]}", *([] if index.lines(key) else [f"files/{key}"])]
+                for name, entry in chain(*(self._bucket.entries(folder).items() for folder in folders)):
+                    is_ours = key in name and f'"{name}"' not in named
+                    left += [name] if is_ours and 0 < entry.changed_at <= before else []
+        self._bucket.remove(left)
+
+    def send_all(self) -> None:
+        """Nothing that any store of this process has written there waits to be sent."""
+        for store in list(STORES):
+            if isinstance(store, RemoteStore) and store.location == self.location:
+                store._send()
+
+    def send_batch(self, batch: Batch) -> None:
+        """A batch, before all that waits; StorageError when it can't be sent."""
         self._prepare()
-        self._bucket.write(path, [content])
+        with self._sending:
+            self._sent(batch, batch.send(self._bucket))
+
+    def forget_places(self) -> None:
+        """What any store of this process has learned of where bytes lie holds no more."""
+        for store in list(STORES):
+            if store.location == self.location:
+                store._forget_places()
+        self.revision += 1
 
     # Reading
 
@@ -281,12 +335,15 @@ class RemoteStore(Known):
     def _read(self, key: str, copies: Nearby | None) -> Payload:
         if not isinstance(key, str) or not HEX.match(key):
             raise NotComputedError(f"{self.location} has no state of node {key!r}: that is no key", str(key))
-        record = self._record_to_read(key)
-        with url_errors(f"read node {key}", self._bucket.url):
-            (payload,) = fetch_payloads([record], self.location, self._read_ranges, copies)
-        if isinstance(payload, DamagedError):
-            raise payload
-        return payload
+
+        def read(record: Record) -> Payload:
+            with url_errors(f"read node {key}", self._bucket.url):
+                (payload,) = fetch_payloads([record], self.location, self._read_ranges, copies)
+            if isinstance(payload, DamagedError):
+                raise payload
+            return payload
+
+        return self._read_known(key, read)
 
     def read_many(self, keys: Sequence[str]) -> list[Payload | StorageError | NotComputedError]:
         found: dict[str, Payload | StorageError | NotComputedError] = {}
@@ -298,7 +355,13 @@ class RemoteStore(Known):
                 found[key] = error
         with url_errors(f"read {len(records)} nodes", self._bucket.url):
             read = fetch_payloads(records, self.location, self._read_ranges, self._copies(), SMALL_BYTES)
-        found.update((record.key, payload) for record, payload in zip(records, read, strict=True))
+        for record, payload in zip(records, read, strict=True):
+            found[record.key] = payload
+            if isinstance(payload, DamagedError):  # or moved since
+                try:
+                    found[record.key] = self.read(record.key)
+                except (DamagedError, NotComputedError) as error:
+                    found[record.key] = error
         return [found[key] for key in keys]
 
     def _read_ranges(self, ranges: Sequence[tuple[str, int, int]]) -> Iterator[bytes | None]:
@@ -312,18 +375,17 @@ class RemoteStore(Known):
         for place in ranges:
             yield held[place] if place in held else next(read)
 
-    def read_once(self, folder: Folder, name: str) -> bytes | None:
-        return self._bucket.read(name_of_once(folder, name))
-
-    def read_file(self, key: str, name: str) -> bytes | None:
-        return self._bucket.read(name_of_file(key, name))
-
-    def files(self) -> dict[str, dict[str, int]]:
-        found: dict[str, dict[str, int]] = {}
-        for path, size_bytes in self._bucket.sizes("files").items():
-            _, key, name = (*path.split("/", 2), "")[:3]
-            if HEX.match(key) and name and "/" not in name:
-                found.setdefault(key, {})[name] = size_bytes
+    def _look(self, digest: str, place: Place, start: int, stop: int) -> Bytes:
+        """Those bytes of what has the digest, if that is sooner had than sent: from this process's memory, or
+        a copy on this machine. LookupError when it isn't."""
+        if self.only_here:
+            at = place.file, place.offset + start, place.offset + stop
+            found: Bytes | None = next(self._read_ranges([at]))
+        else:
+            copies = self._copies()
+            found = copies.find_part(digest, start, stop) if copies is not None else None
+        if found is None:
+            raise LookupError(digest)
         return found
 
     # The life of a store
@@ -352,21 +414,6 @@ class RemoteStore(Known):
 
     def __repr__(self) -> str:
         return f"RemoteStore({self.location!r}{', read_only=True' if self.read_only else ''})"
-
-
-class _TrustedPlaces(Places):
-    """Places that records speak of are counted on without looking.
-
-    Reading them back would cost as much as sending the bytes again. The record counts only because its
-    objects are as long as it says; should a place rot all the same, who reads it finds out, and a node that
-    is written again is written whole.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(Path(), Checked())
-
-    def _holds(self, buffer: Buffer, digest: str, place: Place, files: dict[str, Identity | None]) -> bool:
-        return True
 
 
 def _nothing(key: str, file: str) -> list[dict[int, str]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..identity.key import digest
 from .index import Index
-from .reading import MALFORMED, understand_table
+from .table import MALFORMED, understand_table
 
 __all__ = ["REST", "differences", "essence_of"]
 
@@ -129,7 +129,7 @@ def differences(index: Index, key: str, table: Any, skeleton: bytes) -> list[str
         if removal is None or removal.what != "evicted" or line.status != "done":
             continue
         try:
-            was = {entry["name"]: entry["digest"] for entry in understand_table(line.more["payload"])[2]}
+            was = {entry["name"]: entry["digest"] for entry in understand_table(line.more["payload"]).buffers}
         except MALFORMED:
             continue
         line.forget_more()

@@ -9,10 +9,12 @@ it made from the copy.
 from __future__ import annotations
 
 import copyreg
+import functools
 import importlib
+import io
 import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -31,8 +33,10 @@ __all__ = [
     "from_value",
     "is_of_script",
     "offer",
+    "packed",
     "script_classes",
     "teach_modules",
+    "with_cache",
 ]
 
 PYTHON = f"Python {sys.version_info[0]}.{sys.version_info[1]}\n".encode()
@@ -64,7 +68,7 @@ def by_value(cls: Any) -> bytes:
     """
     teach_modules()
     try:
-        content: bytes = cloudpickle.dumps(cls)
+        content = packed(cls)
     except Exception:
         return b""
     return b"" if len(content) > LARGEST_COPY_BYTES else PYTHON + content
@@ -83,6 +87,42 @@ def from_value(content: bytes, what: str) -> Any:
             f"{what} is defined in a script, and was kept as code for {python.decode(errors='replace')}"
         )
     return cloudpickle.loads(content)
+
+
+def packed(value: object) -> bytes:
+    """``value`` as cloudpickle has it, and functions with a cache, which it leaves to their name, by value
+    where their script's other functions are."""
+    with io.BytesIO() as file:
+        _Packer(file).dump(value)
+        return file.getvalue()
+
+
+class _Packer(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not typed
+    def reducer_override(self, value: Any) -> Any:
+        reduced = with_cache(value)
+        return super().reducer_override(value) if reduced is NotImplemented else reduced
+
+
+_WITH_CACHE = type(functools.lru_cache(len))
+
+
+def with_cache(value: Any) -> Any:
+    """How to pickle what ``functools.lru_cache`` made where its module isn't there to be imported elsewhere;
+    NotImplemented for all else. What is in the cache stays."""
+    if type(value) is not _WITH_CACHE:
+        return NotImplemented
+    module, found = getattr(value, "__module__", None), None
+    if module != "__main__" and module not in cloudpickle.list_registry_pickle_by_value():
+        found = sys.modules.get(module) if isinstance(module, str) else None
+        for name in value.__qualname__.split("."):
+            found = getattr(found, name, None)
+    if found is value:
+        return NotImplemented
+    return _cached_again, (value.__wrapped__, *value.cache_parameters().values())
+
+
+def _cached_again(function: Callable[..., Any], maxsize: int | None, typed: bool) -> Any:
+    return functools.lru_cache(maxsize, typed)(function)
 
 
 def teach_modules() -> None:

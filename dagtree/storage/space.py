@@ -2,55 +2,44 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
-from pathlib import Path
 from typing import Any, NamedTuple, overload
 
-from .indexfile import INDEX_FILE
-from .local import LocalStore
-from .reading import MALFORMED, understand_table
+from .ground import Range
+from .known import Known
 from .record import Record
 from .sizes import label_of_line, size_text
+from .table import MALFORMED, understand_table
 
 __all__ = [
     "NodeSpace",
     "Orphan",
-    "Range",
     "Space",
     "Uses",
     "bytes_kept",
     "find_orphans",
     "measure_space",
     "ranges_of",
-    "sizes_on_disk",
 ]
 
 _SHOWN = 20
 
 
-class Range(NamedTuple):
-    """Some bytes of a file of the store."""
-
-    file: str
-    offset: int
-    size_bytes: int
-
-
 def ranges_of(record: Record) -> set[Range]:
     """Where the bytes of a record's node lie; nowhere when it says nothing sensible of that."""
     try:
-        files, skeleton, buffers = understand_table(record.more.get("payload"))
+        table = understand_table(record.more.get("payload"))
     except MALFORMED:
         return set()
+    files, skeleton = table.files, table.skeleton
     found = {Range(files[skeleton[0]], skeleton[1], skeleton[2])}
-    found.update(Range(files[entry["file"]], entry["offset"], entry["size"]) for entry in buffers)
+    found.update(Range(files[entry["file"]], entry["offset"], entry["size"]) for entry in table.stored)
     return {one for one in found if one.size_bytes}
 
 
 class Orphan(NamedTuple):
-    """A file of the experiment's directory that no record points to, or as many bytes of it."""
+    """A file of the experiment that no record points to, or as many bytes of it."""
 
     file: str
     size_bytes: int
@@ -64,7 +53,7 @@ class Uses:
     """Which nodes use which bytes: of each node that is there, of all its lines whose bytes are there, or of
     the one only that counts."""
 
-    def __init__(self, store: LocalStore, only_counting: bool = False) -> None:
+    def __init__(self, store: Known, only_counting: bool = False) -> None:
         index = store.index()
         self.ranges: dict[str, set[Range]] = {}
         self.users: dict[Range, list[str]] = {}
@@ -110,8 +99,9 @@ class Space(Sequence[NodeSpace]):
 
     ``logical_bytes`` is what all states that are there hold, ``physical_bytes`` what their bytes take on the
     disk, each counted once; ``on_disk_bytes`` is what all files of the experiment take. ``beyond`` says what
-    of that isn't bytes of states: records, sources, environments, files (logs), index, claims, orphaned (what
-    no record points to: evicting or dropping anything removes it), headers of files of tensors, and other.
+    of that isn't bytes of states: records, sources, environments, files (logs), safepoints, index, claims,
+    orphaned (what no record points to: evicting or dropping anything removes it), headers of files of
+    tensors, and other.
     """
 
     def __init__(
@@ -199,8 +189,9 @@ def _row(node: NodeSpace) -> tuple[str, ...]:
     return (*map(size_text, sizes), node.status, node.key[:8], node.label)
 
 
-def measure_space(store: LocalStore) -> Space:
-    """What the nodes of a store cost, and what lies on its disk beyond them. Reads records and sizes only."""
+def measure_space(store: Known) -> Space:
+    """What the nodes of a store cost, and what lies at its place beyond them. Reads records and sizes
+    only."""
     uses, index = Uses(store), store.index()
     records = {key: record for key, record in index.records.items() if record.status == "done"}
     subtree = _subtrees(records, uses)
@@ -223,11 +214,13 @@ def measure_space(store: LocalStore) -> Space:
             )
         )
     nodes.sort(key=lambda node: (-node.unique_bytes, -node.physical_bytes, node.record.position))
-    sizes = sizes_on_disk(Path(store.location))
-    beyond = dict.fromkeys(("records", "sources", "environments", "files", "index", "claims", "other"), 0)
+    sizes = store.ground().sizes()
+    beyond = dict.fromkeys(
+        ("records", "sources", "environments", "files", "safepoints", "index", "claims", "other"), 0
+    )
     orphaned = {orphan.file: orphan.size_bytes for orphan in find_orphans(store, sizes, uses.users)}
     for name, size_bytes in sizes.items():
-        folder = "index" if name == INDEX_FILE else name.partition("/")[0]
+        folder = "index" if name.startswith("index.") else name.partition("/")[0]
         if folder not in ("packs", "tensors"):
             beyond[folder if folder in beyond else "other"] += size_bytes - orphaned.get(name, 0)
     physical_bytes, on_disk_bytes = sum(one.size_bytes for one in uses.users), sum(sizes.values())
@@ -236,7 +229,7 @@ def measure_space(store: LocalStore) -> Space:
     return Space(nodes, physical_bytes, on_disk_bytes, beyond)
 
 
-def find_orphans(store: LocalStore, sizes: Mapping[str, int], used: Iterable[Range]) -> list[Orphan]:
+def find_orphans(store: Known, sizes: Mapping[str, int], used: Iterable[Range]) -> list[Orphan]:
     """What no record points to: temporary files, files of tensors, parts of packs, files of dropped nodes.
     ``used`` is what the nodes that are there use."""
     index = store.index()
@@ -261,32 +254,9 @@ def find_orphans(store: LocalStore, sizes: Mapping[str, int], used: Iterable[Ran
     return orphans
 
 
-def bytes_kept(directory: Path) -> int:
+def bytes_kept(sizes: Mapping[str, int]) -> int:
     """What all files of the experiment take, but for those that only say who is at work now."""
-    sizes = sizes_on_disk(directory)
     return sum(size for name, size in sizes.items() if not name.startswith("claims/"))
-
-
-def sizes_on_disk(directory: Path) -> dict[str, int]:
-    """The size of each regular file of the experiment, by its name from there; nothing is followed."""
-    sizes: dict[str, int] = {}
-    waiting = [""]
-    while waiting:
-        folder = waiting.pop()
-        try:
-            with os.scandir(directory / folder) as entries:
-                for entry in entries:
-                    name = f"{folder}/{entry.name}" if folder else entry.name
-                    try:
-                        if entry.is_dir(follow_symlinks=False):
-                            waiting.append(name)
-                        elif entry.is_file(follow_symlinks=False):
-                            sizes[name] = entry.stat(follow_symlinks=False).st_size
-                    except OSError:  # removed while we look
-                        continue
-        except OSError:
-            continue
-    return sizes
 
 
 def _state_bytes(record: Record) -> int:

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
 
 from ..errors import NotComputedError, StorageError
+from .files import Bytes
 from .payload import Payload
 from .record import Record
 
@@ -165,6 +166,24 @@ class Store(Protocol):
 
     def files(self) -> Mapping[str, Mapping[str, int]]:
         """The files that `write_file` kept: by node, the size in bytes of each by its name."""
+        ...
+
+    def write_safe_point(self, key: str, content: Bytes, *, ended: bool = False) -> None:
+        """Keeps where the run of an edge stands, in place of what was kept of it before. ``ended`` is for
+        what is kept of one that has come to its end, beside that."""
+        ...
+
+    def read_safe_point(self, key: str, *, ended: bool = False) -> bytes | None:
+        """What `write_safe_point` kept, None when nothing is there."""
+        ...
+
+    def remove_safe_point(self, key: str, *, ended: bool = False) -> None:
+        """Takes back what `write_safe_point` kept; does nothing when nothing is there."""
+        ...
+
+    def safe_points(self) -> Mapping[str, int]:
+        """What `write_safe_point` kept: its size in bytes, by the key, with ``.end`` after it where the edge
+        has come to its end."""
         ...
 
     def close(self) -> None:

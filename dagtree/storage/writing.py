@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from ..identity.key import digest
+from .abreast import abreast
 from .buffer import Buffer
+from .encoding import sources_of
 from .files import (
     Appender,
+    Bytes,
     create_file,
     flush_file,
     flush_folder,
@@ -21,8 +25,9 @@ from .files import (
     replace_file,
     writer_name,
 )
+from .packing import Base, Piece, is_worth_packing, pack
 from .payload import Payload
-from .sharing import Place, Places
+from .sharing import Above, Place, Places, Shared
 from .tensorfile import file_order, lay_out
 
 __all__ = ["SMALL_BYTES", "PayloadWriter", "Writer"]
@@ -31,16 +36,7 @@ SMALL_BYTES = 64 * 1024
 """Smaller buffers share a file with those of other nodes: making a file costs more than appending to one."""
 
 
-class Part(Protocol):
-    """Some bytes of a file."""
-
-    @property
-    def offset(self) -> int: ...
-    @property
-    def size_bytes(self) -> int: ...
-
-
-P = TypeVar("P", bound=Part)
+P = TypeVar("P")
 
 
 class PayloadWriter:
@@ -57,9 +53,10 @@ class PayloadWriter:
         flush: bool,
         recorded: Callable[[str, str], list[dict[int, str]]],
         places: Places,
+        above: Above | None = None,
     ) -> dict[str, Any]:
         """Writes the skeleton, and the buffers that have no place yet; where each lies, as a record says
-        it."""
+        it. ``above`` knows what a pruned tensor may come from."""
         pack = self._pack or self._open_pack()
         skeleton = payload.skeleton
         if not payload.buffers:
@@ -74,62 +71,119 @@ class PayloadWriter:
             return table
         # What is on another device is copied from there once: the copy is hashed and written.
         views = [buffer.view() for buffer in payload.buffers]
-        digests = [_digest(buffer, view) for buffer, view in zip(payload.buffers, views, strict=True)]
+        pairs = list(zip(payload.buffers, views, strict=True))
+        digests = abreast(_digest, pairs, payload.size_bytes)
+        lies: dict[str, Place] = {}
+        packed: dict[str, Shared] = {}
+        new: dict[str, Piece] = {}  # of several that hold the same, one is written
         known = places.find(payload.buffers, digests)
-        # Of several that hold the same, one is written.
-        first = {digest: index for index, digest in reversed(list(enumerate(digests)))}
-        new = [index for index in first.values() if known[index] is None]
-        large = [index for index in sorted(new) if len(views[index]) >= SMALL_BYTES]
-        small = [index for index in sorted(new) if len(views[index]) < SMALL_BYTES]
-        lies: dict[str, Place] = {
-            digest: place for digest, place in zip(digests, known, strict=True) if place is not None
-        }
+        for buffer, view, said, place in zip(payload.buffers, views, digests, known, strict=True):
+            if place is not None:
+                lies[said] = place
+            elif said not in new and said not in packed:
+                shared = places.find_packed(said)
+                if shared is not None:
+                    packed[said] = shared[0]
+                    lies.update(shared[1])
+                else:
+                    new[said] = Piece(buffer, view, said)
+        if any(map(is_worth_packing, new.values())):
+            self._pack_some(payload, views, digests, new, packed, lies, places, above)
+        large = [piece for piece in new.values() if len(piece.view) >= SMALL_BYTES]
+        small = [piece for piece in new.values() if len(piece.view) < SMALL_BYTES]
         if large:
-            name, offsets = self._write_tensors(key, payload, views, digests, large, flush, recorded)
+            name, offsets = self._write_tensors(key, large, flush, recorded)
             lies.update(
-                (digests[index], Place(name, offset)) for index, offset in zip(large, offsets, strict=True)
+                (piece.digest, Place(name, offset)) for piece, offset in zip(large, offsets, strict=True)
             )
-        offset = start = pack.append(skeleton, *(views[index] for index in small))
+        offset = start = pack.append(skeleton, *(piece.view for piece in small))
         offset += len(skeleton)
-        for index in small:
-            lies[digests[index]] = Place(self._pack_name, offset)
-            offset += len(views[index])
-        files = list(dict.fromkeys((self._pack_name, *(place.file for place in lies.values()))))
+        for piece in small:
+            lies[piece.digest] = Place(self._pack_name, offset)
+            offset += len(piece.view)
+        plain = dict.fromkeys(said for said in digests if said not in packed)
+        parts: dict[str, dict[str, Any]] = {}
+        for one in (one for how in packed.values() for one in how.parts if one["digest"] not in plain):
+            parts.setdefault(one["digest"], one)
+        files = list(dict.fromkeys((self._pack_name, *(lies[said].file for said in (*plain, *parts)))))
         numbers = {name: number for number, name in enumerate(files)}
         if flush:
             self._flush(pack)
             for name in files[1:]:
                 flush_file(self._directory / name)  # also what others wrote, and this node counts on
-        return {
-            "files": files,
-            "skeleton": [0, start, len(skeleton), digest(skeleton)],
-            "buffers": [
-                {
-                    "name": buffer.name,
-                    "dtype": buffer.dtype,
-                    "shape": list(buffer.shape),
-                    "size": buffer.size_bytes,
-                    "digest": digests[index],
-                    "kind": buffer.kind,
-                    "device": buffer.device,
-                    "file": numbers[lies[digests[index]].file],
-                    "offset": lies[digests[index]].offset,
-                }
-                for index, buffer in enumerate(payload.buffers)
-            ],
+
+        def placed(entry: Mapping[str, Any]) -> dict[str, Any]:
+            place = lies[entry["digest"]]
+            return {**entry, "file": numbers[place.file], "offset": place.offset}
+
+        table = {"files": files, "skeleton": [0, start, len(skeleton), digest(skeleton)], "buffers": []}
+        for buffer, said in zip(payload.buffers, digests, strict=True):
+            entry = {**_entry(buffer, said), "device": buffer.device}
+            how = packed.get(said)
+            table["buffers"].append(placed(entry) if how is None else {**entry, "encoding": how.encoding})
+        if packed:
+            table["parts"] = [placed(one) for one in parts.values()]
+        return table
+
+    def _pack_some(
+        self,
+        payload: Payload,
+        views: list[memoryview],
+        digests: list[str],
+        new: dict[str, Piece],
+        packed: dict[str, Shared],
+        lies: dict[str, Place],
+        places: Places,
+        above: Above | None,
+    ) -> None:
+        """Puts in the place of buffers that cost less than their bytes what is to be kept of them."""
+        taken = {buffer.name for buffer in payload.buffers}
+        originals = {
+            buffer.name.removesuffix("_orig"): Piece(buffer, view, said)
+            for buffer, view, said in zip(payload.buffers, views, digests, strict=True)
+            if buffer.name.endswith("_orig")
         }
+        needed: set[str] = set()  # as it is
+        # What torch prunes comes before what it makes of it with a mask.
+        for said, piece in sorted(new.items(), key=lambda item: not item[1].buffer.name.endswith("_orig")):
+            original = originals.get(piece.buffer.name)
+            if said in needed or not is_worth_packing(piece):
+                continue
+            if original is not None and original.digest in packed:
+                original = None
+            made = pack(piece, partial(_bases, piece.buffer, original, above))
+            if made is None:
+                continue
+            for part in made.parts:
+                while part.is_whole and part.buffer.name in taken:
+                    part.buffer.name += "'"
+            found = places.find([part.buffer for part in made.parts], [part.digest for part in made.parts])
+            there = {
+                part.digest: place for part, place in zip(made.parts, found, strict=True) if place is not None
+            }
+            unplaced = [
+                part
+                for part in made.parts
+                if part.digest not in there and part.digest not in lies and part.digest not in new
+            ]
+            if not all(part.is_whole for part in unplaced):
+                continue  # what the values come from is being removed just now
+            del new[said]
+            parts = tuple([_entry(part.buffer, part.digest) for part in made.parts])
+            packed[said] = Shared(_entry(piece.buffer, said), made.encoding, parts)
+            needed.update(sources_of(made.encoding))
+            lies.update(there)
+            taken.update(part.buffer.name for part in unplaced)
+            new.update((part.digest, part) for part in unplaced)
 
     def _write_tensors(
         self,
         key: str,
-        payload: Payload,
-        views: list[memoryview],
-        digests: list[str],
-        large: list[int],
+        pieces: list[Piece],
         flush: bool,
         recorded: Callable[[str, str], list[dict[int, str]]],
     ) -> tuple[str, list[int]]:
-        """Writes the buffers of these numbers into a file of tensors; its name, and the offset of each."""
+        """Writes them into a file of tensors; its name, and the offset of each."""
         raise NotImplementedError
 
     def _open_pack(self) -> Appender:
@@ -169,12 +223,10 @@ class Writer(PayloadWriter):
         """Whether the experiment is, and what was written: what is appended to a removed file is lost."""
         return self._records.is_there() and (self._pack is None or self._pack.is_there())
 
-    def append_parts(self, parts: Iterable[P], content: memoryview) -> dict[P, tuple[str, int]]:
-        """Appends parts of ``content`` to the pack and flushes it; the file and offset of each now."""
-        pack, lies = self._pack or self._open_pack(), {}
-        for part in parts:
-            with content[part.offset : part.offset + part.size_bytes] as chunk:
-                lies[part] = self._pack_name, pack.append(chunk)
+    def append_parts(self, parts: Iterable[tuple[P, Bytes]]) -> dict[P, tuple[str, int]]:
+        """Appends bytes to the pack and flushes it; the file and offset of each now."""
+        pack = self._pack or self._open_pack()
+        lies = {part: (self._pack_name, pack.append(chunk)) for part, chunk in parts}
         self._flush(pack)
         return lies
 
@@ -184,22 +236,19 @@ class Writer(PayloadWriter):
     def _write_tensors(
         self,
         key: str,
-        payload: Payload,
-        views: list[memoryview],
-        digests: list[str],
-        large: list[int],
+        pieces: list[Piece],
         flush: bool,
         recorded: Callable[[str, str], list[dict[int, str]]],
     ) -> tuple[str, list[int]]:
-        buffers = [payload.buffers[index] for index in large]
+        buffers = [piece.buffer for piece in pieces]
         header, offsets = lay_out(buffers)
-        ordered = [views[large[place]] for place in file_order(buffers)]
+        ordered = [pieces[place].view for place in file_order(buffers)]
         chunks: list[bytes | memoryview] = [header, *ordered]
         self._folder(self._directory / "tensors" / key[:2])
         name = f"tensors/{key[:2]}/{key}.safetensors"
         path = self._directory / name
         if not create_file(path, chunks, flush) and not holds_exactly(path, chunks):
-            content = {offset: digests[index] for index, offset in zip(large, offsets, strict=True)}
+            content = {offset: piece.digest for piece, offset in zip(pieces, offsets, strict=True)}
             if content in recorded(key, name):
                 # It was damaged: what others count on is mended where it lies.
                 replace_file(path, chunks, flush)
@@ -237,5 +286,32 @@ class Writer(PayloadWriter):
             self._pack.close()
 
 
-def _digest(buffer: Buffer, view: memoryview) -> str:
+def _digest(pair: tuple[Buffer, memoryview]) -> str:
+    buffer, view = pair
     return buffer.digest if buffer.device == "cpu" else buffer.digest_of(view)
+
+
+def _entry(buffer: Buffer, said: str) -> dict[str, Any]:
+    """What a table says of a buffer, but for where it lies."""
+    return {
+        "name": buffer.name,
+        "dtype": buffer.dtype,
+        "shape": list(buffer.shape),
+        "size": buffer.size_bytes,
+        "digest": said,
+        "kind": buffer.kind,
+        **({"holds": buffer.holds} if buffer.holds else {}),
+    }
+
+
+def _bases(buffer: Buffer, original: Piece | None, above: Above | None) -> Iterator[Base]:
+    """What the values of a pruned tensor may come from: what torch pruned it from in the same state, then
+    what the nodes above have."""
+    if original is not None and (original.buffer.dtype, original.buffer.size_bytes) == (
+        buffer.dtype,
+        buffer.size_bytes,
+    ):
+        view = original.view
+        yield Base(original.digest, lambda source, start, stop: view[start:stop], list)
+    if above is not None:
+        yield from above.bases(buffer)

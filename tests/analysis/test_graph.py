@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dagtree.analysis.graph import Graph
-from dagtree.analysis.nodeset import Node, NodeSet
+from dagtree.analysis.node import Node
+from dagtree.analysis.nodeset import NodeSet
 from dagtree.errors import SelectionError
 from dagtree.storage.record import Record
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dagtree.analysis.nodeset import Node, NodeSet
+from dagtree.analysis.node import Node
+from dagtree.analysis.nodeset import NodeSet
 from dagtree.errors import SelectionError
 
 subsets = st.sets(st.integers(0, 12))
@@ -117,7 +118,7 @@ def test_where_takes_recipe_status_and_own_properties(study: Any) -> None:
 @pytest.mark.parametrize(
     ("criteria", "said"),
     [
-        ({"lrr": 0.1}, "property 'lrr'; there are: dataset, epochs, fraction, lr, model_name"),
+        ({"lrr": 0.1}, r"'lrr' \(did you mean 'lr'\?\).*(?s:.)*: dataset, epochs, fraction, lr, model_name"),
         ({"recipe": "Prun"}, "recipe 'Prun'; there are: Prune, Rewind, Train"),
         ({"status": "finished"}, "planned, running, done"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from typing import Any, ClassVar
 
 import pytest
@@ -52,6 +53,29 @@ class OwnInit(dg.Recipe):
 )
 def test_every_way_to_declare_gives_the_same_properties(recipe: dg.Recipe) -> None:
     assert properties_of(recipe) == {"epochs": 3, "lr": 0.1}
+
+
+def test_a_mapping_that_only_shows_another_is_a_property(tmp_path: Any) -> None:
+    root = dg.Experiment(tmp_path, dg.ExperimentState).spawn_new_tree()
+    behind = {"a": [1]}
+    shown = Annotated(epochs=types.MappingProxyType(behind))(root)  # type: ignore[arg-type]
+    assert shown.key == Annotated(epochs=types.MappingProxyType({"a": [1]}))(root).key  # type: ignore[arg-type]
+    behind["a"].append(2)
+    assert shown.properties["epochs"] == {"a": [1]}  # as it was
+    assert shown.key != Annotated(epochs=types.MappingProxyType(behind))(root).key  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("depth", [200, 3_000, 100_000])
+def test_what_is_nested_too_deep_is_refused_in_words(depth: int, tmp_path: Any) -> None:
+    root = dg.Experiment(tmp_path, dg.ExperimentState).spawn_new_tree()
+    nested: list[Any] = []
+    for _ in range(depth):
+        nested = [nested]
+    with pytest.raises(
+        dg.UnsupportedValueError, match=r"epochs.* nested .*Declare something flatter"
+    ) as caught:
+        Annotated(epochs=nested)(root)  # type: ignore[arg-type]
+    assert "recursion" not in str(caught.value)
 
 
 def test_properties_of_a_base_are_inherited_and_added_to() -> None:

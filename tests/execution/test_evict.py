@@ -16,7 +16,9 @@ import torch
 import dagtree as dg
 from dagtree import upkeep
 from dagtree.storage import freeing
+from dagtree.storage.opening import open_store
 from dagtree.storage.presence import Presence
+from place import Place, new_place
 
 SIDE = 200  # a layer is 160 kB
 LAYER = SIDE * SIDE * 4
@@ -71,9 +73,9 @@ def content(state: Any) -> list[bytes]:
 class Tree:
     """A chain of models, and what each of them held when it was computed."""
 
-    def __init__(self, directory: Path, length: int = 5) -> None:
-        self.directory = directory
-        self.exp = dg.Experiment(directory, Model)
+    def __init__(self, place: Place, length: int = 5) -> None:
+        self.place = place
+        self.exp = dg.Experiment(place.location, Model)
         self.nodes = [self.exp.spawn_new_tree()]
         for which in range(length):
             self.nodes.append(Change(which=which)(self.nodes[-1]))
@@ -82,7 +84,7 @@ class Tree:
         calls.clear()
 
     def again(self) -> dg.Experiment:
-        return dg.Experiment.restore(self.directory, Model)
+        return dg.Experiment.restore(self.place.location, Model)
 
     def check(self) -> None:
         """What is there is what it was, for one who opens it anew."""
@@ -97,25 +99,22 @@ class Tree:
         return [found.get(node.key, "gone") for node in self.nodes]
 
 
+@pytest.fixture(params=["directory", "memory"])
+def place(request: pytest.FixtureRequest) -> Place:
+    return new_place(request.param, request)
+
+
 @pytest.fixture
-def tree(tmp_path: Path) -> Tree:
-    return Tree(tmp_path / "x")
-
-
-def on_disk(directory: Path) -> int:
-    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
-
-
-def states_on_disk(directory: Path) -> int:
-    return sum(path.stat().st_size for path in directory.glob("[pt]*/**/*") if path.is_file())
+def tree(place: Place) -> Tree:
+    return Tree(place)
 
 
 def test_evicting_frees_what_nobody_else_has_and_keeps_the_rest(tree: Tree) -> None:
-    before = states_on_disk(tree.directory)
+    before = tree.place.states_bytes
     freed = tree.exp.evict(tree.nodes[5])
     assert freed.evicted == (tree.nodes[5].key,)
     assert LAYER < freed.freed_bytes < LAYER + 2_000
-    assert states_on_disk(tree.directory) == before - freed.freed_bytes
+    assert tree.place.states_bytes == before - freed.freed_bytes
     assert tree.statuses() == ["done"] * 5 + ["evicted"]
     tree.check()
     node = tree.again().graph.node(tree.nodes[5].key)
@@ -128,10 +127,10 @@ def test_what_others_need_of_a_file_is_moved(tree: Tree) -> None:
     freed = tree.exp.evict(tree.nodes[:5])
     assert freed.moved_bytes > LAYER
     assert tree.statuses() == ["evicted"] * 5 + ["done"]
-    (path,) = (path for path in tree.directory.rglob("*.safetensors") if "-" in path.name)
-    from safetensors.numpy import load_file
+    (name,) = (name for name in tree.place.names("*.safetensors") if len(name.rpartition("-")[2]) == 28)
+    from safetensors.numpy import load
 
-    assert set(load_file(path)) == {"layers.5"}
+    assert set(load(tree.place.read(name))) == {"layers.5"}
     tree.check()
 
 
@@ -141,18 +140,19 @@ def test_a_file_of_which_little_would_be_freed_stays_as_it_is(tree: Tree) -> Non
 
 
 def test_a_dry_run_says_what_would_go_and_does_nothing(tree: Tree) -> None:
-    files = {path: path.read_bytes() for path in tree.directory.rglob("*") if path.is_file()}
+    files = tree.place.contents()
     for act in (tree.exp.evict, tree.exp.drop):
         told = act(tree.nodes[2:], dry_run=True)
         assert told.dry_run
         assert str(told).startswith("dry run, nothing was done: 4 nodes ")
-        assert {path: path.read_bytes() for path in tree.directory.rglob("*") if path.is_file()} == files
+        assert tree.place.contents() == files
         assert next(node.label for node in told.nodes) == "Change(which=1, by=1.0)"
     told = tree.exp.evict(tree.nodes[2:], dry_run=True)
     done = tree.exp.evict(tree.nodes[2:])
     assert (done.evicted, done.freed_bytes) == (told.evicted, told.freed_bytes)
 
 
+@pytest.mark.parametrize("place", ["directory", "s3"], indirect=True)
 def test_a_run_leaves_evicted_nodes_alone(tree: Tree) -> None:
     tree.exp.evict(tree.nodes[1:3])
     report = tree.exp.run()
@@ -199,8 +199,8 @@ def test_restoring_an_evicted_node_computes_it_again(tree: Tree, way: str) -> No
     tree.check()
 
 
-def test_an_evicted_moment_and_an_evicted_root_are_computed_again(tmp_path: Path) -> None:
-    exp = dg.Experiment(tmp_path, Model)
+def test_an_evicted_moment_and_an_evicted_root_are_computed_again(place: Place) -> None:
+    exp = dg.Experiment(place.location, Model)
     root = exp.spawn_new_tree()
     trained = Steps(wanted=4)(root)
     moment = trained.at(2)
@@ -208,7 +208,7 @@ def test_an_evicted_moment_and_an_evicted_root_are_computed_again(tmp_path: Path
     held = {node.key: content(node.get()) for node in (root, trained, moment)}
     exp.evict([root, trained, moment])
     for node in (moment, trained, root):
-        again = dg.Experiment.restore(tmp_path, Model)
+        again = dg.Experiment.restore(place.location, Model)
         assert content(again.graph.node(node.key).restore()) == held[node.key]
         assert again.verify().ok
 
@@ -240,10 +240,10 @@ def test_what_comes_out_otherwise_is_said_aloud_and_written_down(
 
 
 def test_dropping_takes_what_was_made_from_it_and_the_next_run_computes_it(tree: Tree) -> None:
-    before = states_on_disk(tree.directory)
+    before = tree.place.states_bytes
     freed = tree.exp.drop(tree.nodes[3])
     assert freed.dropped == tuple(node.key for node in tree.nodes[3:])
-    assert states_on_disk(tree.directory) == before - freed.freed_bytes
+    assert tree.place.states_bytes == before - freed.freed_bytes
     assert tree.statuses() == ["done"] * 3 + ["gone"] * 3
     assert [tree.exp.graph.node(node.key).status for node in tree.nodes[3:]] == ["planned"] * 3
     assert tree.exp.run().computed == 3
@@ -256,7 +256,7 @@ def test_what_was_noted_of_a_dropped_node_goes_with_it(tree: Tree) -> None:
     tree.exp.run()
     assert tree.exp.graph.node(tree.nodes[5].key).results
     tree.exp.drop(tree.nodes[5])
-    again = dg.Experiment(tree.directory, Model)
+    again = dg.Experiment(tree.place.location, Model)
     node = again.spawn_new_tree()
     for which in range(5):
         node = Change(which=which)(node)
@@ -264,8 +264,8 @@ def test_what_was_noted_of_a_dropped_node_goes_with_it(tree: Tree) -> None:
     assert again.graph.node(node.key).results == {}
 
 
-def test_what_is_tagged_keep_stays_with_its_lineage(tmp_path: Path) -> None:
-    exp = dg.Experiment(tmp_path, Model)
+def test_what_is_tagged_keep_stays_with_its_lineage(place: Place) -> None:
+    exp = dg.Experiment(place.location, Model)
     root = exp.spawn_new_tree()
     first = Change(which=0)(root)
     second = Change(which=1)(first)
@@ -278,7 +278,7 @@ def test_what_is_tagged_keep_stays_with_its_lineage(tmp_path: Path) -> None:
     assert set(freed.dropped) == {fourth.key, other.key}
     assert set(freed.evicted) == {first.key, second.key}
     assert "1 tagged 'keep' stay, and 2 that lead there are evicted only" in str(freed)
-    again = dg.Experiment.restore(tmp_path, Model)
+    again = dg.Experiment.restore(place.location, Model)
     assert again.graph.node(third.key).path == "Change/Change/Change"
     assert content(again.graph.node(third.key).restore()) == held
     for act in (exp.drop, exp.evict):
@@ -290,10 +290,10 @@ def test_what_is_tagged_keep_stays_with_its_lineage(tmp_path: Path) -> None:
 
 
 def test_keeping_to_a_budget_evicts_what_is_cheapest_to_compute_again(tree: Tree) -> None:
-    budget = on_disk(tree.directory) - LAYER
+    budget = tree.place.all_bytes - LAYER
     freed = tree.exp.keep(budget)
     assert freed.on_disk_bytes <= budget
-    assert on_disk(tree.directory) <= budget + 5_000  # the lines that say so
+    assert tree.place.all_bytes <= budget + 5_000  # the lines that say so
     assert freed.evicted == (tree.nodes[5].key,), "the only one that frees a layer"
     tree.check()
     smallest = tree.exp.keep("1 kB", spare=tree.nodes[3])
@@ -324,22 +324,22 @@ def test_time_decides_which_node_goes(tmp_path: Path) -> None:
 
 
 def test_small_states_are_freed_when_enough_of_a_pack_is_waste(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(freeing, "LEAST_BYTES", 1)
     monkeypatch.setattr(freeing, "_LINE_BYTES", 1)
     from study import Add, Number
 
-    exp = dg.Experiment(tmp_path, Number)
+    exp = dg.Experiment(place.location, Number)
     nodes = [exp.spawn_new_tree(start=1)]
     for amount in range(8):
         nodes.append(Add(amount)(nodes[-1]))
     exp.run()
-    before = states_on_disk(tmp_path)
+    before = place.states_bytes
     freed = exp.evict(nodes[:-1])
     assert 0 < freed.moved_bytes < before / 4
-    assert states_on_disk(tmp_path) == before - freed.freed_bytes == freed.moved_bytes
-    again = dg.Experiment.restore(tmp_path)
+    assert place.states_bytes == before - freed.freed_bytes == freed.moved_bytes
+    again = dg.Experiment.restore(place.location)
     assert again.graph.node(nodes[-1].key).restore().value == nodes[-1].get().value == 29
     assert exp.run().evicted == 8
     assert nodes[3].get().value == 4
@@ -352,14 +352,35 @@ def test_a_state_that_was_restored_survives_its_eviction(tree: Tree) -> None:
     assert content(state) == tree.held[tree.nodes[5].key]
 
 
+def test_a_reader_who_looked_before_finds_what_was_moved_and_what_was_evicted(tree: Tree) -> None:
+    """The graph that somebody else has open speaks of files that are gone."""
+    open_before = tree.again().graph
+    held = {node.key: open_before.node(node.key) for node in tree.nodes}
+    freed = tree.exp.evict(tree.nodes[1:5])
+    assert freed.moved_bytes == 0
+    assert tree.exp.evict(tree.nodes[0]).moved_bytes > LAYER
+    assert tree.statuses() == ["evicted"] * 5 + ["done"]
+    for key in (tree.nodes[5].key, tree.nodes[2].key):
+        assert content(held[key].restore()) == tree.held[key]
+    assert tree.exp.verify().ok
+    tree.check()
+
+
+WAIT = """
+import sys
+from dagtree.storage.opening import open_store
+from dagtree.storage.presence import Presence
+with Presence(open_store(sys.argv[1]).board(), "run"):
+    print("here", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("place", ["directory", "s3"], indirect=True)
 def test_nothing_is_freed_while_another_is_at_work(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upkeep, "PATIENCE_S", 0.0)
-    script = (
-        "import sys; from dagtree.storage.presence import Presence\n"
-        "with Presence(sys.argv[1], 'run'): print('here', flush=True); sys.stdin.read()"
-    )
     with subprocess.Popen(
-        [sys.executable, "-c", script, str(tree.directory)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", WAIT, str(tree.place.location)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as other:
         assert other.stdout is not None
         assert other.stdin is not None
@@ -371,15 +392,16 @@ def test_nothing_is_freed_while_another_is_at_work(tree: Tree, monkeypatch: pyte
         other.stdin.close()
         other.wait()
     assert tree.exp.evict(tree.nodes[5]).evicted
-    with Presence(tree.directory, "free"):
+    with Presence(open_store(tree.place.location).board(), "free"):
         pass
+    assert tree.place.names("claims/*") == []
 
 
 def test_damage_that_would_be_moved_is_named_and_nothing_is_freed(tree: Tree) -> None:
-    (path,) = tree.directory.rglob(f"{tree.nodes[0].key}.safetensors")
-    damaged = bytearray(path.read_bytes())
+    (name,) = tree.place.names(f"tensors/*/{tree.nodes[0].key}*.safetensors")
+    damaged = bytearray(tree.place.read(name))
     damaged[-LAYER // 2] ^= 1  # in the last layer, which all have
-    path.write_bytes(damaged)
+    tree.place.write(name, bytes(damaged))
     with pytest.raises(dg.DamagedError, match=r"Nothing was freed\. exp\.verify"):
         tree.exp.evict(tree.nodes[:5])
     assert tree.statuses() == ["done"] * 6
@@ -389,7 +411,7 @@ def test_damage_that_would_be_moved_is_named_and_nothing_is_freed(tree: Tree) ->
 
 
 def test_what_is_no_node_of_this_experiment_is_refused(tree: Tree, tmp_path: Path) -> None:
-    other = Tree(tmp_path / "y", 1)
+    other = Tree(Place(tmp_path / "y"), 1)
     for wrong in (other.nodes[1], other.exp.graph.nodes):
         with pytest.raises(dg.TreeError, match="belongs to another experiment"):
             tree.exp.evict(wrong)
@@ -516,17 +538,6 @@ def test_who_computes_an_evicted_node_compares_it_wherever_that_is(
     assert exp.graph.node(first.key).record.more["differs"] == ["layers.1"]
     assert dg.Experiment.restore(tmp_path / "x", Model).graph.node(third.key).restore().name == "changed 2"
     assert exp.verify().ok
-
-
-def test_at_a_url_nothing_is_freed_and_everything_is_verified() -> None:
-    exp = dg.Experiment("memory://evict/x", Model)
-    node = exp.spawn_new_tree()
-    exp.run()
-    assert exp.verify().ok
-    assert exp.verify().read_bytes > LAYERS * LAYER
-    for act in (exp.storage, lambda: exp.evict(node), lambda: exp.drop(node), lambda: exp.keep("1 GB")):
-        with pytest.raises(dg.StorageError, match=r"is a URL, and nothing is \w+ there yet"):
-            act()
 
 
 def test_a_copy_has_evicted_nodes_too_with_what_was_noted_of_them(tree: Tree, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import linecache
+import re
 import sys
 import textwrap
 import types
@@ -269,6 +270,36 @@ def test_lookups_that_cannot_be_followed_are_warned_of(tmp_path: Path, cells: An
     assert nodes["train 0.1"].explain().warnings == ()
 
 
+@pytest.mark.parametrize(
+    ("setting", "use", "said"),
+    [
+        ("class Tally:\n n = 0\n def up(self): self.n += 1\nC = Tally()\nC.up()", "C.up()", "C.n "),
+        ("C = 0", "global C\n  C += 1", "C "),
+        ("C = iter([1, 2, 3])", "next(C)", "C .*list_iterator"),
+        ("import itertools\nC = itertools.count()", "next(C)", "C .*count"),
+        ("C = zip('ab', 'cd')", "next(C)", "C .*zip"),
+    ],
+    ids=["an object that counts", "a global", "an iterator", "a counter", "a zip"],
+)
+def test_what_changes_as_it_runs_is_warned_of_and_named(
+    setting: str, use: str, said: str, tmp_path: Path, cells: Any
+) -> None:
+    run = f"class Count(dg.Recipe):\n def run(self, state):\n  {use}\n  return state\n"
+    project = cells(("class Prune(", f"{setting}\n{run}\nclass Prune("))
+    exp, nodes = define(project, tmp_path)
+    first = project.Count()(nodes["root"])
+    exp.run()
+    second = project.Count()(nodes["root"])
+    assert second.key != first.key
+    told = second.explain()
+    assert told.closest == first.key
+    (change,) = told.changes
+    assert re.match(rf"value {said.split()[0]}\b", str(change))
+    assert re.match(rf"{said}", told.warnings[0])
+    assert re.search(r"when the recipe is applied", told.warnings[0])
+    assert nodes["train 0.1"].explain().warnings == ()
+
+
 def test_what_counts_by_its_type_alone_is_warned_of(tmp_path: Path, cells: Any) -> None:
     _, nodes = define(cells(), tmp_path)
     (warning,) = nodes["prune 0.1"].explain().warnings
@@ -521,6 +552,30 @@ def test_an_ignored_property_is_not_what_a_key_covers(tmp_path: Path, cells: Any
     assert node.explain().properties == ("fraction=0.5",)
     again = dg.Experiment.restore(tmp_path)
     assert again.explain(again.graph.node(node.key)).properties == ("fraction=0.5",)
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["computed upwards", "computed downwards"])
+def test_the_closest_of_siblings_is_the_one_whose_value_is_nearest(order: int, tmp_path: Path) -> None:
+    exp = dg.Experiment(tmp_path, Number)
+    root = exp.spawn_new_tree(start=0)
+    kept = {amount: Add(amount=amount)(root).key for amount in [-5, 0.001, 0.1, 2, 30][::order]}
+    exp.run()
+    for amount, nearest in [(-7, -5), (0.002, 0.001), (0.09, 0.1), (0.5, 2), (3, 2), (17, 30), (1e9, 30)]:
+        assert Add(amount=amount)(root).explain().closest == kept[nearest], amount
+
+
+def test_the_closest_has_the_property_that_a_recipe_got_later(tmp_path: Path) -> None:
+    exp = dg.Experiment(tmp_path, Number)
+    root = exp.spawn_new_tree(start=0)
+    old = {amount: Add(amount=amount)(root).key for amount in (1, 2, 3)}
+    exp.run()
+    names: dict[str, Any] = {"dg": dg, "__name__": __name__}
+    exec(
+        "class Add(dg.Recipe):\n amount: float\n clip: float = 1.0\n"
+        " def run(self, state):\n  state.value += self.amount\n",
+        names,
+    )
+    assert names["Add"](amount=2, clip=0.5)(root).explain().closest == old[2]
 
 
 def test_the_closest_of_many_siblings_is_found_by_looking_it_up(

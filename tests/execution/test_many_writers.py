@@ -18,6 +18,7 @@ import pytest
 import dagtree as dg
 from crowd import Hold, Mark, lines_of, tree
 from dagtree.storage import presence
+from dagtree.storage.board import FolderBoard
 from dagtree.storage.lines import decode_line
 from dagtree.storage.local import LocalStore
 from dagtree.storage.presence import Presence
@@ -181,7 +182,7 @@ def test_what_one_claimed_whose_machine_is_gone_is_taken_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, scheduler: str
 ) -> None:
     """Only after the lease, and only after all that can be done without it."""
-    monkeypatch.setattr(presence, "LEASE_S", 1.0)
+    monkeypatch.setattr(FolderBoard, "lease_s", 1.0)
     exp = dg.Experiment(tmp_path / "x", state_class=Number)
     log = str(tmp_path / "log")
     root = exp.spawn_new_tree(start=1)

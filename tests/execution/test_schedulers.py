@@ -84,12 +84,17 @@ def test_code_of_a_script_runs_everywhere_and_keeps_its_keys(tmp_path: Path) -> 
         textwrap.dedent(
             """
             import sys
+            import functools
             import dagtree as dg
 
             STEP = 3
 
+            @functools.lru_cache(maxsize=8)
+            def doubled(times):
+                return 2 * doubled(times - 1) if times else 1
+
             def helper(x):
-                return x + STEP
+                return x + STEP * doubled(3) // 8
 
             class Content:
                 def __init__(self, x):

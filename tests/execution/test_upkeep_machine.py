@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -14,16 +16,22 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 import dagtree as dg
 from dagtree.storage import freeing
+from place import Place
 
 LAYERS = 3
 SIDE = 70_000  # bytes of a layer, more than what shares a pack
+
+
+def layer_of(fill: int) -> Any:
+    """A layer with values of its own, which pruning leaves in part."""
+    return np.random.default_rng(fill).integers(1, 255, SIDE, np.uint8)
 
 
 class Layers(dg.ExperimentState):
     NONHASHED_ATTRIBUTES = ["layers", "small", "path"]
 
     def initialize_state(self, **properties: Any) -> None:
-        self.layers = [np.full(SIDE, fill, np.uint8) for fill in range(LAYERS)]
+        self.layers = [layer_of(fill) for fill in range(LAYERS)]
         self.small = np.zeros(3)
         self.path = ""
 
@@ -35,9 +43,24 @@ class Set(dg.Recipe):
     fill: int
 
     def run(self, state: Any) -> Any:
-        state.layers[self.layer] = np.full(SIDE, 10 + self.fill, np.uint8)
+        state.layers[self.layer] = layer_of(10 + self.fill)
         state.small = state.small + 1
         state.path += f"{self.layer}{self.fill}"
+        return state
+
+
+class Prune(dg.Recipe):
+    """Leaves of a layer what a mask keeps; trained on, its values change."""
+
+    layer: int
+    seed: int
+    trained: bool
+
+    def run(self, state: Any) -> Any:
+        mask = np.random.default_rng(self.seed).random(SIDE) < 0.4
+        pruned = state.layers[self.layer] * mask
+        state.layers[self.layer] = pruned ^ (3 * mask.astype(np.uint8)) if self.trained else pruned
+        state.path += f"pruned{self.layer}{self.seed}{self.trained}"
         return state
 
 
@@ -55,9 +78,12 @@ def content(state: Any) -> tuple[Any, ...]:
 class Upkeep(RuleBasedStateMachine):
     """A tree that is grown, run, freed, damaged, verified and opened anew."""
 
+    def make_place(self) -> Place:
+        raise NotImplementedError
+
     def __init__(self) -> None:
         super().__init__()
-        self.directory = Path(tempfile.mkdtemp(prefix="dagtree-machine-"))
+        self.place = self.make_place()
         self.held: dict[str, tuple[Any, ...]] = {}
         self.kept: set[str] = set()
         self.harmed: set[str] = set()  # on purpose, and perhaps not computed again yet
@@ -68,7 +94,7 @@ class Upkeep(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         freeing.LEAST_BYTES, freeing._LINE_BYTES = self.least
-        shutil.rmtree(self.directory)
+        self.place.remove()
 
     def define(self, recipe: Any, parents: tuple[int, ...], keep: bool) -> None:
         with self.exp.tag("keep" if keep else "free"):
@@ -77,7 +103,7 @@ class Upkeep(RuleBasedStateMachine):
     @rule()
     def reopen(self) -> None:
         """As another process would: the same script again."""
-        self.exp = dg.Experiment(self.directory, Layers)
+        self.exp = dg.Experiment(self.place.location, Layers)
         self.nodes = [self.exp.spawn_new_tree()]
         for one in self.defined:
             self.define(*one)
@@ -90,6 +116,17 @@ class Upkeep(RuleBasedStateMachine):
     )
     def grow(self, layer: int, fill: int, parent: int, keep: bool) -> None:
         one = Set(layer=layer, fill=fill), (parent % len(self.nodes),), keep and parent % 3 == 0
+        self.defined.append(one)
+        self.define(*one)
+
+    @rule(
+        layer=st.integers(0, LAYERS - 1),
+        seed=st.integers(0, 1),
+        trained=st.booleans(),
+        parent=st.integers(0, 20),
+    )
+    def prune(self, layer: int, seed: int, trained: bool, parent: int) -> None:
+        one = Prune(layer=layer, seed=seed, trained=trained), (parent % len(self.nodes),), False
         self.defined.append(one)
         self.define(*one)
 
@@ -122,16 +159,13 @@ class Upkeep(RuleBasedStateMachine):
 
     def frees(self, act: Any, *arguments: Any, **named: Any) -> None:
         told = act(*arguments, dry_run=True, **named)
-        before = self.states_on_disk()
+        before = self.place.states_bytes
         done = act(*arguments, **named)
         assert (done.nodes, done.freed_bytes) == (told.nodes, told.freed_bytes)
-        assert self.states_on_disk() == before - done.freed_bytes
+        assert self.place.states_bytes == before - done.freed_bytes
         statuses = {node.key: node.status for node in self.exp.graph.nodes}
         assert all(statuses[key] == "evicted" for key in done.evicted)
         assert all(statuses.get(key, "planned") == "planned" for key in done.dropped)
-
-    def states_on_disk(self) -> int:
-        return sum(path.stat().st_size for path in self.directory.glob("[pt]*/**/*") if path.is_file())
 
     @rule(picks=st.lists(st.integers(0, 20), min_size=1, max_size=6))
     def evict(self, picks: list[int]) -> None:
@@ -147,7 +181,7 @@ class Upkeep(RuleBasedStateMachine):
 
     @rule(share=st.floats(0, 1))
     def keep(self, share: float) -> None:
-        self.frees(self.exp.keep, int(share * self.states_on_disk()))
+        self.frees(self.exp.keep, int(share * self.place.states_bytes))
 
     @precondition(lambda self: self.held)
     @rule(pick=st.integers(0, 20))
@@ -159,13 +193,12 @@ class Upkeep(RuleBasedStateMachine):
     @precondition(lambda self: self.held)
     @rule(pick=st.integers(0, 20), place=st.floats(0, 0.99))
     def damage(self, pick: int, place: float) -> None:
-        files = sorted(self.directory.glob("tensors/*/*.safetensors"))
-        if files:
-            path = files[pick % len(files)]
-            changed = bytearray(path.read_bytes())
+        names = self.place.names("tensors/*.safetensors")
+        if names:
+            name = names[pick % len(names)]
+            changed = bytearray(self.place.read(name))
             changed[1_000 + int(place * (len(changed) - 1_000))] ^= 1
-            path.unlink()  # as a file that rotted: what is mapped stays what it is
-            path.write_bytes(changed)
+            self.place.write(name, bytes(changed))
             verified = self.exp.verify()
             self.kept -= set(verified)
             self.harmed |= set(verified)
@@ -173,7 +206,7 @@ class Upkeep(RuleBasedStateMachine):
 
     @invariant()
     def what_is_there_is_what_was_computed(self) -> None:
-        fresh = dg.Experiment.restore(self.directory, Layers) if self.held else None
+        fresh = dg.Experiment.restore(self.place.location, Layers) if self.held else None
         if fresh is None:
             return
         assert set(fresh.verify()) <= self.harmed
@@ -182,7 +215,26 @@ class Upkeep(RuleBasedStateMachine):
                 assert content(node.restore()) == self.held[node.key]
 
 
-TestUpkeep = Upkeep.TestCase
-TestUpkeep.settings = settings(
+class InDirectory(Upkeep):
+    def make_place(self) -> Place:
+        return Place(Path(tempfile.mkdtemp(prefix="dagtree-machine-")))
+
+    def teardown(self) -> None:
+        super().teardown()
+        shutil.rmtree(self.place.location)
+
+
+class InMemory(Upkeep):
+    NUMBERS = itertools.count()
+
+    def make_place(self) -> Place:
+        return Place(f"memory://upkeep/{os.getpid()}-{next(self.NUMBERS)}")
+
+
+SEARCH = settings(
     max_examples=25, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
 )
+TestInDirectory = InDirectory.TestCase
+TestInDirectory.settings = SEARCH
+TestInMemory = InMemory.TestCase
+TestInMemory.settings = SEARCH

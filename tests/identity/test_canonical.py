@@ -10,6 +10,7 @@ import decimal
 import enum
 import fractions
 import functools
+import importlib
 import itertools
 import json
 import math
@@ -17,6 +18,7 @@ import operator
 import os
 import pathlib
 import re
+import string
 import struct
 import subprocess
 import sys
@@ -629,6 +631,34 @@ def test_two_classes_of_one_name_need_two_names(clean_registry):
         register_encoding(other, lambda vector: 1)
     register_encoding(other, lambda vector: 1, name="other vector")
     assert canonical_bytes(Vector()) != canonical_bytes(other())
+
+
+@pytest.mark.parametrize(
+    "cls",
+    [
+        *[int, str, dict, type(None), collections.OrderedDict, functools.partial, dt.date, dt.datetime],
+        *[decimal.Decimal, fractions.Fraction, pathlib.PurePosixPath, types.FunctionType, zoneinfo.ZoneInfo],
+        *["numpy.ndarray", "numpy.float32", "numpy.dtype", "numpy.dtypes.Float32DType", "torch.Tensor"],
+        *["torch.nn.Parameter", "torch.dtype", "pandas.DataFrame", "pandas.Timestamp"],
+    ],
+    ids=lambda cls: cls if isinstance(cls, str) else cls.__qualname__,
+)
+def test_what_has_an_encoding_can_not_be_given_another(cls, clean_registry):
+    if isinstance(cls, str):
+        module, _, name = cls.rpartition(".")
+        pytest.importorskip(module.partition(".")[0])
+        cls = getattr(importlib.import_module(module), name)
+    with pytest.raises(DefinitionError, match=rf"{cls.__qualname__} have an encoding.*a class of your own"):
+        register_encoding(cls, repr)
+
+
+def test_a_library_class_that_has_no_encoding_can_be_given_one(clean_registry):
+    value = string.Template("x")
+    with pytest.raises(UnsupportedValueError):
+        canonical_bytes(value)
+    register_encoding(string.Template, lambda template: template.template)
+    register_encoding(string.Template, lambda template: (template.template,))  # a cell that is run again
+    assert canonical_bytes(value) != canonical_bytes(string.Template("y"))
 
 
 def test_an_encoding_that_returns_its_own_type_ends(clean_registry):

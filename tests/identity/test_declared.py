@@ -195,6 +195,25 @@ def test_a_module_of_the_users_counts_by_its_whole_file_and_a_librarys_by_name(m
     assert recipe_code(step, None).digest != before.digest
 
 
+@pytest.mark.parametrize(
+    "change",
+    ["LAYERS.append(3)", "OPTIONS['lr'] = 0.5", "RATE = 2", "NEW = 1", "Net.depth = 4", "KINDS |= {'b'}"],
+)
+def test_what_a_script_changed_in_a_module_counts(change: str, module: Any) -> None:
+    text = "LAYERS = [1, 2]\nOPTIONS = {'lr': 0.1}\nRATE = 1\nKINDS = {'a'}\nclass Net:\n    depth = 3\n"
+    named = module(text)
+    step = recipe((named,))
+    before = recipe_code(step, None).digest
+    assert before == digest((module(text),))
+    exec(change, vars(named))
+    vars(named).pop("__builtins__", None)
+    changed = recipe_code(step, None).digest
+    assert changed != before
+    again = module(text)
+    exec(change, vars(again))
+    assert digest((again,)) == changed
+
+
 def test_a_package_counts_with_all_of_its_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     package = tmp_path / "declared_package"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -31,6 +32,18 @@ CHANGES = [
     ("C = np.zeros(3, dtype=[('a', 'f4'), ('b', 'i8')])", "C['b'][2] = 1"),
     ("C = np.zeros(3, dtype='M8[s]')", "C[2] = np.datetime64(1, 's')"),
     ("C = {'a': [np.zeros(3)]}", "C['a'][0][2] = 1"),
+    *(
+        (f"from collections import *\nfrom functools import partial\n{setting}", lines)
+        for setting, lines in [
+            ("C = deque([np.zeros(3), 1])", "C[0][2] = 1"),
+            ("C = deque([np.zeros(3), 1])", "C[1] = 2"),
+            ("C = deque([np.zeros((3, 2))])", "C[0].shape = (2, 3)"),
+            ("C = OrderedDict(a=(np.zeros(3, dtype=[('a', 'f4'), ('b', 'i8')]),))", "C['a'][0]['b'][1] = 1"),
+            ("C = partial(max, np.zeros((300, 300)).T[::2])", "C.args[0][0, 299] = 1"),
+            ("C = deque([np.array([[1], 'a'], dtype=object)])", "C[0][0].append(2)"),
+            ("C = np.ma.masked_array(np.zeros(3))", "C[1] = 1"),
+        ]
+    ),
     ("BASE = np.zeros(3)\nC = BASE.view()\nC.flags.writeable = False", "BASE[0] = 1"),
     (
         "C = np.zeros(3)\nC.flags.writeable = False",
@@ -82,6 +95,43 @@ def test_a_later_look_writes_no_element_down(setting: str, monkeypatch: pytest.M
     monkeypatch.setattr(arrays, "array_bytes", written)
     monkeypatch.setattr(arrays, "_tensor", written)
     assert recipe_code(names["Train"], names["State"]) is before
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "C = [np.zeros(1_000_000)]",
+        "from collections import deque\nC = deque([np.zeros(1_000_000)])",
+        "from functools import partial\nC = {'a': partial(max, np.zeros(1_000_000))}",
+        "import pandas\nC = pandas.DataFrame({'a': np.zeros(1_000_000), 'b': np.arange(1_000_000)})",
+        "import pandas\nC = [pandas.Series(np.zeros(1_000_000))]",
+    ],
+)
+def test_a_later_look_copies_no_array_wherever_it_lies(setting: str) -> None:
+    if "pandas" in setting:
+        pytest.importorskip("pandas")
+    names = defined(setting)
+    before = recipe_code(names["Train"], names["State"])
+    assert recipe_code(names["Train"], names["State"]) is before
+    tracemalloc.start()
+    try:
+        assert recipe_code(names["Train"], names["State"]) is before
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "lines",
+    ["C.loc[2, 'a'] = 1", "C['b'] = 2", "C.columns = ['a', 'c']", "C.index = [1, 2, 4]", "C.attrs['x'] = 1"],
+)
+def test_what_is_written_into_a_table_is_seen(lines: str) -> None:
+    pytest.importorskip("pandas")
+    names = defined("import pandas\nC = pandas.DataFrame({'a': [1.0, 2.0, 3.0], 'b': ['x', 'y', 'z']})")
+    before = recipe_code(names["Train"], names["State"])
+    assert recipe_code(names["Train"], names["State"]) is before
+    exec(lines, names)
+    assert recipe_code(names["Train"], names["State"]).digest != before.digest
 
 
 def test_a_large_array_is_part_of_the_code_by_its_digest_and_a_small_one_as_it_is() -> None:

@@ -50,7 +50,12 @@ def codes_in(code: types.CodeType) -> Iterator[types.CodeType]:
 
 
 def shown(found: Definition | None) -> object:
-    return found and (tree_bytes(found.node), found.line, found.text)
+    if found is None:
+        return None
+    content = tree_bytes(found.tree())
+    found.forget()
+    assert tree_bytes(found.tree()) == content  # made again from its lines
+    return content, found.line, found.text
 
 
 def both_ways(code: types.CodeType, lines: list[str]) -> tuple[object, object]:

@@ -12,13 +12,16 @@ import pytest
 import dagtree as dg
 from dagtree.execution.gauge import Gauge
 from dagtree.storage import checking
+from dagtree.storage.known import Known
 from dagtree.storage.local import LocalStore
+from dagtree.storage.opening import open_store
 from dagtree.storage.payload import Payload
 from dagtree.testing import make_record
+from place import new_place
 from storage.test_space import LARGE, save
 
 
-def found(store: LocalStore) -> checking.Verified:
+def found(store: Known) -> checking.Verified:
     faults, orphans, nodes, read_bytes = checking.check(store)
     return checking.Verified(faults, orphans, (), nodes, read_bytes)
 
@@ -141,6 +144,34 @@ def test_what_no_record_points_to_is_an_orphan(chain: LocalStore, tmp_path: Path
     assert verified.orphaned_bytes == 100
     assert "100 B orphaned" in str(verified)
     assert "parts that no record points to" in verified._repr_html_()
+
+
+@pytest.mark.parametrize("kind", ["directory", "memory", "s3"])
+def test_everywhere_the_same_is_found(kind: str, request: pytest.FixtureRequest) -> None:
+    """Of one chain, a file that is gone, one that rotted, and one of nobody."""
+    place = new_place(kind, request)
+    store = open_store(place.location)
+    for number in (1, 2, 3):
+        save(store, number, [number, 10 + number], *([number - 1] if number > 1 else []))
+    assert found(store).ok
+    assert found(store).orphans == ()
+    first, second, third = (place.names(f"tensors/*/{number:032x}*")[0] for number in (1, 2, 3))
+    changed = bytearray(place.read(first))
+    changed[-8] ^= 1
+    place.write(first, bytes(changed))
+    place.remove(third)
+    place.write(f"tensors/ab/{'ab' * 16}.safetensors", b"s" * 20)
+    verified = found(store)
+    assert [(fault.key, fault.kind) for fault in verified.faults] == [
+        (f"{1:032x}", "damaged"),
+        (f"{3:032x}", "missing"),
+    ]
+    assert (verified.faults[0].file, verified.faults[1].file) == (first, third)
+    assert f"its buffer layer1 in {store.location}/{first} is not what was written" in str(verified)
+    assert [orphan.size_bytes for orphan in verified.orphans] == [20]
+    assert second in place.names()
+    again = found(open_store(place.location))
+    assert [fault.key for fault in again.faults] == [fault.key for fault in verified.faults]
 
 
 def test_the_next_run_computes_the_damaged_nodes_and_no_others(tmp_path: Path) -> None:

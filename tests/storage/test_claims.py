@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dagtree.storage import presence
+from dagtree.storage.board import FolderBoard
 from dagtree.storage.claims import Claims, claims_of
 from dagtree.storage.local import LocalStore
 from dagtree.storage.payload import Payload
@@ -122,7 +122,7 @@ def test_what_was_claimed_ahead_is_left_to_others_while_a_node_takes_long(tmp_pa
 def test_the_claim_of_one_that_died_elsewhere_lasts_as_long_as_the_lease(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(presence, "LEASE_S", 0.3)
+    monkeypatch.setattr(FolderBoard, "lease_s", 0.3)
     a, b = keys(2)
     far_away(tmp_path, [a])
     with claims_in(tmp_path) as ours:

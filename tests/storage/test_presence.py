@@ -128,6 +128,22 @@ def test_one_on_another_machine_lives_as_long_as_its_file_grows(tmp_path: Path) 
         assert files(tmp_path) == [ours.name]
 
 
+def test_several_tries_count_as_one_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who frees space tries for moments only, each time: what another machine left must not stop it for
+    ever."""
+    monkeypatch.setattr(presence, "_PARTING_S", 0.0)
+    left_by_another_host(tmp_path)
+    started = time.monotonic()
+    while True:
+        try:
+            with Presence(tmp_path, "free", lease_s=0.3):
+                break
+        except BusyError:
+            assert time.monotonic() - started < 10
+            time.sleep(0.02)
+    assert time.monotonic() - started > 0.2
+
+
 def test_a_file_grows_while_its_owner_lives(tmp_path: Path) -> None:
     with Presence(tmp_path, "run", beat_s=0.01) as ours:
         path = tmp_path / "claims" / ours.name

@@ -16,6 +16,7 @@ from dagtree.storage.payload import Payload
 from dagtree.storage.sizes import parse_size, size_text
 from dagtree.storage.space import Uses, measure_space
 from dagtree.testing import make_record
+from place import new_place
 from study import Add, Number
 
 LARGE = 100_000  # bytes of a layer, more than what shares a pack
@@ -25,7 +26,7 @@ def layer(fill: int) -> Any:
     return np.full(LARGE, fill, np.uint8)
 
 
-def save(store: LocalStore, number: int, fills: Iterable[int], *parents: int) -> str:
+def save(store: Any, number: int, fills: Iterable[int], *parents: int) -> str:
     record = make_record(
         number,
         kind="recipe" if parents else "root",
@@ -81,17 +82,19 @@ def test_a_subtree_counts_what_its_nodes_share_once(tmp_path: Path) -> None:
             assert space.node(top).subtree_logical_bytes == sum(uses.logical[key] for key in below)
 
 
-def test_what_lies_beside_the_states_is_counted_and_everything_adds_up(tmp_path: Path) -> None:
-    exp = dg.Experiment(tmp_path, Number)
+@pytest.mark.parametrize("kind", ["directory", "memory", "s3"])
+def test_what_lies_beside_the_states_is_counted_and_everything_adds_up(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    place = new_place(kind, request)
+    exp = dg.Experiment(place.location, Number)
     Add(2)(exp.spawn_new_tree(start=1))
     exp.run()
-    (tmp_path / "tensors").mkdir(exist_ok=True)
-    (tmp_path / "packs" / ".some.pack.host-1-01234567.tmp").write_bytes(b"x" * 1000)
+    place.write("packs/.some.pack.host-1-01234567.tmp", b"x" * 1000)
     space = exp.storage()
-    on_disk = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
-    assert space.on_disk_bytes == on_disk == space.physical_bytes + sum(space.beyond.values())
+    assert space.on_disk_bytes == place.all_bytes == space.physical_bytes + sum(space.beyond.values())
     assert space.orphaned_bytes == 1000
-    assert space.beyond["records"] == sum(path.stat().st_size for path in (tmp_path / "records").iterdir())
+    assert space.beyond["records"] == sum(place.sizes("records/*").values())
     assert space.beyond["sources"] > 0
 
 

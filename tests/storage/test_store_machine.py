@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -28,6 +29,9 @@ from dagtree.storage.store import Store
 
 NODES = st.integers(0, 4)
 LARGE = {name: bytes([number]) * 70_000 for number, name in enumerate("abc")}
+WEIGHTS = np.random.default_rng(0).normal(size=20_000).astype("f4")
+MASK = np.arange(20_000) % 3 == 0
+WIDTH = {"w": WEIGHTS, "p": WEIGHTS * MASK, "t": (WEIGHTS + 1) * MASK}  # pruned, and trained on
 
 
 class Crash(BaseException):
@@ -50,6 +54,10 @@ class Line:
         return not self.is_damaged and self.status == "done", not self.is_damaged, self.ended
 
 
+def plain(value: Any) -> Any:
+    return value.tobytes() if isinstance(value, np.ndarray) else getattr(value, "memory", value)
+
+
 class StoreMachine(RuleBasedStateMachine):
     """A writer, a reader that refreshes now and then, and whoever opens the place anew after each step."""
 
@@ -70,17 +78,28 @@ class StoreMachine(RuleBasedStateMachine):
         raise NotImplementedError
 
     def payload(self, number: int, x: int, large: str) -> tuple[dict[str, Any], Payload]:
-        content = {"x": x, **{f"t{name}": LARGE[name] for name in large}}
+        content = {"x": x, **{f"t{name}": LARGE[name] for name in large if name in LARGE}}
         live = {name: Large(value) if name != "x" else value for name, value in content.items()}
+        for name in large:
+            if name in WIDTH:  # under one name: what is pruned is kept as its ancestor's values and a mask
+                live["weights"] = WIDTH[name].copy()
+                content["weights"] = WIDTH[name].tobytes()
         return content, Payload.dump(live)
 
-    @rule(number=NODES, x=st.integers(0, 9), large=st.sampled_from(["", "a", "ab", "bc", "abc"]))
+    @rule(
+        number=NODES, x=st.integers(0, 9), large=st.sampled_from(["", "a", "ab", "abc", "w", "p", "bp", "t"])
+    )
     def write(self, number: int, x: int, large: str) -> None:
         content, payload = self.payload(number, x, large)
         ended = float(next(self.numbers))
         record = make_record(number, ended=ended)
         self.store.write(record, payload)
         self.lines.setdefault(record.key, []).append(Line("done", ended, content, record.tags))
+
+    @rule(number=st.integers(0, 3), x=st.integers(0, 9))
+    def prune(self, number: int, x: int) -> None:
+        self.write(number, x, "w")
+        self.write(number + 1, x, "p")
 
     @rule(number=NODES)
     def fail(self, number: int) -> None:
@@ -135,7 +154,12 @@ class StoreMachine(RuleBasedStateMachine):
     def reopen(self) -> None:
         self.store = self.open()
 
-    @rule(number=NODES, x=st.integers(0, 9), large=st.sampled_from(["", "ab"]), after=st.integers(0, 6))
+    @rule(
+        number=NODES,
+        x=st.integers(0, 9),
+        large=st.sampled_from(["", "ab", "w", "p", "at"]),
+        after=st.integers(0, 6),
+    )
     def crash(self, number: int, x: int, large: str, after: int) -> None:
         content, payload = self.payload(number, x, large)
         ended = float(next(self.numbers))
@@ -164,9 +188,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert set(found.tags) == {*best.tags, *self.noted.get(key, ())}
             if key in there:
                 content = store.read(key).load()
-                assert {
-                    name: getattr(value, "memory", value) for name, value in content.items()
-                } == best.content
+                assert {name: plain(value) for name, value in content.items()} == best.content
             else:
                 with pytest.raises(NotComputedError):
                     store.read(key)

@@ -130,6 +130,26 @@ def look(directory: str) -> list[str]:
     return paths
 
 
+class Losses(dg.Listener):
+    def report(self, event: dg.Event) -> None:
+        loss: float = event.metrics["loss"]
+        print(event.label, event.moment, loss)
+
+
+async def watch(exp: dg.Experiment) -> list[str]:
+    running = exp.run("threads", wait=False, listeners=[Losses()], progress="log")
+    kinds: list[str] = [event.kind for event in running.events()]
+    seconds: float | None = running.now.left_s
+    computed: int = (await running).computed + running.wait(1.0).computed
+    running.cancel()
+    stop = exp.listen(Losses())
+    stop()
+    where: list[str] = [node.host for node in exp.status().running]
+    plan = exp.plan(workers=4)
+    print(seconds, computed, plan.seconds, plan.size_bytes, [cost.key for cost in plan.critical_path])
+    return [*kinds, *where]
+
+
 def mistakes(exp: dg.Experiment, state: Annotated) -> None:
     Train(epochs="three")  # type: ignore[arg-type]
     Train(epochs=3, rate=0.1)  # type: ignore[call-arg]
@@ -142,4 +162,6 @@ def mistakes(exp: dg.Experiment, state: Annotated) -> None:
     exp.graph.nodes & [1]  # type: ignore[operator]
     state.seed = "one"  # type: ignore[assignment]
     dg.Experiment()  # type: ignore[call-arg]
+    exp.run(progress="bar")  # type: ignore[call-overload]
+    exp.run(wait=False).computed  # type: ignore[attr-defined]
     dg.function(cached="yes")  # type: ignore[call-overload]
