@@ -22,6 +22,7 @@ from .marks import MarkPlace
 from .progress import log
 from .step import hindrance_of, perform
 from .task import Outcome, Step
+from .watch import Wire
 from .workers import Few, Watch
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ _CLOCKS_S = 5.0  # by how much the clocks of machines may differ
 def perform_chain(steps: Sequence[Step], *inputs: Sequence[Outcome]) -> list[Outcome]:
     """Do the steps of a chain, as far as the time of one task goes; an outcome for each, "planned" for those
     that were not begun."""
+    watch = steps[0].context.watch
     last = began = time.monotonic()
     is_cheap = True
     before = [outcome for outcomes in inputs for outcome in outcomes]
@@ -56,7 +58,20 @@ def perform_chain(steps: Sequence[Step], *inputs: Sequence[Outcome]) -> list[Out
         is_cheap, last = now - last <= 5 * _CHEAP_S, now  # on a busy machine a cheap one may take longer
         done.append(outcome)
         before = [outcome]
+        if len(steps) > 1 and isinstance(watch, Wire) and _is_plain(outcome):
+            watch.ended(step, outcome.seconds, outcome.metrics)
+    if len(steps) > 1 and isinstance(watch, Wire):
+        watch.forget(steps)
     return done
+
+
+def _is_plain(outcome: Outcome) -> bool:
+    """Whether there is no more to tell of it than that it is done."""
+    return (
+        not (outcome.failures or outcome.found or outcome.moments)
+        and bool(outcome.statuses)
+        and set(outcome.statuses.values()) == {"done"}
+    )
 
 
 def _left(step: Step) -> Outcome:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from typing import Any
 
+from ..identity.key import digest
+from ..storage.describe import describe
+from ..storage.record import Record
+from ..storage.store import Store
 from .limits import late_error
 from .marks import Death
 from .report import Failure, failure_of
 from .task import Outcome, Step
 
-__all__ = ["Failed", "died", "failed", "skipped"]
+__all__ = ["Failed", "died", "failed", "skipped", "write_down"]
 
 
 class Failed(Exception):
@@ -33,7 +39,49 @@ def failed(step: Step, error: BaseException, output: str = "") -> Outcome:
         )
     outcome.failures.append(failure)
     outcome.statuses = {node.key: "failed" for node in step.nodes()}
+    outcome.unwritten = True
     return outcome
+
+
+def write_down(step: Step, outcome: Outcome, store: Store) -> None:
+    """Keep a record of a failure in place of the process that didn't live to write one. What it had written
+    before (an earlier moment) stays done."""
+    store.refresh()
+    there = store.keys()
+    for node in step.nodes():
+        if node.key in there:
+            outcome.statuses[node.key] = "done"
+            continue
+        failure = outcome.failures[0]
+        kind, _, message = failure.message.partition(": ")
+        facts: dict[str, Any] = {
+            "module": step.module,
+            "properties": {name: describe(value) for name, value in step.properties.items()},
+            "code": step.code,
+            "sources": step.sources,
+            "error": {"type": kind, "message": message, "traceback": failure.traceback},
+        }
+        record = Record.make(
+            key=node.key,
+            address=node.address,
+            kind=node.kind,
+            recipe=node.name,
+            parents=node.parents,
+            tags=node.tags,
+            status="failed",
+            moment=node.moment,
+            position=node.position,
+            ended=round(time.time(), 6),
+            more=facts,
+        )
+        try:
+            if failure.output:
+                content = failure.output.encode(errors="replace")
+                store.write_file(node.key, "log.txt", content)
+                facts["output"] = digest(content)
+            store.write(record, None)
+        except OSError:  # the report has it
+            return
 
 
 def died(step: Step, how: Sequence[str], deaths: Sequence[Death]) -> Outcome:

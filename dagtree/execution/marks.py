@@ -125,6 +125,9 @@ def place_for(store: Store) -> MarkPlace:
     return MarkPlace(tempfile.mkdtemp(prefix="dagtree-"), run, process_name(), True)
 
 
+_crashes: list[BinaryIO] = []  # where the interpreter's last words go: to the last of these
+
+
 class Marks:
     """What this process is at, for as long as a run uses it."""
 
@@ -143,10 +146,11 @@ class Marks:
         who = {"pid": os.getpid(), "host": socket.gethostname(), "token": self._token}
         os.pwrite(fd, json.dumps(who).encode()[:_HEAD_BYTES].ljust(_HEAD_BYTES), 0)
         self._fd = fd
-        if not faulthandler.is_enabled():
+        if _crashes or not faulthandler.is_enabled():  # else somebody else has use for it
             with contextlib.suppress(OSError):
                 self._crash = place.file("crash", self._token).open("wb")
                 faulthandler.enable(self._crash)
+                _crashes.append(self._crash)
 
     @contextlib.contextmanager
     def at(self, key: str) -> Iterator[None]:
@@ -185,8 +189,13 @@ class Marks:
 
     def close(self) -> None:
         if self._crash is not None:
-            faulthandler.disable()
+            _crashes.remove(self._crash)
+            if _crashes:
+                faulthandler.enable(_crashes[-1])
+            else:
+                faulthandler.disable()
             self._crash.close()
+            self._crash = None
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

@@ -18,6 +18,7 @@ from ..storage.presence import Someone
 from ..storage.store import Store
 from .assemble import assemble
 from .environment import commit
+from .fates import write_down
 from .generators import part_from_engine, preserved
 from .kinds import Shown, Stop, is_shared, kind_of
 from .marks import place_for
@@ -244,6 +245,8 @@ class Round:
     def _ended(self, outcome: Outcome) -> None:
         for failure in outcome.failures:
             self.failures[failure.key, failure.function] = failure
+        if outcome.unwritten:
+            write_down(self.graph[outcome.unit][0], outcome, self.store)
         if outcome.elsewhere is not None:
             self.elsewhere[outcome.unit] = outcome.elsewhere, tuple(outcome.statuses)
         if not outcome.found:  # what others have done by now is as good as cached

@@ -35,6 +35,7 @@ def perform(step: Step, *inputs: Outcome) -> Outcome:
         # This process has neither the store nor the classes, so that nothing can be written down.
         outcome.failures.append(failure_of(step.context.broken, step.node.key, step.label()))
         outcome.statuses = {node.key: "failed" for node in nodes}
+        outcome.unwritten = True
         return outcome
     statuses: dict[str, str] = {}
     handles: dict[str, Handle] = {}

@@ -236,7 +236,8 @@ class Step(NamedTuple):
 class Outcome:
     """What became of a step: the status of each of its nodes, and what the driver has to know.
 
-    ``found`` says that another process had made its nodes since the plan; ``elsewhere`` who makes them now.
+    ``found`` says that another process had made its nodes since the plan; ``elsewhere`` who makes them now;
+    ``unwritten`` that it failed, and nobody was left, or able, to write that down.
     """
 
     def __init__(self, unit: str) -> None:
@@ -249,6 +250,7 @@ class Outcome:
         self.damaged: list[tuple[str, str]] = []
         self.found = False
         self.elsewhere: str | None = None
+        self.unwritten = False
         self.called: list[tuple[str, str]] = []
         self.metrics: dict[str, Any] = {}
         self.moments = 0

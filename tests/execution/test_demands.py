@@ -66,6 +66,17 @@ def test_what_is_asked_for_is_no_identity(exp: dg.Experiment) -> None:
     assert plain(amount=1)(root, retries=2, priority=3).key == plain(amount=1)(root).key
 
 
+def test_replicates_pass_on_what_is_asked_for(exp: dg.Experiment, tmp_path: Path) -> None:
+    """A call that stands for several nodes asks the same for each of them."""
+    root = exp.spawn_new_tree(start=1)
+    with exp.replicate("needed", (2, 3)):
+        nodes = Flaky(file=str(tmp_path / "a"))(root, retries=2)
+        after = Add(1)(nodes, priority=2)
+    assert [exp._tree.demands_of(one).retries for one in nodes] == [2, 2]
+    assert [exp._tree.demands_of(one).priority for one in after] == [2, 2]
+    assert exp.run().computed == 5
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
@@ -137,7 +148,7 @@ def test_what_nobody_has_is_an_error_at_once(
     exp: dg.Experiment, scheduler: Any, request: pytest.FixtureRequest
 ) -> None:
     if scheduler == "cluster":
-        scheduler = request.getfixturevalue("client")
+        scheduler = request.getfixturevalue("single")
     root = exp.spawn_new_tree(start=1)
     Add(1)(root, resources={"licence": 1})
     started = time.monotonic()
@@ -150,10 +161,10 @@ def test_what_nobody_has_is_an_error_at_once(
     assert len(exp.graph.nodes.where(status="done")) == 0
 
 
-def test_what_a_cluster_has_is_not_said_at_the_run(exp: dg.Experiment, client: Any) -> None:
+def test_what_a_cluster_has_is_not_said_at_the_run(exp: dg.Experiment, single: Any) -> None:
     exp.spawn_new_tree(start=1)
     with pytest.raises(dg.DefinitionError, match="workers say it themselves"):
-        exp.run(client, resources={"GPU": 1})
+        exp.run(single, resources={"GPU": 1})
 
 
 @pytest.mark.parametrize("scheduler", ["single-threaded", "threads", "processes", "cluster"])
@@ -161,7 +172,7 @@ def test_retries_try_again_what_raises_and_no_more_often(
     exp: dg.Experiment, tmp_path: Path, scheduler: Any, request: pytest.FixtureRequest
 ) -> None:
     if scheduler == "cluster":
-        scheduler = request.getfixturevalue("client")
+        scheduler = request.getfixturevalue("single")
     root = exp.spawn_new_tree(start=1)
     good = Add(1)(Flaky(file=str(tmp_path / "a"), needed=3)(root, retries=2))
     bad = Flaky(file=str(tmp_path / "b"), needed=9)(root, retries=2)
@@ -217,8 +228,14 @@ def test_resources_reach_the_workers_of_a_cluster_that_have_them(exp: dg.Experim
         exp.run(single)
 
 
-def test_a_cluster_without_workers_is_an_error_when_none_is_to_come(exp: dg.Experiment) -> None:
+def test_a_cluster_without_workers_is_an_error_when_none_is_to_come(
+    exp: dg.Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     distributed = pytest.importorskip("distributed")
+    from dagtree.execution import workers
+
+    monkeypatch.setattr(workers, "_QUIET_S", 0.1)
+    monkeypatch.setattr(workers, "_SURE_S", 0.5)
     Add(1)(exp.spawn_new_tree(start=1))
     with (
         distributed.LocalCluster(n_workers=0, dashboard_address=":0") as cluster,
@@ -238,7 +255,7 @@ def test_an_adaptive_cluster_grows_from_nothing(exp: dg.Experiment) -> None:
         distributed.LocalCluster(n_workers=0, threads_per_worker=1, dashboard_address=":0") as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
     ):
-        cluster.adapt(minimum=0, maximum=2, interval="100ms")
+        cluster.adapt(minimum=0, maximum=1, interval="100ms")
         assert exp.run(client).computed == 7
 
 
