@@ -104,7 +104,7 @@ class ExperimentStatePromise:
         return self._address
 
     @property
-    def seed(self) -> str:
+    def _seed_key(self) -> str:
         """The key that its generators are seeded from: its own; of a recipe that extends, the one that it has
         in common with all that differ in the number of steps only.
         """

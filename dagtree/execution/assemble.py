@@ -89,7 +89,7 @@ def assemble(
             jobs=_jobs(unit, places),
             takers=unit.takers + (promise is taken),
             demands=tree.demands_of(promise),
-            seed=promise.seed if unit.computes else "",
+            seed=promise._seed_key if unit.computes else "",
             extends=recipe is not None and recipe.extends is not None,
             extended=tuple(dict.fromkeys((*unit.extended, *shorter(promise)))) if unit.computes else (),
         )

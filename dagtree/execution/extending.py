@@ -49,7 +49,7 @@ def shorter_in(
     groups: dict[str, list[ExperimentStatePromise]] = {}
     for promise in promises:
         if promise.kind == "recipe" and promise.recipe is not None and promise.recipe.extends is not None:
-            groups.setdefault(promise.seed, []).append(promise)
+            groups.setdefault(promise._seed_key, []).append(promise)
     found = {}
     for group in groups.values():
         for promise in group:

@@ -15,11 +15,13 @@ from types import CodeType
 from .compiled import FunctionNode, compiled, names_in, quietly, same_code, same_place
 from .names import parts_of
 
-__all__ = ["at_its_place", "imported_in", "parsed", "statements_at"]
+__all__ = ["at_its_place", "imported_in", "parsed", "statements_at", "statements_with"]
 
 _MAX_TRIES = 4
 _MAX_LINES_ABOVE = 300
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_GOES_ON = re.compile(r"[\s#)\]}]|$|(else|elif|except|finally)\b")
+_DEFINING = ("def ", "async def ", "class ", "@")
 
 
 def parsed(text: str) -> ast.Module | None:
@@ -102,6 +104,38 @@ def statements_at(
             top = tree.body[0]
             yield top.body[0] if indentation and isinstance(top, ast.If) else top, lower
             return
+
+
+def statements_with(lines: list[str], text: str, name: str) -> Iterator[ast.AST]:
+    """The statements outside of functions and classes in which a name stands, in their order. ``text`` are
+    all lines."""
+    before = -1
+    for at in _lines_with(text, name):
+        line = at
+        while line > 0 and _GOES_ON.match(lines[line]):
+            line -= 1
+        if line == before or lines[line].startswith(_DEFINING):
+            continue
+        before = line
+        with quietly():
+            found = [node for node, _ in statements_at(lines, line + 1)]
+        yield from found
+
+
+def _lines_with(text: str, name: str) -> Iterator[int]:
+    line = counted = 0
+    place = text.find(name)
+    while place >= 0:
+        end = place + len(name)
+        if not (_is_word(text[max(place - 1, 0) : place]) or _is_word(text[end : end + 1])):
+            line += text.count("\n", counted, place)
+            counted = place
+            yield line
+        place = text.find(name, end)
+
+
+def _is_word(sign: str) -> bool:
+    return sign.isalnum() or sign == "_"
 
 
 def _ends(lines: list[str], indentation: str, first: int, code: CodeType | None) -> Iterator[int]:

@@ -17,7 +17,7 @@ from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from .imports import absolute
-from .names import FILLING, parts_of, words_in
+from .names import parts_of, words_in
 from .ownership import (
     is_a,
     is_library_class,
@@ -43,7 +43,7 @@ from .statics import (
 )
 from .syntax import module_tree
 from .watch import MISSING
-from .written import names_written
+from .written import filled_by, names_written
 
 if TYPE_CHECKING:
     from .reach import Reach
@@ -73,7 +73,7 @@ class _Comparison:
         self.reach = reach
         self.name = module
         self.path = path
-        self.unsure = names_written(tree) | _filled_otherwise(tree)
+        self.unsure = frozenset(names_written(tree)) | _filled_otherwise(tree)
         self.body = Body(tree.body, unsure=self.unsure)
         self.is_free = bool(words_in(tree) & _FREELY_BOUND)
         self.stirred = _stirred(tree)
@@ -311,14 +311,14 @@ def _stirred(tree: ast.Module) -> frozenset[str]:
             )
             if is_class or id(part) in outside:  # else an instance's: `self.rate = rate`
                 found.add(part.attr)
-        elif isinstance(filled := _filled_by(part), ast.Attribute):
-            found.add(filled.attr)
+        elif (filled := filled_by(part)) and isinstance(filled[0], ast.Attribute):
+            found.add(filled[0].attr)
     return frozenset(found)
 
 
 def _filled_otherwise(tree: ast.Module) -> frozenset[str]:
     """The names of what is filled under another name: ``known = CACHE``, ``d = dispatch = {}``."""
-    bases = map(_filled_by, parts_of(tree))
+    bases = [found[0] for found in map(filled_by, parts_of(tree)) if found is not None]
     filled = {base.id for base in bases if isinstance(base, ast.Name)}
     found: set[str] = set()
     for part in parts_of(tree):
@@ -330,11 +330,3 @@ def _filled_otherwise(tree: ast.Module) -> frozenset[str]:
         if len(names) > 1 and names & filled:
             found |= names
     return frozenset(found)
-
-
-def _filled_by(part: ast.AST) -> ast.expr | None:
-    if isinstance(part, ast.Subscript) and not isinstance(part.ctx, ast.Load):
-        return part.value
-    if isinstance(part, ast.Call) and isinstance(part.func, ast.Attribute) and part.func.attr in FILLING:
-        return part.func.value
-    return None

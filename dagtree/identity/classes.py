@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .canonical import encode
@@ -12,6 +13,7 @@ from .holds import enum_attributes
 from .models import declared_fields, is_made_from_fields
 from .ownership import is_a, module_of, qualname_of
 from .statics import DESCRIPTORS, is_users_code, meant_members
+from .wording import written_in_class
 
 if TYPE_CHECKING:
     from .reach import Reach
@@ -81,4 +83,6 @@ def users_class(reach: Reach, cls: type) -> None:
         if (said is not None or "__is_pydantic_dataclass__" in held) and is_made_from_fields(name, value):
             continue
         reach.watch.name(held, name, value)
-        reach.add("member", name, reach.found(f"{qualname_of(cls)}.{name}", value))
+        label = f"{qualname_of(cls)}.{name}"
+        reach.origins[reach.outline.now, label] = partial(written_in_class, cls, name)
+        reach.add("member", name, reach.found(label, value))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 import types
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
@@ -167,6 +168,8 @@ def _by_type(reach: Reach, value: Any, role: str) -> None:
     """Say that only the type counts, and count the user's functions and classes that are found in it all the
     same."""
     reach.outline.note("type", role, qualname_of(type(value)).encode(), text=shown(value))
+    if module_of(type(value)).partition(".")[0] not in sys.stdlib_module_names:
+        reach.unknown.append((reach.outline.now, role))
     code = code_in(value)
     if code:
         reach.watch.asked(functools.partial(code_in, value))

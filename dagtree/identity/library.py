@@ -18,7 +18,7 @@ from .ownership import is_a, members_of, module_of, mro_of
 from .standard import public_module
 from .unusual import array_inside, masked_inside, tensor_inside
 
-__all__ = ["NOT_CODE", "hidden_state", "is_looked_into", "is_made_on_use"]
+__all__ = ["NOT_CODE", "hidden_state", "is_looked_into", "is_made_on_use", "is_mark", "is_record"]
 
 NOT_CODE = frozenset(
     {"__file__", "__path__", "__spec__", "__loader__", "__cached__", "__builtins__", "__name__"}
@@ -32,7 +32,7 @@ _LOOKED_INTO = frozenset(
         "transformers", "types", "xgboost", "yacs",
     }
 )  # fmt: skip
-_CLOSED = ("torch.utils.tensorboard", "torch.utils.hooks")
+_CLOSED = ("torch._dynamo", "torch._ops", "torch.utils.tensorboard", "torch.utils.hooks")
 _AFFAIRS = frozenset(
     {
         "abc", "asyncio", "asyncore", "bdb", "builtins", "bz2", "cProfile", "cmd", "code", "codeop",
@@ -47,7 +47,14 @@ _AFFAIRS = frozenset(
     }
 )  # fmt: skip
 """Of the standard library, what deals with the world outside, or changes as the program runs."""
-_MADE_ON_USE = {"networkx": {"__networkx_cache__"}, "numpy": {"_ufunc"}}
+_MARKS = ("_torchdynamo_", "__dynamo_")
+_RECORDS = ("torch._dynamo", "torch._library")
+_MADE_ON_USE = {
+    "functools": {"_method_cache"},
+    "networkx": {"__networkx_cache__"},
+    "numpy": {"_ufunc"},
+    "torch._library": {"source"},  # the file and the line
+}
 
 
 def is_looked_into(value: object) -> bool:
@@ -56,17 +63,32 @@ def is_looked_into(value: object) -> bool:
     first = module.partition(".")[0]
     if first in _LOOKED_INTO:
         array = getattr(sys.modules.get("numpy"), "ndarray", None)
-        return not module.startswith(_CLOSED) and not (array is not None and is_a(value, array))
+        return not module_of(type(value)).startswith(_CLOSED) and not (
+            array is not None and is_a(value, array)
+        )
     return first in sys.stdlib_module_names and first not in _AFFAIRS
 
 
 def is_made_on_use(value: object, name: str) -> bool:
-    """Whether an attribute of a library's object follows from the others, and is there once it was used."""
+    """Whether an attribute of a library's object follows from the others, and is there once it was used, or
+    says where the object lies."""
     kind = type(value)
-    if name in _MADE_ON_USE.get(module_of(kind).partition(".")[0], ()):
+    parts = module_of(kind).split(".")
+    if is_mark(name) or any(name in _MADE_ON_USE.get(".".join(parts[:length]), ()) for length in (1, 2)):
         return True
     found = next((members_of(base)[name] for base in mro_of(kind) if name in members_of(base)), None)
     return type(found) is functools.cached_property
+
+
+def is_mark(name: str) -> bool:
+    """Whether it is an attribute that ``torch.compile`` writes on functions and modules, and on what they
+    call once they are used: addresses, notes for itself, and what it was made from."""
+    return name.startswith(_MARKS)
+
+
+def is_record(kind: type) -> bool:
+    """Whether it is a dataclass in which a library keeps what it is doing."""
+    return module_of(kind).startswith(_RECORDS)
 
 
 def hidden_state(value: Any) -> object:

@@ -4,18 +4,20 @@ in it."""
 
 from __future__ import annotations
 
-import sys
+import ast
 import types
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .library import NOT_CODE
+from .meaning import statement_of
 from .names import Mentions
 from .ownership import is_a, is_library_class, is_library_module, is_one_of
-from .statics import CONTAINERS, is_users_code, join, key_bytes, name_of
-from .syntax import assigned_in, tree_bytes
+from .statics import CONTAINERS, SCALARS, is_users_code, join, key_bytes, name_of
 from .watch import MISSING
+from .wording import offered_by_python, written_at
+from .written import Keys, filled_by
 
 if TYPE_CHECKING:
     from .reach import Reach
@@ -69,6 +71,7 @@ def settle(reach: Reach) -> bool:
 
     What code hangs in is first: it may lead to what fills the others.
     """
+    more = _unknown(reach)
     met, reach.containers = reach.containers, []
     leading = []
     for one in met:
@@ -84,17 +87,43 @@ def settle(reach: Reach) -> bool:
     for one in leading:
         reach.outline.now = one.now
         reach.parts[one.place] = join("global", one.label, reach.found(one.label, one.value))
-    return bool(met)
+    return more or bool(met)
 
 
 def _count(reach: Reach, label: str, name: str, value: Any, names: dict[str, Any], path: str) -> None:
     if is_one_of(type(value), CONTAINERS):
+        offered = offered_by_python(name, value, names, path)
+        if offered is not None and offered != "sys.argv":
+            # What is in it depends on what is loaded (`copyreg.dispatch_table`), and on Python's version.
+            reach.add("global", label, join("library", offered), *_described_members(reach, label, value))
+            return
         reach.containers.append(
             Container(len(reach.parts), label, name, value, names, path, reach.outline.now)
         )
         reach.parts.append(b"")
     else:
         reach.add("global", label, reach.found(label, value))
+    reach.origins[reach.outline.now, label] = partial(written_at, name, value, names, path)
+
+
+def _unknown(reach: Reach) -> bool:
+    """Count how the globals, and the attributes of classes, are made in which something lies that nobody can
+    look into: `RESIZE = Resize(SIZE)`, of a package that isn't known. Whether there were any."""
+    met, reach.unknown = reach.unknown, []
+    for now, role in met:
+        label = role
+        while label and (now, label) not in reach.origins:
+            label = label.rpartition(".")[0]
+        made = reach.origins.pop((now, label), None)
+        if made is None:
+            continue
+        statements, names, path = made()
+        reach.outline.now = now
+        for said in map(statement_of, statements):
+            reach.add("made", label, said.content)
+            reach.outline.note("value", f"{label}, as written", said.content, text=said.text)
+            globals_of(reach, names, said.chains, path)
+    return bool(met)
 
 
 def _leads_on(value: Any) -> bool:
@@ -106,32 +135,53 @@ def _leads_on(value: Any) -> bool:
 
 def _filled(reach: Reach, one: Container) -> bytes:
     kind = type(one.value).__name__
-    first = b"".join(_as_written(one))
-    text = f"a {kind} that the code itself fills"
-    reach.outline.note("type", one.label, first, text=text)
-    members = _members(one.value)
-    reach.watch.asked(partial(_members_alone, one.value))
-    described = [join(at, reach.found(f"{one.label}[...]", member)) for at, member in members]
-    return join("written", one.label, kind, first, *described)
+    keys = reach.filled[id(one.value)]
+    known = keys if type(one.value) is dict else None
+    wording = written_at(one.name, one.value, one.names, one.path)
+    first = b"".join(
+        statement_of(said).content for said in wording.statements if not _is_elsewhere(said, known)
+    )
+    if known is None:
+        reach.outline.note("type", one.label, first, text=f"a {kind} that the code itself fills")
+        rest = b""
+    else:
+        # Where all is known that the code sets, the rest is a setting like any other.
+        for key in sorted(map(repr, known)):
+            reach.outline.note("type", f"{one.label}[{key}]", first, text="set by the code itself")
+        reach.watch.asked(partial(_flat_without, one.value, known))
+        rest = reach.found(one.label, _without(one.value, known))
+    return join("written", one.label, kind, first, rest, *_described_members(reach, one.label, one.value))
 
 
-def _as_written(one: Container) -> list[bytes]:
-    """What the module assigns to the name: its own, or the one that the container is imported from."""
-    values = assigned_in(one.path, one.name, one.names)
-    path = one.names.get("__file__")
-    if not values and isinstance(path, str) and path != one.path:
-        values = assigned_in(path, one.name, one.names)
-    if not values:
-        for module in list(sys.modules.values()):
-            if not is_a(module, types.ModuleType):
-                continue
-            held: dict[str, Any] = types.ModuleType.__getattribute__(module, "__dict__")
-            if held.get(one.name) is one.value and held is not one.names and not is_library_module(module):
-                path = held.get("__file__")
-                values = assigned_in(path, one.name, held) if isinstance(path, str) else []
-                if values:
-                    break
-    return [tree_bytes(value) for value in values]
+def _described_members(reach: Reach, label: str, value: Any) -> list[bytes]:
+    reach.watch.asked(partial(_members_alone, value))
+    return [join(at, reach.found(f"{label}[...]", member)) for at, member in _members(value)]
+
+
+def _is_elsewhere(said: ast.AST, keys: Keys) -> bool:
+    """Whether a statement, or a value that is assigned, puts nothing under the keys that the code sets: what
+    it puts elsewhere counts as it is."""
+    if keys is None:
+        return False
+    if isinstance(said, ast.Dict):
+        return all(isinstance(key, ast.Constant) and key.value not in keys for key in said.keys)
+    if isinstance(said, ast.Call) and isinstance(said.func, ast.Name) and said.func.id == "dict":
+        return not said.args and all(one.arg and one.arg not in keys for one in said.keywords)
+    if isinstance(said, ast.Assign | ast.AugAssign | ast.Expr):
+        targets = said.targets if isinstance(said, ast.Assign) else [getattr(said, "target", said.value)]
+        places = [filled_by(target) for target in targets]
+        return all(place and place[1] is not None and not place[1] & keys for place in places)
+    return False
+
+
+def _without(held: dict[Any, Any], keys: frozenset[object]) -> dict[Any, Any]:
+    """Keys of the user's classes aren't asked whether they are equal."""
+    return {key: item for key, item in held.items() if not (is_one_of(type(key), SCALARS) and key in keys)}
+
+
+def _flat_without(held: dict[Any, Any], keys: frozenset[object]) -> Iterable[object]:
+    rest = _without(held, keys)
+    return (*rest, *rest.values())
 
 
 def _members(value: Any) -> list[tuple[bytes, Any]]:

@@ -22,6 +22,7 @@ from .formats import taken_by_formats
 from .holds import foreign, instance, wrapper
 from .imported import import_when_run, later_file
 from .imports import Needed
+from .library import is_mark, is_record
 from .meaning import meaning_of
 from .memory import shortened
 from .names import COMPUTING, DYNAMIC, computes_names, getter_names, hands_on, mentions_of
@@ -55,11 +56,12 @@ from .statics import (
     matched_names,
     names_of,
     plain_bytes,
-    plain_now,
 )
 from .syntax import code_bytes, definition_of
 from .unordered import in_order
 from .watch import MISSING, Watch
+from .wording import Wording
+from .written import Keys, both
 
 __all__ = ["Reach"]
 
@@ -88,7 +90,9 @@ class Reach:
         self.outline = Outline()
         self.sorting: set[int] = set()
         self.containers: list[Container] = []
-        self.filled: set[int] = set()
+        self.filled: dict[int, Keys] = {}
+        self.origins: dict[tuple[int, str], Callable[[], Wording]] = {}
+        self.unknown: list[tuple[int, str]] = []
         self._labels: dict[int, int] = {}
         self._depth = 0
         self._held: list[object] = []
@@ -183,6 +187,8 @@ class Reach:
             getter = getter_names(value)
             if getter:
                 self.attributes(getter, getter)
+            if is_record(kind):
+                return self._later(functools.partial(foreign, self), value)
             try:
                 encoded = shortened(encode_with(value, self.describe))
             except Refused:
@@ -208,12 +214,7 @@ class Reach:
         kind = type(value)
         if is_plain(value, 0):
             encoded = plain_bytes(value)
-            if kind is dict and all(is_one_of(type(item), SCALARS) for item in value.values()):
-                self.watch.items(value)  # keys of a plain dict can't change in place
-            elif kind in (list, set) and all(is_one_of(type(item), SCALARS) for item in value):
-                self.watch.elements(value)
-            elif kind not in (tuple, frozenset) or any(not is_one_of(type(item), SCALARS) for item in value):
-                self.watch.look(functools.partial(plain_now, value), encoded)
+            self.watch.plain(value)
             self.add("constant", encoded)
             self.outline.note("value", self.outline.role, encoded, text=shown(value))
         elif kind is dict:
@@ -241,9 +242,10 @@ class Reach:
         """A library's wrapper (``torch.no_grad()``, ``functools.wraps``): by name, and by what of the user's
         it was made from."""
         self.add("wrapper", library_name(function))
-        self._function_parts(function)
+        # Some of the standard library's say what they wrap only in newer Pythons.
+        self._function_parts(function, says_twice="__wrapped__")
 
-    def _function_parts(self, function: types.FunctionType) -> None:
+    def _function_parts(self, function: types.FunctionType, says_twice: str = "") -> None:
         self.watch.function(function)
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
             try:
@@ -261,6 +263,10 @@ class Reach:
             self.add("default", name, self.found(f"{name}=", value))
         self.watch.names_of(function.__dict__)
         for name, value in sorted(function.__dict__.items()):
+            if is_mark(name) and not is_users_code(value):
+                continue
+            if name == says_twice and any(value is one for one in held_by(function).values()):
+                continue
             self.watch.name(function.__dict__, name, value)
             self.add("attribute", name, self.found(f"{function.__name__}.{name}", value))
 
@@ -283,7 +289,8 @@ class Reach:
             content, line, text = code_bytes(code), code.co_firstlineno, ""
         else:
             meaning = meaning_of(definition)
-            content, line, text = meaning.content, definition.line, definition.text
+            content = meaning.content_in(function.__globals__)
+            line, text = definition.line, definition.text
         self.add("function", content)
         self.outline.cover("function", function.__qualname__, content, text=text, line=line, **where)
         if definition is not None:
@@ -296,7 +303,10 @@ class Reach:
                 supers = mentions.attributes if meaning.supers is None else meaning.supers
             package = function.__globals__.get("__package__") or ""
             if mentions.may_write:
-                self.filled.update(id(outside[name]) for name in meaning.written if name in outside)
+                for name, keys in meaning.written.items():
+                    if name in outside:
+                        place = id(outside[name])
+                        self.filled[place] = both(keys, self.filled.get(place, frozenset()))
             needed = [*meaning.imports(str(package)), *(Needed(name, None) for name in lookups.imports)]
             import_when_run(self, needed, module)
             if self._is_method_of_recipe(function) and hands_on(

@@ -10,7 +10,7 @@ from typing import Any
 
 from .written import bound_by
 
-__all__ = ["Alias", "Body", "Said", "Value", "outside_functions"]
+__all__ = ["Alias", "Body", "Said", "Value", "is_bound_in", "outside_functions"]
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _NUMBERS = (int, float, complex)
@@ -187,6 +187,18 @@ def outside_functions(nodes: Iterable[ast.AST]) -> Iterable[ast.AST]:
             waiting.extend(one for one in part.args.kw_defaults if one is not None)
         else:
             waiting.extend(ast.iter_child_nodes(part))
+
+
+def is_bound_in(node: ast.AST, name: str) -> bool:
+    """Whether a statement outside of functions gives something the name: ``a, b = 1, 2``, ``with x as a``."""
+    if isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
+        return False
+    parts = list(outside_functions([node]))
+    made = [one for one in parts if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)]
+    # What a comprehension goes through is its own.
+    own = [part.target for part in parts if isinstance(part, ast.comprehension)]
+    inner = {id(part) for part in outside_functions(own)}
+    return any(one.id == name and id(one) not in inner for one in made)
 
 
 def _bound_in(node: ast.AST) -> Iterable[str]:

@@ -209,7 +209,13 @@ def _operator(value: Any, above: list[object]) -> bytes:
 
 
 def _cached(value: Any, above: list[object]) -> bytes:
-    return named("lru_cache", encode_at(value.__wrapped__, above, ".__wrapped__"))
+    # What its size is makes no difference; whether 1 and 1.0 are one argument does, which only this says.
+    told = value.__dict__.get("cache_parameters")
+    names = told.__code__.co_freevars if type(told) is types.FunctionType else ()
+    held = dict(zip(names, getattr(told, "__closure__", None) or (), strict=False))
+    is_typed = "typed" in held and held["typed"].cell_contents is True
+    wrapped = encode_at(value.__wrapped__, above, ".__wrapped__")
+    return named("typed lru_cache" if is_typed else "lru_cache", wrapped)
 
 
 def _pattern(value: re.Pattern[Any], above: list[object]) -> bytes:

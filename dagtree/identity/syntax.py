@@ -16,13 +16,23 @@ from dataclasses import dataclass, field
 from types import CodeType
 from typing import Any, cast
 
-from .blocks import at_its_place, imported_in, parsed, statements_at
+from .blocks import at_its_place, imported_in, parsed, statements_with
 from .canonical import canonical_bytes, encode
 from .cells import magic_bodies
 from .compiled import FunctionNode, code_bytes, compiled, quietly, same_code, same_place
 from .names import parts_of
+from .said import is_bound_in, outside_functions
+from .written import filled_by
 
-__all__ = ["Definition", "assigned_in", "code_bytes", "definition_of", "module_tree", "tree_bytes"]
+__all__ = [
+    "Definition",
+    "assigned_in",
+    "code_bytes",
+    "definition_of",
+    "imported_as",
+    "module_tree",
+    "tree_bytes",
+]
 
 _MAX_FILES = 256
 _MAX_LAMBDAS = 64
@@ -87,8 +97,8 @@ class _File:
     def __init__(self, lines: list[str]) -> None:
         self.lines = lines
         self.text = "".join(lines)
-        self._after_newline = ""
-        self._assigned: dict[str, list[ast.expr]] = {}
+        self._assigned: dict[str, list[ast.AST]] = {}
+        self._imports: dict[str, list[tuple[ast.ImportFrom, str]]] = {}
         self._whole: _Whole | None = None
         self._is_parsed = False
         self._imported: list[list[str]] | None = None
@@ -109,27 +119,33 @@ class _File:
             self._imported = list(imported_in(self.text))
         yield from self._imported
 
-    def assigned(self, name: str) -> list[ast.expr]:
+    def assigned(self, name: str) -> list[ast.AST]:
         found = self._assigned.get(name)
         if found is None:
             found = self._assigned[name] = list(self._sought(name))
         return found
 
-    def _sought(self, name: str) -> Iterator[ast.expr]:
-        text = self._after_newline = self._after_newline or f"\n{self.text}"
-        sought = f"\n{name}"
-        place = text.find(sought)
-        while place >= 0:
-            after = text[place + len(sought) : place + len(sought) + 1]
-            if not (after.isalnum() or after == "_" or after > "\x7f"):
-                with quietly():
-                    nodes = list(statements_at(self.lines, text.count("\n", 0, place) + 1))
-                for node, _ in nodes:
-                    if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
-                        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-                        if any(isinstance(one, ast.Name) and one.id == name for one in targets):
-                            yield node.value
-            place = text.find(sought, place + 1)
+    def _sought(self, name: str) -> Iterator[ast.AST]:
+        for node in statements_with(self.lines, self.text, name):
+            if isinstance(node, ast.Assign | ast.AnnAssign) and _binds(node, name):
+                if node.value is not None:
+                    yield node.value
+            elif is_bound_in(node, name) or any(_fills(part, name) for part in outside_functions([node])):
+                yield node
+
+    def imports(self, name: str) -> list[tuple[ast.ImportFrom, str]]:
+        if not any(name in guess for guess in self.imported()):
+            return []
+        found = self._imports.get(name)
+        if found is None:
+            found = self._imports[name] = [
+                (part, alias.name)
+                for part in outside_functions(statements_with(self.lines, self.text, name))
+                if isinstance(part, ast.ImportFrom)
+                for alias in part.names
+                if (alias.asname or alias.name) == name
+            ]
+        return found
 
 
 _files: dict[int, _File] = {}
@@ -160,10 +176,17 @@ def module_tree(path: str) -> ast.Module | None:
     return None if whole is None else whole.tree
 
 
-def assigned_in(path: str, name: str, module_globals: dict[str, Any] | None = None) -> list[ast.expr]:
-    """What a file assigns to a name on lines of its own that aren't indented, in their order. Found without
-    parsing the file."""
+def assigned_in(path: str, name: str, module_globals: dict[str, Any] | None = None) -> list[ast.AST]:
+    """What a file assigns to a name outside of functions and classes, and the statements there that put
+    something into what has it, in their order. Found without parsing the file."""
     return _file(linecache.getlines(path, module_globals)).assigned(name)
+
+
+def imported_as(
+    path: str, name: str, module_globals: dict[str, Any] | None = None
+) -> list[tuple[ast.ImportFrom, str]]:
+    """The imports of a file, outside of functions, that bind a name, and what each takes under which name."""
+    return _file(linecache.getlines(path, module_globals)).imports(name)
 
 
 def _file(lines: list[str]) -> _File:
@@ -174,6 +197,16 @@ def _file(lines: list[str]) -> _File:
             _files.clear()
         file = _files[id(lines)] = _File(lines)
     return file
+
+
+def _binds(node: ast.Assign | ast.AnnAssign, name: str) -> bool:
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    return any(isinstance(one, ast.Name) and one.id == name for one in targets)
+
+
+def _fills(node: ast.AST, name: str) -> bool:
+    base, _ = filled_by(node) or (None, None)
+    return isinstance(base, ast.Name) and base.id == name
 
 
 def tree_bytes(node: ast.AST) -> bytes:
@@ -303,6 +336,8 @@ def _definition(file: _File, line: int, last: int, node: FunctionNode, is_whole:
 def _without_effect(statement: object) -> bool:
     if isinstance(statement, ast.AnnAssign):
         return hasattr(statement, "is_void")
+    if isinstance(statement, ast.ImportFrom):
+        return statement.module == "__future__"
     return isinstance(statement, ast.Pass) or (
         isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
     )

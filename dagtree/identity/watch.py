@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import types
+from array import array
 from collections.abc import Callable, Iterable, Mapping
 from operator import is_
 from types import CellType, CodeType, FunctionType
@@ -28,6 +29,7 @@ _UNCHANGING = frozenset(
         types.GenericAlias,
     }
 )
+_CHANGING = frozenset({dict, list, set, tuple})  # a tuple may hold what changes
 _BOUND = frozenset({types.BuiltinFunctionType, types.MethodWrapperType})
 
 
@@ -80,6 +82,17 @@ class Watch:
 
     def elements(self, held: Iterable[object]) -> None:
         self._elements.append((held, tuple(held)))
+
+    def plain(self, held: Any) -> None:
+        """Notice what is changed in containers within containers of Python's own values."""
+        kind = type(held)
+        if kind is dict:
+            self.items(held)
+        elif kind is list or kind is set:
+            self.elements(held)
+        for item in held.values() if kind is dict else held:
+            if type(item) in _CHANGING:
+                self.plain(item)
 
     def asked(self, ask: Callable[[], Iterable[object]]) -> None:
         """Notice when ``ask`` gives other objects: what lies in an object whose own methods aren't asked."""
@@ -188,6 +201,9 @@ def _hidden_bytes(value: object) -> bytes:
 
 
 def _bytes_or_id(value: object) -> bytes:
+    if type(value) is tuple and set(map(type, value)) == {int}:
+        with contextlib.suppress(OverflowError):  # the state of Python's generator: at once
+            return array("Q", value).tobytes()
     try:
         return encode_with(value, _by_identity, is_look=True)
     except Refused:

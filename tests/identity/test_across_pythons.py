@@ -16,7 +16,8 @@ from dagtree.execution.reasons import warnings_of
 from dagtree.identity.source import recipe_code
 
 MODULE = """
-import dataclasses, functools, itertools, json, statistics, string, struct, textwrap, threading, typing
+import dataclasses, functools, itertools, json, reprlib, statistics, string, struct, textwrap, threading
+import typing
 from asyncio import current_task
 from os.path import islink, normpath
 from re import error
@@ -40,12 +41,23 @@ class Job:
     lock: object = dataclasses.field(default_factory=threading.Lock)
     when: typing.ClassVar[int] = 3
 
+class Sorted:
+    @functools.singledispatchmethod
+    def of(self, one):
+        return one
+    @of.register
+    def _(self, one: int):
+        return one + 1
+    @reprlib.recursive_repr()
+    def __repr__(self):
+        return "sorted"
+
 class Train:
     def run(self, state):
         return {NAME}
 """
 NAMES = [
-    "Reads", "Late", "File", "Job", "Lock", "normpath", "islink", "error", "current_task",
+    "Reads", "Late", "File", "Job", "Sorted", "Lock", "normpath", "islink", "error", "current_task",
     "functools.partial", "HELD",
 ]  # fmt: skip
 HELD = """

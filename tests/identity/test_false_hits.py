@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import importlib
 import itertools
 import linecache
@@ -460,6 +461,139 @@ CASES: dict[str, dict[str, str]] = {
         "config": "D = {'lr': {0}}",
         "run": "D['a'] = 1; state.x = D['lr']",
     },
+    "a setting of a table in which the code itself sets another": {
+        "top": """
+            import json
+            CONFIG = json.loads('{"lr": 1}')
+            CONFIG["lr"] += {0}
+        """,
+        "run": "CONFIG['device'] = 'cpu'; state.x = CONFIG['lr']",
+    },
+    "a setting that was read from a file, in a table that the code itself fills in": {
+        "top": """
+            from .config import read
+            CONFIG = read()
+            def device():
+                CONFIG.setdefault('device', 'cuda'), CONFIG.update(used=True), CONFIG.pop('old', None)
+                return CONFIG['device']
+        """,
+        "config": "def read(): return {'lr': {0}, 'device': 'cpu'}",
+        "run": "device(); state.x = CONFIG['lr']",
+    },
+    "a setting of another module's table that another module sets": {
+        "top": """
+            from . import config
+            config.CONFIG['lr'] = {0}
+        """,
+        "config": """
+            CONFIG = {'lr': 0}
+            def get(name):
+                CONFIG['used'] = True
+                return CONFIG[name]
+        """,
+        "run": "state.x = config.get('lr')",
+    },
+    "what a script puts into a list that the code fills": {
+        "top": """
+            LAYERS = [1]
+            LAYERS.append({0})
+        """,
+        "run": "LAYERS.append(9); state.x = sum(LAYERS)",
+    },
+    "what a script adds to a list that the code fills": {
+        "top": """
+            LAYERS = [1]
+            LAYERS += [{0}]
+        """,
+        "run": "LAYERS.append(9); state.x = sum(LAYERS)",
+    },
+    "what a loop puts into a table that the code fills": {
+        "top": """
+            TABLE = {}
+            for i in range({0}):
+                if i:
+                    TABLE[i] = i
+        """,
+        "run": "TABLE[state.x] = 9; state.x = sum(TABLE)",
+    },
+    "what is put into a table that the code fills if it is there": {
+        "top": """
+            try:
+                import nothing_like_it
+            except ImportError:
+                TABLE = {1: {0}}
+        """,
+        "run": "TABLE[state.x] = 9; state.x = TABLE[1]",
+    },
+    "a setting of a package that nobody knows": {
+        "top": """
+            import jinja2
+            ENV = jinja2.Environment(trim_blocks={0} == 1)
+        """,
+        "run": "state.x = ENV.from_string('a').render()",
+    },
+    "a setting of a package that nobody knows, one of two": {
+        "top": """
+            import jinja2
+            ENV, OTHER = jinja2.Environment(trim_blocks={0} == 1), 1
+        """,
+        "run": "state.x = ENV.from_string('a').render()",
+    },
+    "a setting of a package that nobody knows, made in a block": {
+        "top": """
+            import contextlib
+            import jinja2
+            with contextlib.nullcontext(jinja2.Environment(trim_blocks={0} == 1)) as ENV:
+                pass
+        """,
+        "run": "state.x = ENV.from_string('a').render()",
+    },
+    "one of two settings of a package in a class": {
+        "top": """
+            import jinja2
+            class Page:
+                env, other = jinja2.Environment(trim_blocks={0} == 1), 1
+        """,
+        "run": "state.x = Page.env.from_string('a').render()",
+    },
+    "a constant from which a package's object is made": {
+        "top": """
+            import jinja2
+            from .config import TRIM
+            ENV = jinja2.Environment(trim_blocks=TRIM)
+        """,
+        "config": "TRIM = {0} == 1",
+        "run": "state.x = ENV.from_string('a').render()",
+    },
+    "a table of a package's objects in another module": {
+        "top": "from . import config",
+        "config": "import jinja2\nENVS = {'a': [jinja2.Environment(trim_blocks={0} == 1)]}",
+        "run": "state.x = config.ENVS['a'][0].from_string('a').render()",
+    },
+    "a package's object that another module imports": {
+        "top": "from .config import ENV as E",
+        "config": "from .deep import ENV",
+        "deep": "import jinja2\nENV = E = jinja2.Environment(trim_blocks={0} == 1)",
+        "run": "state.x = E.from_string('a').render()",
+    },
+    "a package's object in a class": {
+        "top": """
+            import jinja2
+            class Page:
+                class Kind:
+                    env = jinja2.Environment(trim_blocks={0} == 1)
+        """,
+        "run": "state.x = Page.Kind.env.from_string('a').render()",
+    },
+    "a package's object in an object": {
+        "top": """
+            import jinja2
+            class Page:
+                def __init__(self, trim): self.env = jinja2.Environment(trim_blocks=trim)
+            PAGE = Page({0} == 1)
+        """,
+        "run": "state.x = PAGE.env.from_string('a').render()",
+    },
     "a function in a registry that reached code fills": {
         "top": """
             LAYERS = {}
@@ -584,7 +718,7 @@ def test_a_cache_that_reached_code_fills_changes_no_key(change: str) -> None:
     lines = """
         CACHE, OTHER = {}, {}
         class Box:
-            def go(self): OTHER[1] = 1
+            def go(self): OTHER[self] = 1
         TABLE = {'box': Box()}
         def load(name):
             if name not in CACHE: CACHE[name] = 1
@@ -601,6 +735,147 @@ def test_a_cache_that_reached_code_fills_changes_no_key(change: str) -> None:
     before = recipe_code(names["Step"], names["State"]).digest
     exec(change, names)
     assert recipe_code(names["Step"], names["State"]).digest == before
+
+
+@pytest.mark.parametrize(
+    "fill", ["TABLE['a'] = 2", "TABLE.setdefault('a', 2)", "TABLE.update(a=2)", "TABLE.pop('a', 0)"]
+)
+def test_what_the_code_sets_by_its_name_changes_no_key(digest_of: Callable[..., str], fill: str) -> None:
+    """Whether it ran before, or what it set the last time."""
+    top = "TABLE = {'b': 1}\n"
+    run = f"{fill}\nstate.x = TABLE['b']"
+    before = digest_of(1, top=top, run=run)
+    assert digest_of(1, top=top + "def warm(): " + fill + "\nwarm()\n", run=run) == before
+    assert digest_of(1, top=top.replace("1", "2"), run=run) != before
+
+
+def test_what_is_made_in_another_cell_counts_by_how_the_last_one_makes_it() -> None:
+    names: dict[str, Any] = {"__name__": "__main__"}
+
+    def after(cell: str) -> str:
+        file = f"/tmp/ipykernel_1/{next(_names)}.py"
+        linecache.cache[file] = (len(cell), None, cell.splitlines(keepends=True), file)
+        exec(compile(cell, file, "exec"), names)
+        return recipe_code(names["Step"], names["State"]).digest if "Step" in names else ""
+
+    after("import jinja2\nclass State: pass\n")
+    after("ENV = jinja2.Environment(trim_blocks=True)\nCACHE = {1: 2}\n")
+    first = after(
+        "class Step:\n    def run(self, state):\n        CACHE[state.x] = ENV\n        return CACHE[1]\n"
+    )
+    assert after("ENV = jinja2.Environment(trim_blocks=True)  # as it was\n") == first
+    assert after("ENV = jinja2.Environment(trim_blocks=False)\n") != first
+    assert after("ENV = jinja2.Environment(trim_blocks=True)\n") == first
+    assert after("CACHE = {1: 3}\n") != first
+    assert after("CACHE = {1: 2}\n") == first
+
+
+def test_a_cell_that_is_run_again_as_it_was_counts_once_more() -> None:
+    """IPython gives equal cells one name, and says in `_ih` what was run."""
+    names: dict[str, Any] = {"__name__": "__main__", "_ih": []}
+    files: dict[str, str] = {}
+
+    def after(cell: str) -> str:
+        file = files.setdefault(cell, f"/tmp/ipykernel_2/{next(_names)}.py")
+        linecache.cache[file] = (len(cell), None, cell.splitlines(keepends=True), file)
+        names["_ih"].append(cell.rstrip("\n"))
+        exec(compile(cell, file, "exec"), names)
+        return recipe_code(names["Step"], names["State"]).digest
+
+    small, large = (f"import jinja2\nENV, A = jinja2.Environment(trim_blocks={on}), 1\n" for on in (0, 1))
+    step = "class State: pass\nclass Step:\n    def run(self, state): return ENV\n"
+    first = after(small + step)
+    assert after(large) != first
+    assert after("print([ENV for ENV in 'a'])\n") != first
+    assert after(small + step) == first
+
+
+def test_how_statements_are_cut_into_cells_makes_no_difference() -> None:
+    step = "class State: pass\nclass Step:\n    def run(self, state):\n        C['b'] = D[1] = 2\n"
+    digests = set()
+    for cut in (
+        ["C = {}\nD = {1: 1}\nC['a'] = 1\n"],
+        ["C = {}\nD = {1: 1}\n", "C['a'] = 1\n"],
+        ["D = {1: 1}\nC = {'a': 1}\n"],
+    ):
+        names: dict[str, Any] = {"__name__": "__main__"}
+        for cell in [*cut, step]:
+            file = f"/tmp/ipykernel_1/{next(_names)}.py"
+            linecache.cache[file] = (len(cell), None, cell.splitlines(keepends=True), file)
+            exec(compile(cell, file, "exec"), names)
+        digests.add(recipe_code(names["Step"], names["State"]).digest)
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize(
+    "further",
+    ["ENV.from_string('a').render()", "ENV.globals['a'] = 1", "# made above", "OTHER = jinja2.Environment()"],
+)
+def test_what_happens_to_a_packages_object_changes_no_key(
+    digest_of: Callable[..., str], further: str
+) -> None:
+    top = "import jinja2\nENV = jinja2.Environment()\n"
+    run = "state.x = ENV.from_string('a').render()"
+    assert digest_of(1, top=top, run=run) == digest_of(1, top=top + further + "\n", run=run)
+
+
+LISTING = """
+from copyreg import dispatch_table as table
+def reduced(value): return int, ({0},)
+class Step(dg.Recipe):
+    def run(self, state): state.x = table.get(range)
+"""
+
+
+@pytest.mark.parametrize(
+    "middle", ["", "try:\n    from copyreg import dispatch_table\nexcept ImportError: pass\n"]
+)
+def test_a_container_of_pythons_that_is_imported_counts_by_name_and_by_the_code_in_it(
+    digest_of: Callable[..., str], monkeypatch: pytest.MonkeyPatch, middle: str
+) -> None:
+    top = LISTING.replace("copyreg", ".middle") if middle else LISTING
+    before = digest_of(1, run="state.x = table.get(range)", top=top, middle=middle)
+    monkeypatch.setitem(copyreg.dispatch_table, range, reversed)  # type: ignore[arg-type]
+    assert digest_of(2, run="state.x = table.get(range)", top=top, middle=middle) == before
+    top = top.replace("class Step", "table[range] = reduced\nclass Step")
+    one, other = (digest_of(n, run="state.x = table.get(range)", top=top, middle=middle) for n in (1, 2))
+    assert len({before, one, other}) == 3
+
+
+def test_what_the_program_was_told_counts_where_it_is_imported(
+    digest_of: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = set()
+    for argument in ("0.1", "0.2"):
+        monkeypatch.setattr(sys, "argv", ["train.py", argument])
+        told.add(digest_of(1, top="from sys import argv\n", run="state.x = float(argv[1])"))
+    assert len(told) == 2
+
+
+SIZED = """
+import functools
+from functools import lru_cache
+{made}
+class Net:
+    @{cache}
+    def depth(self): return helper(1)
+@{cache}
+def helper(x): return x
+"""
+
+
+def test_the_size_of_a_cache_changes_no_key_and_what_it_tells_apart_does(
+    digest_of: Callable[..., str],
+) -> None:
+    def digest(cache: str, made: str = "") -> str:
+        return digest_of(1, run="state.x = Net().depth()", top=SIZED.format(cache=cache, made=made))
+
+    sizes = ("", "()", "(None)", "(maxsize=10)", "(2**14)")
+    assert len({digest(f"lru_cache{size}") for size in sizes}) == 1
+    assert digest("functools.lru_cache(1)") == digest("functools.lru_cache(maxsize=2)")
+    assert digest("lru_cache(1, True)") == digest("lru_cache(2, typed=True)") != digest("lru_cache")
+    own = "def lru_cache(size): return lambda f: size"
+    assert digest("lru_cache(1)", own) != digest("lru_cache(2)", own)
 
 
 def test_a_function_that_nobody_calls_changes_no_key_by_filling_a_container(

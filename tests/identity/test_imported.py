@@ -133,6 +133,10 @@ def test_a_module_counts_however_it_is_imported(digest_of: Callable[..., str], r
         assert digest_of(run) != digest_of(run, late=changed)
 
 
+def test_annotations_that_stay_texts_make_no_difference(digest_of: Callable[..., str]) -> None:
+    assert digest_of() == digest_of(late="from __future__ import annotations\n" + textwrap.dedent(LATE))
+
+
 def test_it_makes_no_difference_whether_the_module_is_loaded_yet(digest_of: Callable[..., str]) -> None:
     assert digest_of() == digest_of(load=True)
 

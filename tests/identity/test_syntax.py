@@ -374,7 +374,11 @@ def test_what_a_module_first_gives_a_name_is_found_without_parsing_the_file() ->
     further = "CACHE_SIZE = 1\nif 1:\n    CACHE = 2\nCACHE: dict = {\n    1: 2}; CACHE[1] = 3\n"
     code, _ = loaded(STUDY + further)
     found = [ast.unparse(value) for value in assigned_in(code.co_filename, "CACHE")]
-    assert found == ["{}", "{1: 2}"]
+    assert found == ["{}", "if 1:\n    CACHE = 2", "{1: 2}"]
+    assert [ast.unparse(value) for value in assigned_in(code.co_filename, "TABLE")] == [
+        "[]",
+        "TABLE.append(1)",
+    ]
     assert assigned_in(code.co_filename, "helper") == []
 
 

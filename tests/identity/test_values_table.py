@@ -220,6 +220,7 @@ SAMPLES: dict[str, Cases] = {
             functools.partial(double, 1),
             functools.partial(double, x=1),
             functools.lru_cache(double),
+            functools.lru_cache(1, True)(double),
             double,
             operator.itemgetter(1),
             operator.attrgetter("a"),

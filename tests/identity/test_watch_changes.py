@@ -40,6 +40,9 @@ CHANGES = [
     ("C = [{'a': [1], 'b': 2}]", "C[0]['a'] = C[0].pop('a')"),
     ("C = ({'a': 1, 'b': 2},)", "C[0]['a'] = C[0].pop('a')"),
     ("C = {'x': {'a': 1}}", "C['x']['a'] = P(1)"),
+    ("C = {'x': ({'a': [{1}]},)}", "C['x'][0]['a'][0].add(2)"),
+    ("C = [(1, [2])]", "C[0][1][0] = 3"),
+    ("import random\nC = random.Random(1)", "C.random()"),
     ("C = {'x': [1]}", "C['x'].append(C)"),
     ("class D(dict): pass\nC = D(lr=1)", "C['lr'] = 2"),
     ("class D(dict): pass\nC = D(a=P(1))", "C['b'] = 2"),
@@ -134,3 +137,16 @@ def test_what_a_module_gets_that_it_did_not_have_is_noticed() -> None:
     settings.__getattr__ = lambda name: 3  # type: ignore[method-assign]
     seen.add(recipe_code(names["Train"], names["State"]).digest)
     assert len(seen) == 4
+
+
+def test_a_large_table_is_looked_at_again_without_being_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is the state of a generator."""
+    setting = "import random\nC = {i: [1, {'a': (i, [2])}] for i in range(300)}, random.Random(1)"
+    after = kept(setting)
+    written: list[object] = []
+    after("")
+    monkeypatch.setattr("dagtree.identity.statics.encode", lambda *given: written.append(given))
+    assert not after("")[1]
+    assert not written
+    monkeypatch.undo()
+    assert after("C[0][299][1]['a'][1][0] = 3")[1]
