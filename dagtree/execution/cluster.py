@@ -317,14 +317,26 @@ class Flight:
         else:
             self._bounces.update(chain)
             return chain
-        blocked = any(parent in self._amiss for parent in self._graph[chain[0]][1])
-        for number, key in enumerate(chain):
-            step = self._graph[key][0]
-            if number or blocked:
-                self._settle(key, skipped(step))
-            else:
-                self._settle(key, failed(step, WorkerError(text)))
+        self._give_up(chain, WorkerError(text))
         return []
+
+    def _give_up(self, chain: list[str], error: WorkerError) -> None:
+        """Nobody does what is left of a chain. What its worker had written by then is done; of the rest the
+        first has failed."""
+        store = self._graph[chain[0]][0].context.store
+        store.refresh()
+        there = store.keys()
+        is_over = any(parent in self._amiss for parent in self._graph[chain[0]][1])
+        for key in chain:
+            step = self._graph[key][0]
+            made = [node.key for node in step.nodes()]
+            if made and not is_over and there >= set(made):
+                outcome = Outcome(key)
+                outcome.statuses = dict.fromkeys(made, "done")
+            else:
+                outcome = skipped(step) if is_over else failed(step, error)
+                is_over = True
+            self._settle(key, outcome)
 
     def _judge(self, chain: list[str], error: Any) -> list[str]:
         """What was at work when its worker died for the second time: it is failed if that was its doing. What

@@ -74,6 +74,20 @@ class Loop(dg.Recipe):
             time.sleep(0.01)
 
 
+class Wait(dg.Recipe):
+    """Says that it was begun, and waits until somebody lets it go."""
+
+    started: str
+    go: str
+
+    def run(self, state: Number) -> Number:
+        Path(self.started).touch()
+        deadline = time.monotonic() + 60
+        while not Path(self.go).exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return state
+
+
 def counted(log: Path) -> Counter[str]:
     return Counter(log.read_text().split())
 
@@ -163,12 +177,14 @@ def test_the_next_run_takes_up_exactly_the_rest(exp: dg.Experiment, tmp_path: Pa
 def test_who_shares_a_worker_with_a_killer_is_done_all_the_same(exp: dg.Experiment, tmp_path: Path) -> None:
     """Two threads in one worker: who of them killed it is found out by trying each alone."""
     distributed = pytest.importorskip("distributed")
+    dask = pytest.importorskip("dask")
     log = tmp_path / "log"
     root = exp.spawn_new_tree(start=1)
     exp.run()
     dead = Die(file=str(log))(root)
     beside = [Rest(file=str(log), name=str(i), seconds=0.2)(root) for i in range(4)]
     with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "1h"}),
         distributed.LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=":0") as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
         pytest.raises(dg.RunError) as caught,
@@ -220,3 +236,29 @@ def test_an_error_says_the_end_of_what_its_recipe_printed(exp: dg.Experiment) ->
     with pytest.raises(dg.RunError, match="one step before") as caught:
         exp.run()
     assert caught.value.failures[0].output == "one step before\n"
+
+
+def test_a_scheduler_that_goes_away_costs_what_was_under_way(exp: dg.Experiment, tmp_path: Path) -> None:
+    """The run ends, says so, and the next one takes up exactly the rest."""
+    log = tmp_path / "log"
+    distributed = pytest.importorskip("distributed")
+    started, go = tmp_path / "started", tmp_path / "go"
+    root = exp.spawn_new_tree(start=1)
+    above = Touch(file=str(log), name="above")(root)
+    below = Add(1)(Wait(started=str(started), go=str(go))(above))
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster:
+        client = distributed.Client(cluster, set_as_default=False, timeout=1)
+        running = exp.run(client, wait=False)
+        deadline = time.monotonic() + 60
+        while not started.exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        cluster.sync(cluster.scheduler.close)
+        with pytest.raises(dg.RunError, match="connection to the scheduler was lost") as caught:
+            running.wait(90)
+        go.touch()
+        client.close(timeout=1)
+    assert caught.value.report.failed == 1
+    assert exp.graph.node(below.key).status == "skipped"
+    exp.run()
+    assert below.get().value == 3
+    assert counted(log) == {"above": 1}
