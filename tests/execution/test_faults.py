@@ -242,11 +242,15 @@ def test_a_scheduler_that_goes_away_costs_what_was_under_way(exp: dg.Experiment,
     """The run ends, says so, and the next one takes up exactly the rest."""
     log = tmp_path / "log"
     distributed = pytest.importorskip("distributed")
+    dask = pytest.importorskip("dask")
     started, go = tmp_path / "started", tmp_path / "go"
     root = exp.spawn_new_tree(start=1)
     above = Touch(file=str(log), name="above")(root)
     below = Add(1)(Wait(started=str(started), go=str(go))(above))
-    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster:
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "1s"}),  # its workers look for it that long
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster,
+    ):
         client = distributed.Client(cluster, set_as_default=False, timeout=1)
         running = exp.run(client, wait=False)
         deadline = time.monotonic() + 60
