@@ -35,7 +35,9 @@ from .errors import (
     UndeclaredAttributeError,
     UnsavableError,
     UnsupportedValueError,
+    WorkerError,
 )
+from .execution.granted import devices
 from .execution.listener import Listener
 from .experiment import Experiment
 from .identity.canonical import register_encoding
@@ -75,7 +77,9 @@ __all__ = [
     "UndeclaredAttributeError",
     "UnsavableError",
     "UnsupportedValueError",
+    "WorkerError",
     "between",
+    "devices",
     "function",
     "register_encoding",
 ]

@@ -10,6 +10,7 @@
      │    ├── UnsupportedValueError           a value has no canonical bytes, so it can't be identity
      │    └── TreeError                       a second tree, or a node of another experiment
      ├── RecipeError (RuntimeError)           `run` or a function broke its contract
+     ├── WorkerError (RuntimeError)           no worker can do what is asked for
      ├── RunError (RuntimeError)              some nodes failed; holds them all
      ├── StorageError (OSError)               the disk said no
      │    ├── NotAnExperimentError            nothing was ever kept there
@@ -56,6 +57,7 @@ __all__ = [
     "UndeclaredAttributeError",
     "UnsavableError",
     "UnsupportedValueError",
+    "WorkerError",
 ]
 
 
@@ -92,6 +94,11 @@ class TreeError(DefinitionError):
 
 class RecipeError(DagtreeError, RuntimeError):
     """A recipe's ``run``, or a function, returned or yielded what it may not."""
+
+
+class WorkerError(DagtreeError, RuntimeError):
+    """No worker can do it: there is none, none has the resources that a recipe asks for, or it runs another
+    version of dagtree or doesn't see where the experiment is kept."""
 
 
 class RunError(DagtreeError, RuntimeError):

@@ -157,6 +157,7 @@ class Experiment(Replication, SafePointsFace, Handing, Truth, Upkeep, Watching):
         wait: Literal[True] = True,
         listeners: Sequence[Any] = (),
         moments: Any = None,
+        resources: Mapping[str, Any] | None = None,
     ) -> Report: ...
     @overload
     def run(
@@ -168,6 +169,7 @@ class Experiment(Replication, SafePointsFace, Handing, Truth, Upkeep, Watching):
         wait: Literal[False],
         listeners: Sequence[Any] = (),
         moments: Any = None,
+        resources: Mapping[str, Any] | None = None,
     ) -> Running: ...
     def run(
         self,
@@ -178,6 +180,7 @@ class Experiment(Replication, SafePointsFace, Handing, Truth, Upkeep, Watching):
         wait: bool = True,
         listeners: Sequence[Any] = (),
         moments: Any = None,
+        resources: Mapping[str, Any] | None = None,
     ) -> Report | Running:
         """Compute what is missing, keep it, and call the functions that were asked for.
 
@@ -186,7 +189,8 @@ class Experiment(Replication, SafePointsFace, Handing, Truth, Upkeep, Watching):
         core). ``progress`` shows or hides how far it is; by default that is shown where somebody can see it,
         and ``"log"`` writes a line a node instead. ``listeners`` hear what happens; see `dagtree.Listener`.
         ``moments`` says for this run how often safe points are kept; by default as the experiment's `moments`
-        do.
+        do. ``resources`` says what this machine has for recipes that ask, where that isn't what is found:
+        ``{"GPU": 2, "memory": "64GB", "licence": 1}``.
 
         Returns a Report. A recipe that fails costs its own node and what hangs below it; when all that can be
         done is done, RunError names each failure. Ctrl-C raises RunInterrupted. Either way what is computed
@@ -212,6 +216,7 @@ class Experiment(Replication, SafePointsFace, Handing, Truth, Upkeep, Watching):
             listeners=(*self._listeners, *listeners),
             in_background=not wait,
             named=self._named,
+            resources=resources,
         )
         return self._do(run, moments) if wait else self._in_background(run, lambda: self._do(run, moments))
 

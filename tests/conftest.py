@@ -30,6 +30,20 @@ def client() -> Iterator[object]:
         yield client
 
 
+@pytest.fixture(scope="session")
+def mortal() -> Iterator[object]:
+    """A cluster of two worker processes that tests may kill."""
+    distributed = pytest.importorskip("distributed")
+    dask = pytest.importorskip("dask")
+    with (
+        # A LocalCluster lets a worker go for good that is down again so long after it died.
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "1h"}),
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
 SERVE = """
 import sys
 from moto.server import ThreadedMotoServer

@@ -33,6 +33,7 @@ def run(name: str, where: Path, *arguments: str) -> str:
 
 # What each must say, as regular expressions over what it prints.
 PROMISES = {
+    "asking.py": [r"^TimeLimitPassed: ran past its time limit of 0\.3 s\. It stood at:$", r"^3$"],
     "declared_dependencies.py": [
         r"^first: computed 2, slope 2\.0$",
         r"^the same points, and verbose: computed 0$",

@@ -21,16 +21,17 @@ identity:   names dynamic advice canonical standard memory arrays frames ownersh
             outline differ inside unusual library compiled written said blocks cells syntax watch statics
             imports wording meaning holds classes changed imported content outside unordered reach declared
             source key
-definition: fields state extending replicate recipe promise tree
+definition: demands fields state extending replicate recipe promise tree
 storage:    describe notes table record sizes lines scripts abreast buffer encoding packing unpacking
             mapping sole rebuild pickling payload tensors files store snapshot board presence tensorfile
             reading sharing writing index sameness indexfile ledger ground known leftovers local claims
             bucket nearby fetching outbox remoteledger remotefiles remoteground remote opening copying
             exporting space checking freed freeing choosing
-execution:  events listener loops policy environment generators kinds output report explain kept nearest
-            current warned reasons extending plan estimate forecast again handle watch task assemble
-            progress notebook views gauge status audience teller monitor safepoints following work step
-            channel schedulers rounds run running calls beside
+execution:  events listener loops policy granted environment generators kinds output report explain kept
+            nearest current warned reasons extending plan estimate forecast again handle watch limits marks
+            budget task assemble progress notebook views gauge fates status audience teller monitor
+            safepoints following work step pools channel processes workers cluster schedulers rounds run
+            running calls beside
 analysis:   order text extras statistics facts recorded select html loader columns conditions names pattern
             walk distance behaviour compared parting diff follow apply matrix reproduced deeds cite listing
             prov crate related node sequence choose kin branches tables plotting plots nodeset tree folded

@@ -266,7 +266,7 @@ def _check_name(cls: type, name: str, reserved: frozenset[str]) -> None:
     if name in reserved:
         hint = (
             f"To say it of the class, write it without an annotation: {name} = …"
-            if name in ("version", "depends_on", "ignores")
+            if name in ("version", "depends_on", "ignores", "resources", "retries", "timeout", "priority")
             else "Choose another."
         )
         raise PropertyError(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast, dataclass_transform, overload
 
 from ..errors import DefinitionError, PropertyError
+from .demands import DEMANDS, NONE, Demands, class_demands, demands_with
 from .fields import ATOMIC, Fields, bind, choices, fields_of, snapshot, unbound
 from .replicate import Replicates, active_axes, are_several, check_said, spread
 from .state import ExperimentState
@@ -31,11 +32,12 @@ __all__ = [
 ]
 
 RESERVED = frozenset(
-    {"run", "steps", "version", "depends_on", "ignores", "extends", "PROPERTIES", "REPLICATES"}
+    {"run", "steps", "version", "depends_on", "ignores", "extends", "PROPERTIES", "REPLICATES", *DEMANDS}
 )
 NOT_IDENTITY = frozenset(
     {"experiment_object"}
 )  # dagger's scripts hang the experiment on a recipe while they define it
+NOT_GIVEN = (None,) * len(DEMANDS)
 Item = TypeVar("Item")
 follower = threading.local()  # `steps` is what goes through the steps of the run in this thread
 
@@ -87,6 +89,10 @@ class Recipe:
     ``extends = "epochs"`` says that more epochs go on where fewer have ended: ``Train(epochs=20)`` then
     begins at the end of the longest ``Train(epochs=k)`` that is there with k below 20 and all else equal. Its
     ``run`` may read ``self.epochs`` in ``for epoch in self.steps(range(self.epochs))`` only.
+
+    Four lines ask something of whoever runs it, and are no identity: ``resources = {"GPU": 1, "memory":
+    "20GB"}``, ``retries = 2`` (what ``run`` raises), ``timeout = "2h"`` and ``priority = 10`` (the higher
+    goes first). At a call they say it of one node: ``Train(epochs=20)(root, retries=2)``.
     """
 
     PROPERTIES: ClassVar[Sequence[str]] = ()
@@ -94,11 +100,17 @@ class Recipe:
     depends_on: ClassVar[Collection[object] | None]
     ignores: ClassVar[Collection[str] | None]
     extends: ClassVar[str | None] = None
+    resources: ClassVar[Mapping[str, Any] | None]
+    retries: ClassVar[int | None]
+    timeout: ClassVar[float | str | None]
+    priority: ClassVar[float | None]
     _fields: ClassVar[Fields] = Fields(())
+    _demands: ClassVar[Demands] = NONE
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
         cls._fields = fields_of(cls, Recipe, RESERVED)
+        cls._demands = class_demands(cls)
 
     if not TYPE_CHECKING:
 
@@ -130,24 +142,35 @@ class Recipe:
                 f"{choices(cls._fields.names)}."
             )
 
-    def __call__(self, *parents: HasPromise) -> ExperimentStatePromise:
+    def __call__(
+        self,
+        *parents: HasPromise,
+        resources: Mapping[str, Any] | None = None,
+        retries: int | None = None,
+        timeout: float | str | None = None,
+        priority: float | None = None,
+    ) -> ExperimentStatePromise:
         """The promise of the state that this recipe makes from the given ones; defines it, computes nothing.
 
         Takes promises, or nodes of a restored graph, of one experiment. Given ``Replicates``, or within a
         block that replicates one of its properties, it gives ``Replicates``: a promise for each branch.
-        Raises DefinitionError for anything else, PropertyError when a property is missing or undeclared,
-        UnsupportedValueError when one can't be identity.
+
+        ``resources``, ``retries``, ``timeout`` and ``priority`` are the class's unless they are given; they
+        are no identity, and those of the definition that came last count. Raises DefinitionError for anything
+        else, PropertyError when a property is missing or undeclared, UnsupportedValueError when one can't be
+        identity.
         """
+        given = resources, retries, timeout, priority
+        demands = None
+        if given != NOT_GIVEN:
+            said = dict(zip(DEMANDS, given, strict=True))
+            demands = demands_with(self._demands, type(self).__name__, said)
         if active_axes() and type(self).__init__ is not Recipe.__init__:
             check_said(type(self), self._fields.names, vars(self))
         if are_several(parents) or are_several(vars(self).values()):
-            return cast("ExperimentStatePromise", spread(vars(self), parents, self._of_branch))
-        promises = [self._promise_of(parent) for parent in parents]
-        if not promises:
-            raise DefinitionError(
-                f"{type(self).__name__}()() needs the promise of a state: {type(self).__name__}(…)(promise)."
-            )
-        return promises[0].tree.grow(self, promises)
+            make = functools.partial(self._of_branch, demands)
+            return cast("ExperimentStatePromise", spread(vars(self), parents, make))
+        return self._grow(parents, demands)
 
     def run(self, *states: Any) -> Any:
         """Change the state and return it, or yield at every moment. Written by the subclass."""
@@ -166,11 +189,26 @@ class Recipe:
         steps: Callable[[Recipe, Iterable[Item]], Iterator[Item]] | None = getattr(follower, "steps", None)
         return iter(iterable) if steps is None else steps(self, iterable)
 
-    def _of_branch(self, attributes: dict[str, Any], parents: list[Any]) -> ExperimentStatePromise:
+    def _of_branch(
+        self, demands: Demands | None, attributes: dict[str, Any], parents: list[Any]
+    ) -> ExperimentStatePromise:
         recipe = type(self).__new__(type(self))
         vars(recipe).update(attributes)
-        promises = [recipe._promise_of(parent) for parent in parents]
-        return promises[0].tree.grow(recipe, promises)
+        return recipe._grow(parents, demands)
+
+    def _grow(self, parents: Sequence[Any], demands: Demands | None) -> ExperimentStatePromise:
+        promises = [self._promise_of(parent) for parent in parents]
+        if not promises:
+            raise DefinitionError(
+                f"{type(self).__name__}()() needs the promise of a state: {type(self).__name__}(…)(promise)."
+            )
+        tree = promises[0].tree
+        promise = tree.grow(self, promises)
+        if demands is not None:
+            tree.demands[promise.key] = demands
+        elif tree.demands:
+            tree.demands.pop(promise.key, None)
+        return promise
 
     def _promise_of(self, parent: object) -> ExperimentStatePromise:
         to_promise = getattr(type(parent), "to_promise", None)

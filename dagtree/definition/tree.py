@@ -12,6 +12,7 @@ from ..errors import DefinitionError, TreeError
 from ..identity import key as keys
 from ..identity.canonical import canonical_bytes, canonical_properties
 from ..identity.source import Code, function_code, recipe_code, root_code
+from .demands import NONE, Demands
 from .extending import check_extends
 from .fields import ATOMIC, Fields, body_of, check_travels, choices, snapshot, unbound
 from .promise import ExperimentStatePromise, brief, promises_in
@@ -61,6 +62,7 @@ class Tree:
         self.promises: dict[str, ExperimentStatePromise] = {}
         self.functions: dict[tuple[str, str], tuple[Function, ExperimentStatePromise]] = {}
         self.tags: list[str] = []
+        self.demands: dict[str, Demands] = {}  # of the nodes whose call asked for other ones than the class
         self._makers: dict[tuple[object, ...], list[tuple[type[Recipe], str]]] = {}
         self.moments: object = "auto"  # how often safe points are kept, as the user said it
         self.first_position = 0
@@ -257,6 +259,11 @@ class Tree:
             Asked(function, promise, name, function_code(function.op, self.state_class))
             for (_, name), (function, promise) in self.functions.items()
         ]
+
+    def demands_of(self, promise: ExperimentStatePromise) -> Demands:
+        """What the edge asks of whoever runs it."""
+        given = self.demands.get(promise.key)
+        return given or (NONE if promise.recipe is None else promise.recipe._demands)
 
     def leaves(self) -> tuple[ExperimentStatePromise, ...]:
         inner = {parent.key for promise in self.promises.values() for parent in promise.parents}

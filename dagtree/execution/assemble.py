@@ -17,6 +17,7 @@ from ..storage.scripts import by_value, script_classes
 from ..storage.store import Store
 from .environment import torch_threads
 from .extending import Shorter
+from .marks import MarkPlace
 from .plan import Plan, Unit
 from .policy import policy_of
 from .task import Context, Job, LinkedNode, NodeFacts, Step
@@ -33,13 +34,15 @@ def assemble(
     shared: bool,
     travels: bool,
     taken: ExperimentStatePromise | None = None,
+    marks: MarkPlace | None = None,
     watched_by: str = "",
 ) -> dict[str, tuple[Step, Sequence[str]]]:
     """The steps of a plan by their keys, each with the keys of those that it waits for.
 
     ``shared`` says that several threads of one process may run steps, ``travels`` that other processes do;
     ``taken`` is the node whose state the driver wants as well, ``watched_by`` the name by which it hears what
-    steps in other processes do. Writes down the code that the missing nodes'
+    steps in other processes do, and at ``marks`` these say what they are at. Writes down the code that the
+    missing nodes'
     keys cover, once for each fingerprint.
     """
     recipes: dict[type[Recipe], int] = {}
@@ -59,6 +62,7 @@ def assemble(
         shared=shared,
         torch_threads=torch_threads(),
         script_classes=script_classes() if travels else None,
+        marks=marks if travels else None,
         moments=policy_of(tree.moments),
         watched_by=watched_by,
     )
@@ -84,6 +88,7 @@ def assemble(
             moments={number: _facts(node) for number, node in unit.moments.items()},
             jobs=_jobs(unit, places),
             takers=unit.takers + (promise is taken),
+            demands=tree.demands_of(promise),
             seed=promise._seed_key if unit.computes else "",
             extends=recipe is not None and recipe.extends is not None,
             extended=tuple(dict.fromkeys((*unit.extended, *shorter(promise)))) if unit.computes else (),

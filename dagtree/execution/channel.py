@@ -10,7 +10,7 @@ from typing import Any
 
 from .watch import TOPIC, read_event, read_message
 
-__all__ = ["cancel", "cluster_channel", "process_channel", "task_names"]
+__all__ = ["cancel", "cluster_channel", "process_channel", "run_mark", "task_names"]
 
 Heard = Callable[[list[Any]], None]
 
@@ -79,14 +79,18 @@ _lock = threading.Lock()
 _hearing: dict[Any, dict[str, Callable[[Any], None]]] = {}
 
 
-def task_names(names: Mapping[str, str]) -> dict[str, str]:
+def run_mark() -> str:
+    """What tells the tasks of a run from those of others: eight hex digits, some of them no letters."""
+    mark = os.urandom(4).hex()
+    return f"0{mark[1:]}" if mark.isalpha() else mark
+
+
+def task_names(names: Mapping[str, str], mark: str | None = None) -> dict[str, str]:
     """What a cluster calls the tasks of nodes whose recipes are given by key: ``Train-3f2a91-5c0d…``, the
     recipe, by which it groups them, the first of the key, and a mark of this run: a cluster takes a task
     whose name it still remembers for done.
     """
-    mark = os.urandom(4).hex()
-    if mark.isalpha():
-        mark = f"0{mark[1:]}"
+    mark = mark or run_mark()
     found: dict[str, str] = {}
     taken: set[str] = set()
     for key, name in names.items():

@@ -58,7 +58,8 @@ class Following:
         if recipe is None or step.context.moments.is_never or not shape_of(recipe).has_moments:
             return None
         kept = Kept(self.store, step.node.parents)
-        first = min(step.moments, default=None)
+        there = self.store.keys()  # moments of an earlier attempt of this run among them
+        first = min((number for number, node in step.moments.items() if node.key not in there), default=None)
         for key in (step.node.key, *step.extended):
             found = find(self.store, key, step.code, kept, ended=key != step.node.key)
             if found is not None and (first is None or found.facts["moment"] < first):
@@ -152,6 +153,12 @@ class Following:
             *facts["resumed"],
             {"moment": self.number, "at": round(time.time(), 6), "from": facts["key"]},
         ]
+        records = self.store.records()
+        for number, node in self.step.moments.items():
+            if number <= self.number:  # it is there, or there would be no going on behind it
+                self.outcome.statuses[node.key] = "done"
+                if self.step.context.is_abroad:
+                    self.outcome.records.append(records[node.key])
 
     def keep_moment(self, node: NodeFacts, state: Any) -> None:
         self.seconds = time.perf_counter() - self.clock

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 from ..errors import DefinitionError
@@ -14,6 +14,7 @@ __all__ = [
     "Stop",
     "check_progress",
     "check_reach",
+    "check_resources",
     "check_waits",
     "check_workers",
     "is_shared",
@@ -108,6 +109,21 @@ def check_workers(workers: object) -> None:
     """DefinitionError when it is no number of workers."""
     if workers is not None and (type(workers) is not int or workers < 1):
         raise DefinitionError(f"workers={workers!r}: give how many threads or processes, from 1 on.")
+
+
+def check_resources(resources: object, kind: str) -> None:
+    """DefinitionError when it says nothing about this machine, or is about a cluster."""
+    if resources is None:
+        return
+    if not isinstance(resources, Mapping):
+        raise DefinitionError(
+            f'resources={resources!r}: give amounts by name, like {{"GPU": 2, "licence": 1}}.'
+        )
+    if kind == "cluster":
+        raise DefinitionError(
+            "resources= says what this machine has, and a cluster's workers say it themselves: dask worker … "
+            '--resources "GPU=1", or LocalCluster(resources={"GPU": 1}).'
+        )
 
 
 def check_reach(scheduler: Any, only_here: bool, location: str) -> None:

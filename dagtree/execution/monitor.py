@@ -70,6 +70,7 @@ class Monitor:
         self._graph: Graph = {}
         self._live: dict[str, Live] = {}
         self._over: set[str] = set()
+        self._told: set[str] = set()  # what other processes said is done, before its outcome came
         self._lock = threading.Lock()
         self._hearing = threading.Lock()
         self._began = time.monotonic()
@@ -125,6 +126,7 @@ class Monitor:
         """Another round: so many nodes are left; what is not among them and wasn't done here, others did."""
         self._graph = graph
         self._over.clear()
+        self._told.clear()
         total = self.done + self.failed + missing
         self.cached += max(self.total - total, 0)
         self.total = total
@@ -155,6 +157,15 @@ class Monitor:
                 elif kind in ("report", "peek"):
                     number, at, metrics = int(rest[0]), float(rest[1]), dict(rest[2])
                     self.moment(key, number, at, metrics, is_told=kind == "report")
+                elif kind == "done":
+                    seconds, metrics, (host, process, worker) = float(rest[0]), dict(rest[1]), rest[2]
+                    place = str(host), int(process), str(worker)
+                    step = self._graph[key][0]
+                    statuses = {node.key: "done" for node in step.nodes()}
+                    self.ended_step(step, statuses, seconds, metrics, (), list, 0, place)
+                    self._live.pop(key, None)
+                    self._over.add(key)
+                    self._told.add(key)
         except (ValueError, TypeError):
             return
 
@@ -197,6 +208,8 @@ class Monitor:
         place: Place | None,
     ) -> None:
         """A step has ended, anywhere: what became of its nodes. ``history`` gives its record's moments."""
+        if step.node.key in self._told:
+            return
         ended = list(statuses.values())
         done, failed = ended.count("done"), ended.count("failed")
         with self._lock:

@@ -10,11 +10,15 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
-__all__ = ["captured", "is_recording", "listening", "quiet_line"]
+__all__ = ["captured", "echo_to", "is_recording", "listening", "quiet_line", "stop_echo"]
 
 LONGEST_CHARS = 10_000_000
+SHOWN_CHARS = 2000
 
 _sink: contextvars.ContextVar[Log | None] = contextvars.ContextVar("dagtree_log", default=None)
+_echo: contextvars.ContextVar[Callable[[str], None] | None] = contextvars.ContextVar(
+    "dagtree_echo", default=None
+)
 _lock = threading.RLock()
 _active: list[Log] = []
 _listeners = 0
@@ -27,9 +31,12 @@ class Log:
     def __init__(self) -> None:
         self.parts: list[str] = []
         self.length = 0
+        self.echo = _echo.get()
 
     def add(self, text: str) -> None:
         if self.length < LONGEST_CHARS:
+            if self.echo is not None:
+                self.echo(text)
             self.parts.append(text[: LONGEST_CHARS - self.length])
             if self.length + len(text) > LONGEST_CHARS:
                 self.parts.append("\n… the rest was not kept\n")
@@ -37,6 +44,11 @@ class Log:
 
     def encode(self) -> bytes:
         return "".join(self.parts).encode(errors="replace")
+
+    def end(self) -> str:
+        """The last lines."""
+        text = "".join(self.parts[-SHOWN_CHARS:])
+        return text if len(text) <= SHOWN_CHARS else "…" + text[-SHOWN_CHARS:]
 
 
 class _Tee(io.TextIOBase):
@@ -143,6 +155,15 @@ class captured:  # used as a function is; a generator would cost a microsecond m
     def __exit__(self, *exception: object) -> None:
         _sink.reset(self._token)
         _active.remove(self._log)
+
+
+def echo_to(echo: Callable[[str], None]) -> contextvars.Token[Callable[[str], None] | None]:
+    """What is captured from now on in this thread is handed to ``echo`` too, as it comes."""
+    return _echo.set(echo)
+
+
+def stop_echo(token: contextvars.Token[Callable[[str], None] | None]) -> None:
+    _echo.reset(token)
 
 
 def is_recording() -> bool:

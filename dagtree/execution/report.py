@@ -23,7 +23,8 @@ class Failure:
     """One node, or one function at a node, that failed.
 
     ``error`` is the exception where it is at hand (it may not survive the way from another process);
-    ``traceback`` is its text, beginning with the user's own frames.
+    ``traceback`` is its text, beginning with the user's own frames; ``output`` is the end of what the node
+    had printed by then.
     """
 
     key: str
@@ -32,6 +33,7 @@ class Failure:
     traceback: str
     function: str | None = None
     error: BaseException | None = field(default=None, compare=False)
+    output: str = ""
 
     @property
     def where(self) -> str:
@@ -43,7 +45,7 @@ class Failure:
         return f"{self.where}: {self.message}"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return Failure, (self.key, self.label, self.message, self.traceback, self.function)
+        return Failure, (self.key, self.label, self.message, self.traceback, self.function, None, self.output)
 
 
 @dataclass(frozen=True)
@@ -141,19 +143,23 @@ class Report:
         lines = [f"{what}; {self}. What is done is kept; the next run tries again what failed."]
         for number, failure in enumerate(shown, 1):
             lines += ["", f"({number}) {failure.where}", failure.traceback.rstrip()]
+            if failure.output.strip():
+                lines += ["The end of what it printed:", failure.output.rstrip()]
         if len(shown) < len(self.failures):
             lines += ["", f"… and {len(self.failures) - len(shown)} more: see `failures` of this error."]
         return "\n".join(lines)
 
 
-def failure_of(error: BaseException, key: str, label: str, function: str | None = None) -> Failure:
-    """The failure that an exception means for a node."""
+def failure_of(
+    error: BaseException, key: str, label: str, function: str | None = None, output: str = ""
+) -> Failure:
+    """The failure that an exception means for a node, with the end of its ``output``."""
     try:
         said = str(error)
     except BaseException:
         said = "(and its own text can't be made)"
     message = f"{type(error).__name__}: {said}" if said else type(error).__name__
-    return Failure(key, label, _cut(message), _cut(users_traceback(error)), function, error)
+    return Failure(key, label, _cut(message), _cut(users_traceback(error)), function, error, output)
 
 
 def _cut(text: str) -> str:

@@ -18,14 +18,16 @@ from ..storage.presence import Someone
 from ..storage.store import Store
 from .assemble import assemble
 from .environment import commit
+from .fates import write_down
 from .generators import part_from_engine, preserved
-from .kinds import Shown, is_shared, kind_of
+from .kinds import Shown, Stop, is_shared, kind_of
+from .marks import place_for
 from .monitor import Monitor
 from .output import listening
 from .plan import Plan
 from .progress import announce
 from .report import Failure
-from .schedulers import Stop, WorkerDied, execute, parallelism
+from .schedulers import Means, execute, parallelism
 from .task import Outcome
 
 __all__ = ["Round", "Rounds"]
@@ -51,6 +53,7 @@ class Rounds:
         taken: ExperimentStatePromise | None,
         monitor: Monitor,
         stop: Stop,
+        resources: Mapping[str, Any] | None,
     ) -> None:
         self.tree = tree
         self.store = store
@@ -65,12 +68,25 @@ class Rounds:
         self.claims = claims_of(
             store, waiting=lambda other: _say_who_frees(other, store, progress), telling=self._telling
         )
+        self.marks = place_for(store) if kind_of(scheduler) in ABROAD else None
+        self.means = Means(
+            scheduler,
+            workers,
+            resources,
+            self.marks,
+            lambda: seconds_of(plan, store),
+            monitor.wait,
+            monitor.heard,
+        )
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Rounds:
         with contextlib.ExitStack() as stack:
             if self.claims is not None:
                 stack.enter_context(self.claims)
+            if self.marks is not None:
+                self.marks.begin()
+                stack.callback(self.marks.remove)
             self.monitor.show()
             stack.callback(self.monitor.hide)
             self._stack = stack.pop_all()
@@ -113,6 +129,26 @@ class Rounds:
             pause_s = min(1.5 * pause_s, _LONGEST_PAUSE_S)
 
 
+_LATEST = 5
+
+
+def seconds_of(plan: Plan, store: Store) -> dict[str, float]:
+    """How long recipes of the plan took when they were last computed: the longest of a few, by name."""
+    wanted = {unit.promise.name for unit in plan.units.values()}
+    seen: Counter[str] = Counter()
+    found: dict[str, float] = {}
+    for record in reversed(list(store.records().values())):
+        name = record.recipe
+        if name not in wanted or record.status != "done" or seen[name] >= _LATEST:
+            continue
+        seconds = record.more.get("seconds")
+        record.forget_more()
+        if isinstance(seconds, int | float):
+            seen[name] += 1
+            found[name] = max(found.get(name, 0.0), seconds)
+    return found
+
+
 def _listed(who: Mapping[str, int]) -> str:
     names = sorted(who)
     return ", ".join(names) if len(names) < 4 else f"{len(names)} other processes"
@@ -125,7 +161,7 @@ def _say_who_frees(other: Someone, store: Store, visible: Shown) -> None:
 class Round:
     """What a plan needs to run, and then what became of it: statuses, failures, functions called, damage.
 
-    ``is_cut`` says that it ended before its time, because a worker died; ``content`` is that of the node in
+    ``content`` is that of the node in
     ``taken``, where its state was live; ``elsewhere`` has what others were found to compute, by the key of
     the step: who, and its nodes.
     """
@@ -133,7 +169,7 @@ class Round:
     def __init__(self, plan: Plan, shared: Rounds) -> None:
         self.store = shared.store
         self.scheduler = shared.scheduler
-        self.workers = shared.workers
+        self.means = shared.means
         self.taken = shared.taken
         self.claims: Claims | None = shared.claims
         kind = kind_of(self.scheduler)
@@ -145,6 +181,7 @@ class Round:
             shared=is_shared(kind),
             travels=kind in ABROAD,
             taken=self.taken,
+            marks=shared.marks,
             watched_by=os.urandom(8).hex() if shared.monitor.is_watched and kind in ABROAD else "",
         )
         self.watch = shared.watch
@@ -156,7 +193,6 @@ class Round:
         self.called: list[tuple[str, str]] = []
         self.damaged: dict[str, str] = {}
         self.content: dict[str, object] | None = None
-        self.is_cut = False
         self.elsewhere: dict[str, tuple[str, Sequence[str]]] = {}
         self._noted_elsewhere = False
         self._ends: deque[tuple[str, tuple[Any, ...]]] = deque()
@@ -176,11 +212,9 @@ class Round:
             context.watch = self.watch
             context.claims = self.claims
             try:
-                execute(self.graph, self.scheduler, self._ended, stop, self.workers, self.monitor.heard)
+                execute(self.graph, self.means, self._ended, stop)
                 if stop() and "planned" in self.statuses.values():
                     raise KeyboardInterrupt
-            except WorkerDied:
-                self.is_cut = True
             finally:
                 if self._noted_elsewhere:
                     self.store.refresh()
@@ -211,6 +245,8 @@ class Round:
     def _ended(self, outcome: Outcome) -> None:
         for failure in outcome.failures:
             self.failures[failure.key, failure.function] = failure
+        if outcome.unwritten:
+            write_down(self.graph[outcome.unit][0], outcome, self.store)
         if outcome.elsewhere is not None:
             self.elsewhere[outcome.unit] = outcome.elsewhere, tuple(outcome.statuses)
         if not outcome.found:  # what others have done by now is as good as cached

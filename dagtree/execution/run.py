@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,16 @@ from ..storage.local import LocalStore
 from ..storage.store import Store
 from .again import spared_nodes
 from .current import current
-from .kinds import Shown, Stop, check_progress, check_reach, check_waits, check_workers, kind_of
+from .kinds import (
+    Shown,
+    Stop,
+    check_progress,
+    check_reach,
+    check_resources,
+    check_waits,
+    check_workers,
+    kind_of,
+)
 from .listener import check_listener
 from .output import is_recording
 from .plan import Plan, make_plan, results_of
@@ -53,6 +62,7 @@ class Run:
         taken: ExperimentStatePromise | None = None,
         named: set[str] | None = None,
         own: Set[str] = frozenset(),
+        resources: Mapping[str, Any] | None = None,
     ) -> None:
         self.tree = tree
         self.store = store
@@ -63,6 +73,7 @@ class Run:
         if not in_background:
             check_waits(scheduler)
         check_workers(workers)
+        check_resources(resources, kind)
         check_reach(scheduler, store.only_here, store.location)
         if kind == "threads" and is_recording():
             raise DefinitionError(
@@ -77,6 +88,7 @@ class Run:
         self.stop = Stop()
         self.taken = taken
         self.own = own if taken is None else own | {taken.key}  # computed for their own sake, also if evicted
+        self.resources = resources
         self.statuses: dict[str, str] = {}
         self.failures: dict[tuple[str, str | None], Failure] = {}
         self.called: list[tuple[str, str]] = []
@@ -165,12 +177,12 @@ class Run:
         self.monitor.view = view_of(self.progress)
         with log_on_stderr(self.progress), Rounds(
             plan, self.tree, store, self.scheduler, self.workers, self.progress, self.taken, self.monitor,
-            self.stop,
+            self.stop, self.resources,
         ) as rounds:  # fmt: skip
             self.claims = rounds.claims
             while plan.units and left:
                 this = self._round(plan, rounds)
-                if this.damaged or this.is_cut:
+                if this.damaged:
                     left -= 1  # each of these rounds but the last does or drops something
                 elif this.elsewhere:
                     rounds.wait(this.elsewhere)

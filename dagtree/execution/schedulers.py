@@ -4,113 +4,121 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import multiprocessing
-import multiprocessing.context
+import heapq
 import os
-import signal
-import sys
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, cast
 
-from .channel import cancel, cluster_channel, process_channel, task_names
+from ..errors import WorkerError
+from .budget import Budget, asked_in_words, machine_budget
+from .channel import cluster_channel, process_channel
 from .kinds import Stop, kind_of
-from .report import failure_of
+from .marks import MarkPlace
+from .pools import Choosing
 from .step import perform
 from .task import Outcome, Step
-from .watch import use_pipe
 
-__all__ = ["Stop", "WorkerDied", "execute", "parallelism"]
+__all__ = ["Means", "execute", "parallelism"]
 
 Graph = Mapping[str, tuple[Step, Sequence[str]]]
 
 
-def execute(
+class Means(NamedTuple):
+    """What a graph is done with: the scheduler, how many threads or processes, what this machine has
+    (``resources``; None: what is found), where processes say what they are at, how long recipes took of late,
+    by name, ``say``, to which a run turns when it waits, and ``heard``, which gets what steps in other
+    processes tell meanwhile, in another thread."""
+
+    scheduler: Any
+    workers: int | None
+    resources: Mapping[str, Any] | None
+    marks: MarkPlace | None
+    seconds: Callable[[], Mapping[str, float]]
+    say: Callable[[str], None]
+    heard: Callable[[list[Any]], None]
+
+
+def execute(graph: Graph, means: Means, ended: Callable[[Outcome], None], stop: Stop) -> None:
+    """Run the graph, parents before children; ``ended`` gets each outcome, in this thread, as it arrives.
+
+    Ctrl-C sets ``stop``, lets steps end that can't be interrupted, and goes on as KeyboardInterrupt. Raises
+    WorkerError, before anything is begun, when a step asks for what nobody has.
+    """
+    kind = kind_of(means.scheduler)
+    if kind == "cluster":
+        _on_cluster(graph, means, ended, stop)
+        return
+    budget = None
+    if any(step.demands.resources for step, _ in graph.values()):
+        budget = machine_budget(means.resources)
+        _check(graph, budget)
+    if kind == "single-threaded":
+        _in_turn(graph, ended)
+    else:
+        _in_pool(graph, kind, means, budget, ended, stop)
+
+
+def _check(graph: Graph, budget: Budget) -> None:
+    for step, _ in graph.values():
+        if budget.lacks(step.demands):
+            raise WorkerError(
+                f"{step.label()} asks for {asked_in_words(dict(step.demands.resources))}, and this machine "
+                f"has {asked_in_words(budget.amounts)}. What is not found by itself is said at the run: "
+                f'exp.run("threads", resources={{"GPU": 2, "licence": 1}}). Nothing was begun.'
+            )
+
+
+def _in_pool(
     graph: Graph,
-    scheduler: Any,
+    kind: str,
+    means: Means,
+    budget: Budget | None,
     ended: Callable[[Outcome], None],
     stop: Stop,
-    workers: int | None,
-    heard: Callable[[list[Any]], None],
 ) -> None:
-    """Run the graph, parents before children; ``ended`` gets each outcome, in this thread, as it arrives, and
-    ``heard`` what steps in other processes tell meanwhile, in another.
-
-    Ctrl-C sets ``stop``, lets steps end that can't be interrupted, and goes on as KeyboardInterrupt.
-    """
-    kind = kind_of(scheduler)
-    if kind == "cluster":
-        _on_cluster(graph, scheduler, ended, stop, heard)
-    else:
-        _here(graph, kind, ended, stop, workers, heard)
-
-
-def _tasks(graph: Graph, names: dict[str, str]) -> dict[str, Any]:
-    """Dask's low-level graph; ``names`` are those of its tasks by the keys of the steps."""
+    import dask.threaded
     from dask._task_spec import Task, TaskRef
+    from dask.callbacks import Callback
+    from dask.order import order
 
-    return {
-        names[key]: Task(names[key], perform, step, *(TaskRef(names[parent]) for parent in parents))
+    from .processes import Processes, spawn
+
+    processes = Processes(means.marks, stop) if kind == "processes" else None
+    do = perform if processes is None else processes.perform
+    # Where Dask has a choice it goes by name: by these, in order of definition.
+    names = {key: f"{place:09d}" for place, key in enumerate(graph)}
+    tasks = {
+        names[key]: Task(names[key], do, step, *(TaskRef(names[parent]) for parent in parents))
         for key, (step, parents) in graph.items()
     }
 
-
-def _here(
-    graph: Graph,
-    kind: str,
-    ended: Callable[[Outcome], None],
-    stop: Stop,
-    workers: int | None,
-    heard: Callable[[list[Any]], None],
-) -> None:
-    if kind == "single-threaded":
-        _in_turn(graph, ended)
-        return
-    from dask.callbacks import Callback
-
-    # Where Dask has a choice it goes by name: by these, in order of definition.
-    names = {key: f"{place:09d}" for place, key in enumerate(graph)}
-    tasks = _tasks(graph, names)
-    steps = {name: graph[key][0] for key, name in names.items()}
-    under_way: dict[str, Step] = {}
-
-    def sent(key: Any, *rest: Any) -> None:
-        under_way[key] = steps[key]
-
     def arrived(key: Any, outcome: Any, *rest: Any) -> None:
-        under_way.pop(key, None)
         ended(outcome)
 
     # Every outcome passes through `arrived`; Dask need hold none that nobody waits for.
     inner = {parent for _, parents in graph.values() for parent in parents}
     keys = [name for key, name in names.items() if key not in inner]
-    with _settled(), Callback(pretask=sent, posttask=arrived):
-        count = workers or os.cpu_count() or 1
-        pool: Executor
-        if kind == "threads":
-            import dask.threaded
-
-            with _stopping(ThreadPoolExecutor(count, thread_name_prefix="dagtree"), stop) as pool:
-                dask.threaded.get(tasks, keys, pool=pool)
-        else:
-            import dask.multiprocessing
-
-            spawn = _Spawn()
-            try:
-                with (
-                    process_channel(spawn, _watched_by(graph), heard) as pipe,
-                    _stopping(_process_pool(count, spawn, pipe), stop) as pool,
-                    stop.calls(lambda: _end_processes(pool)),
-                ):
-                    dask.multiprocessing.get(tasks, keys, pool=pool, optimize_graph=False, chunksize=1)
-            except BrokenProcessPool:
-                for step in under_way.values():
-                    ended(_died(step))
-                raise WorkerDied from None
+    count = means.workers or os.cpu_count() or 1
+    pool: Executor
+    if budget is None and not any(step.demands.priority for step, _ in graph.values()):
+        pool = ThreadPoolExecutor(count, thread_name_prefix="dagtree")
+    else:
+        places = order(cast(Any, tasks))
+        demands = {names[key]: step.demands for key, (step, _) in graph.items()}
+        rank = {name: (-each.priority, places[name]) for name, each in demands.items()}
+        pool = Choosing(count, rank, demands, budget or Budget({}))
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_settled())
+        if processes is not None:
+            processes.pipe = stack.enter_context(process_channel(spawn, _watched_by(graph), means.heard))
+        stack.enter_context(Callback(posttask=arrived))
+        stack.enter_context(_stopping(pool, processes, stop))
+        if processes is not None:
+            stack.enter_context(stop.calls(processes.terminate))
+        dask.threaded.get(tasks, keys, pool=pool)
 
 
 def _in_turn(graph: Graph, ended: Callable[[Outcome], None]) -> None:
@@ -120,6 +128,9 @@ def _in_turn(graph: Graph, ended: Callable[[Outcome], None]) -> None:
     from dask._task_spec import Task, TaskRef
     from dask.local import get_sync
 
+    if any(step.demands.priority for step, _ in graph.values()):
+        _by_priority(graph, ended)
+        return
     waiting = Counter(parent for _, parents in graph.values() for parent in parents)
     chains: dict[str, list[str]] = {}  # by the step that each now ends with
     for key, (_, parents) in graph.items():
@@ -158,65 +169,79 @@ def _settled() -> Iterator[None]:
             gc.unfreeze()
 
 
-class WorkerDied(Exception):
-    """A worker process is gone, and its pool with it; what was under way has failed, the rest has not
-    begun.
-    """
+def _by_priority(graph: Graph, ended: Callable[[Outcome], None]) -> None:
+    """In this thread, of what is ready always the first by priority, then the one that was made ready last:
+    depth first."""
+    children: dict[str, list[str]] = {}
+    waits = {key: len(set(parents)) for key, (_, parents) in graph.items()}
+    for key, (_, parents) in graph.items():
+        for parent in set(parents):
+            children.setdefault(parent, []).append(key)
+    takers = {key: len(below) for key, below in children.items()}
+    outcomes: dict[str, Outcome] = {}
+    turn = 0
+    ready: list[tuple[float, int, str]] = []
 
+    def make_ready(keys: Sequence[str]) -> None:
+        nonlocal turn
+        for key in reversed(keys):
+            turn -= 1
+            heapq.heappush(ready, (-graph[key][0].demands.priority, turn, key))
 
-def _died(step: Step, cause: BaseException | None = None) -> Outcome:
-    """The outcome of a step whose process didn't live to tell it."""
-    if cause is None:
-        said = "Others that were under way then are counted as failed too; the next run tries them again."
-    else:
-        said = f"The cluster says {type(cause).__name__}."
-    error = RuntimeError(
-        "its worker process died while this was under way: killed by a signal, out of memory, or crashed in "
-        f"native code. {said}"
-    )
-    outcome = Outcome(step.node.key)
-    outcome.failures.append(failure_of(error, step.node.key, step.label()))
-    outcome.statuses = {node.key: "failed" for node in step.nodes()}
-    return outcome
-
-
-def _skipped(step: Step) -> Outcome:
-    outcome = Outcome(step.node.key)
-    outcome.statuses = {node.key: "skipped" for node in step.nodes()}
-    return outcome
+    make_ready([key for key, count in waits.items() if not count])
+    while ready:
+        _, _, key = heapq.heappop(ready)
+        step, parents = graph[key]
+        outcome = perform(step, *(outcomes[parent] for parent in parents))
+        ended(outcome)
+        for parent in set(parents):
+            takers[parent] -= 1
+            if not takers[parent]:
+                del outcomes[parent]
+        if key in takers:
+            outcomes[key] = outcome
+        for child in children.get(key, ()):
+            waits[child] -= 1
+        make_ready([child for child in children.get(key, ()) if not waits[child]])
 
 
 @contextlib.contextmanager
-def _stopping(pool: Executor, stop: Stop) -> Iterator[Executor]:
+def _stopping(pool: Executor, processes: Any, stop: Stop) -> Iterator[None]:
     """Close the pool at the end; on Ctrl-C, ask the steps to stop and start no other."""
     try:
-        yield pool
+        yield
     except BaseException:
         stop.set()
-        if isinstance(pool, ProcessPoolExecutor):
-            _end_processes(pool)
+        if processes is not None:
+            processes.terminate()
         pool.shutdown(wait=True, cancel_futures=True)
         raise
-    pool.shutdown(wait=True)
+    else:
+        pool.shutdown(wait=True)
+    finally:
+        if processes is not None:
+            processes.close()
 
 
-def _process_pool(count: int, spawn: Any, pipe: Any) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(
-        count, mp_context=spawn, initializer=_begin_worker, initargs=(list(sys.path), pipe)
-    )
+def _on_cluster(graph: Graph, means: Means, ended: Callable[[Outcome], None], stop: Stop) -> None:
+    from distributed import Client
 
+    from .cluster import Flight
 
-def _end_processes(pool: Any) -> None:
-    """What such a process has finished is on disk; what it was at will be made again."""
-    for process in list((pool._processes or {}).values()):
-        process.terminate()
-
-
-def _begin_worker(path: list[str], pipe: Any) -> None:
-    """Ctrl-C in a terminal reaches all processes of a run; the driver alone decides what it means."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sys.path[:] = path
-    use_pipe(pipe)
+    own = None
+    client = scheduler = means.scheduler
+    if getattr(scheduler, "asynchronous", False):  # its own loop must go on, so that it can be awaited
+        inner: Any = scheduler.scheduler if isinstance(scheduler, Client) else scheduler
+        address = getattr(inner, "address", None) or inner.scheduler_address
+        client = own = Client(address, security=scheduler.security, set_as_default=False)
+    elif not isinstance(scheduler, Client):
+        client = own = Client(scheduler, set_as_default=False)
+    try:
+        with cluster_channel(client, _watched_by(graph), means.heard):
+            Flight(graph, client, ended, means.say, means.marks, means.seconds(), stop)()
+    finally:
+        if own is not None:
+            own.close()
 
 
 def _watched_by(graph: Graph) -> str:
@@ -234,94 +259,3 @@ def parallelism(scheduler: Any, workers: int | None) -> int:
         return max(1, sum(int(worker["nthreads"]) for worker in found["workers"].values()))
     except Exception:
         return 1
-
-
-class _SpawnProcess(multiprocessing.context.SpawnProcess):
-    """A fresh process that doesn't run the user's script again: its code travels by value, so it isn't needed
-    there.
-    """
-
-    @staticmethod
-    def _Popen(process_obj: Any) -> Any:
-        main = sys.modules["__main__"]
-        hidden = {name: vars(main)[name] for name in ("__file__", "__spec__") if name in vars(main)}
-        with _hiding:
-            for name in hidden:
-                delattr(main, name)
-            main.__spec__ = None
-            try:
-                return multiprocessing.context.SpawnProcess._Popen(process_obj)
-            finally:
-                for name, value in hidden.items():
-                    setattr(main, name, value)
-
-
-_hiding = threading.Lock()
-
-
-class _Spawn(multiprocessing.context.SpawnContext):
-    Process = _SpawnProcess
-
-
-def _on_cluster(
-    graph: Graph,
-    scheduler: Any,
-    ended: Callable[[Outcome], None],
-    stop: Stop,
-    heard: Callable[[list[Any]], None],
-) -> None:
-    from distributed import Client
-
-    names = task_names({key: step.node.name for key, (step, _) in graph.items()})
-    tasks = _tasks(graph, names)
-    own = None
-    client = scheduler
-    if getattr(scheduler, "asynchronous", False):  # its own loop must go on, so that it can be awaited
-        inner: Any = scheduler.scheduler if isinstance(scheduler, Client) else scheduler
-        address = getattr(inner, "address", None) or inner.scheduler_address
-        client = own = Client(address, security=scheduler.security, set_as_default=False)
-    elif not isinstance(scheduler, Client):
-        client = own = Client(scheduler, set_as_default=False)
-    try:
-        with cluster_channel(client, _watched_by(graph), heard):
-            _gather(graph, client, tasks, names, ended, stop)
-    finally:
-        if own is not None:
-            own.close()
-
-
-def _gather(
-    graph: Graph,
-    client: Any,
-    tasks: Mapping[str, Any],
-    names: Mapping[str, str],
-    ended: Callable[[Outcome], None],
-    stop: Stop,
-) -> None:
-    from distributed import as_completed
-
-    futures = client.get(tasks, list(names.values()), sync=False)
-    try:
-        with stop.calls(lambda: cancel(client, futures)):
-            lost: dict[str, BaseException] = {}
-            for future in as_completed(futures, loop=client.loop):
-                try:
-                    outcome = future.result()
-                except KeyboardInterrupt:
-                    raise
-                except BaseException as error:  # its worker died, or the cluster gave it up
-                    if stop():
-                        raise KeyboardInterrupt from None
-                    lost[future.key] = error
-                else:
-                    ended(outcome)
-                future.release()  # the cluster keeps it for those that wait for it, and no longer
-            gone: set[str] = set()
-            for key, (step, parents) in graph.items():
-                if names[key] in lost:
-                    below = any(parent in gone for parent in parents)
-                    gone.add(key)
-                    ended(_skipped(step) if below else _died(step, lost[names[key]]))
-    finally:
-        for future in futures:
-            future.release()

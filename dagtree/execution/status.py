@@ -195,7 +195,7 @@ def status_of(store: Store, promises: Iterable[str] = ()) -> Status:
     """The status of what a store keeps; ``promises`` are the keys of what is defined here."""
     at = time.time()
     records, there = store.records(), store.keys()
-    failed = sum(record.status == "failed" and key not in there for key, record in records.items())
+    failed = sum(record.status == "failed" and key not in there for key, record in list(records.items()))
     if not isinstance(store, Known):
         note = "What runs now can't be told of this kind of store."
         return Status(store.location, at, (), len(there), failed, note)

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import cloudpickle
 
+from ..definition.demands import NONE, Demands
 from ..definition.promise import label_of
 from ..definition.recipe import Recipe
 from ..definition.state import ExperimentState
-from ..errors import DefinitionError
+from ..errors import DefinitionError, WorkerError
 from ..identity.key import digest
 from ..storage.claims import Claims, claims_of
+from ..storage.local import LocalStore
 from ..storage.record import Record
 from ..storage.scripts import offer, packed, teach_modules
 from ..storage.store import Store
+from ..version import VERSION
+from .budget import Solitude, machine_memory_bytes
 from .environment import environment
 from .generators import part_from_engine
 from .handle import Handle
+from .marks import MarkPlace, Marks
 from .policy import AUTO, Policy
 from .report import Failure
 from .watch import Place, Watch, Wire
@@ -69,6 +77,7 @@ class Context:
         script_classes: Mapping[str, str] | None = None,
         moments: Policy = AUTO,
         watched_by: str = "",
+        marks: MarkPlace | None = None,
     ) -> None:
         self.store = store
         self.state_class = state_class
@@ -81,6 +90,9 @@ class Context:
         self.script_classes = script_classes or {}
         self.moments = moments
         self.watched_by = watched_by  # the name by which the run hears of steps elsewhere, empty for nobody
+        self.marks = marks
+        self.at_work: Marks | None = None
+        self.solitude: Solitude | None = None
         self.stopping: Callable[[], bool] = _never
         self.watch = Watch()
         self.claims: Claims | None = None
@@ -109,12 +121,12 @@ class Context:
                     f"import, or make what can't be pickled inside of `run`."
                 ) from error
             self._packed = digest(content), content
-        return _unpack_context, self._packed
+        return _unpack_context, (*self._packed, VERSION)
 
 
 SHIPPED = (
     "store", "state_class", "recipes", "functions", "git", "state_facts", "shared", "torch_threads",
-    "script_classes", "moments", "watched_by",
+    "script_classes", "moments", "watched_by", "marks",
 )  # fmt: skip
 
 
@@ -127,16 +139,31 @@ _unpacking = threading.Lock()
 _KEPT_CONTEXTS = 8
 
 
-def _unpack_context(name: str, content: bytes) -> Context:
+def _unpack_context(name: str, content: bytes, version: str = "") -> Context:
     """The context in another process, unpacked once for all of its steps. Never raises: a worker that can't
     unpack its task ends, and so would all of them in turn, while the run waits."""
     with _unpacking:
         context = _contexts.get(name)
         if context is None:
             try:
+                if version != VERSION:
+                    theirs = version or "(an older one)"
+                    raise WorkerError(
+                        f"{_here()} runs dagtree {VERSION}, and the driver dagtree {theirs}. Install one "
+                        f"version on all machines of the cluster, and start the workers again."
+                    )
                 context = Context(**cloudpickle.loads(content))
                 context._packed = (name, content)
                 context.is_abroad = True
+                if context.marks is not None:
+                    if isinstance(context.store, LocalStore) and not context.marks.is_seen():
+                        raise WorkerError(
+                            f"{_here()} doesn't see {context.store.location} as the driver does. Workers "
+                            f"need the experiment's directory under the same path (a shared file system), "
+                            f"or a URL like s3://bucket/run."
+                        )
+                    context.at_work = Marks(context.marks)
+                context.solitude = Solitude(_memory_bytes())
                 context.store.refresh()  # what was evicted since this process last worked there
                 context.watch = Wire(context.watched_by)
                 context.stopping = context.watch.stopping
@@ -148,15 +175,31 @@ def _unpack_context(name: str, content: bytes) -> Context:
                 context.broken = error
                 return context
             while len(_contexts) >= _KEPT_CONTEXTS:
-                _contexts.pop(next(iter(_contexts)))
+                old = _contexts.pop(next(iter(_contexts)))
+                if old.at_work is not None:
+                    old.at_work.close()
             _contexts[name] = context
         return context
+
+
+def _here() -> str:
+    return f"The worker on {socket.gethostname()} (process {os.getpid()})"
+
+
+def _memory_bytes() -> float:
+    """What the worker that this process is may use."""
+    distributed = sys.modules.get("distributed.worker")
+    try:
+        return float(distributed.get_worker().memory_manager.memory_limit or "inf") if distributed else 0.0
+    except (ValueError, AttributeError):
+        return machine_memory_bytes()
 
 
 class Step(NamedTuple):
     """The work on one edge, ready to travel. ``recipe`` is an index into the context's classes, None for a
     root. ``seed`` is the key that its generators are seeded from; ``extends`` says that others can go on from
-    its end, ``extended`` are the edges whose ends it can go on from, the best first.
+    its end, ``extended`` are the edges whose ends it can go on from, the best first. ``alone`` says that
+    nothing may run beside it in its process: it may be what kills it.
     """
 
     context: Context
@@ -174,6 +217,8 @@ class Step(NamedTuple):
     seed: str = ""
     extends: bool = False
     extended: tuple[str, ...] = ()
+    demands: Demands = NONE
+    alone: bool = False
 
     def label(self, moment: int | None = None) -> str:
         """The recipe as one would write it."""
@@ -191,7 +236,8 @@ class Step(NamedTuple):
 class Outcome:
     """What became of a step: the status of each of its nodes, and what the driver has to know.
 
-    ``found`` says that another process had made its nodes since the plan; ``elsewhere`` who makes them now.
+    ``found`` says that another process had made its nodes since the plan; ``elsewhere`` who makes them now;
+    ``unwritten`` that it failed, and nobody was left, or able, to write that down.
     """
 
     def __init__(self, unit: str) -> None:
@@ -204,6 +250,7 @@ class Outcome:
         self.damaged: list[tuple[str, str]] = []
         self.found = False
         self.elsewhere: str | None = None
+        self.unwritten = False
         self.called: list[tuple[str, str]] = []
         self.metrics: dict[str, Any] = {}
         self.moments = 0

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -144,6 +144,7 @@ class Wire(Watch):
         super().__init__()
         self.name = name
         self._unsent: deque[tuple[str, list[Any]]] = deque()
+        self._ended: dict[str, list[Any]] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._worker: Any = None
@@ -162,6 +163,17 @@ class Wire(Watch):
         super().moment(step, number, metrics)
         if self.name:
             self._unsent.append((step.node.key, [number, round(time.time(), 6), dict(metrics)]))
+
+    def ended(self, step: Step, seconds: float, metrics: Mapping[str, Any]) -> None:
+        """A step of a chain is done, and the run hears of it with the rest of the chain; or now, should what
+        follows take a while."""
+        if self.name:
+            self._ended[step.node.key] = ["done", step.node.key, seconds, _small(metrics), list(here())]
+
+    def forget(self, steps: Iterable[Step]) -> None:
+        """The chain of these has ended."""
+        for step in steps if self._ended else ():
+            self._ended.pop(step.node.key, None)
 
     def stopping(self) -> bool:
         """A cluster has cancelled a task that its worker still does."""
@@ -217,7 +229,8 @@ class Wire(Watch):
                 events.append(["report", key, *moment])
         events += last.values()
         if events:
-            self._send(events)
+            before = [self._ended.pop(key) for key in list(self._ended)]
+            self._send([*before, *events])
         return bool(events)
 
     def _send(self, events: list[list[Any]]) -> None:

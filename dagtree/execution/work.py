@@ -20,6 +20,7 @@ from .environment import device, torch_threads, use_torch_threads
 from .following import Following, kind_of_value
 from .generators import Disturbed, generators
 from .handle import Handle, StateReference
+from .limits import TimeLimitPassed, run_limited
 from .output import captured
 from .report import failure_of
 from .safepoints import SafePoints, Stopped, Unfaithful
@@ -74,7 +75,11 @@ class Work(Following):
                         alone=self.found is not None,
                     ) as self.provisional:
                         self.clock += time.perf_counter() - asked  # waiting for others isn't its work
-                        state = self.run(contents)
+                        state = (
+                            self.run(contents)
+                            if step.demands.timeout_s is None
+                            else self.run_in_time(contents)
+                        )
                         payload = Payload.dump(content_of(state)) if state is not None else None
                         del state
                         contents.clear()
@@ -103,7 +108,8 @@ class Work(Following):
                 except BaseException as error:
                     if self.is_ctrl_c(error):
                         raise
-                    if self.resumed:  # it may be that something wasn't what it had been
+                    # It may be that something wasn't what it had been; what took too long wasn't that.
+                    if self.resumed and not isinstance(error, TimeLimitPassed):
                         self.begin_anew(f"{type(error).__name__}: {error}")
                         contents = [self.restored(key) for key in step.node.parents]
                         continue
@@ -193,6 +199,12 @@ class Work(Following):
             )
         return result
 
+    def run_in_time(self, contents: list[dict[str, object]]) -> Any:
+        step, marks = self.step, self.step.context.at_work
+        assert step.demands.timeout_s is not None
+        late_file = marks.late_file(step.node.key) if marks is not None else None
+        return run_limited(lambda: self.run(contents), step.demands.timeout_s, late_file)
+
     def facts(self) -> dict[str, Any]:
         """The cold part of a record, as of now. What is empty is left out: ten thousand of them are read."""
         step = self.step
@@ -263,7 +275,7 @@ class Work(Following):
     def fail(self, error: BaseException) -> None:
         """Write down why; a node that is done already (an earlier moment) stays done."""
         step = self.step
-        failure = failure_of(error, step.node.key, step.label())
+        failure = failure_of(error, step.node.key, step.label(), output=self.log.end())
         self.outcome.failures.append(failure)
         self.seconds = time.perf_counter() - self.clock
         for node in step.nodes():

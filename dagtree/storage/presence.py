@@ -23,7 +23,7 @@ from ..errors import BusyError
 from .board import Board, FolderBoard
 from .files import process_name
 
-__all__ = ["Presence", "Purpose", "Someone", "everybody"]
+__all__ = ["Presence", "Purpose", "Someone", "everybody", "is_gone"]
 
 Purpose = Literal["run", "free"]
 
@@ -61,6 +61,11 @@ class Someone(NamedTuple):
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}" if self.pid else f"a process on {self.host}"
+
+
+def is_gone(other: Someone) -> bool:
+    """Whether it is known at once that this one is dead: a process of this machine that there isn't."""
+    return other.is_near and other.pid > 0 and _started(other.pid) is None
 
 
 class Presence:

@@ -402,3 +402,36 @@ def test_generators_that_one_has_alone_are_lent_only_at_its_moments(how: str) ->
     mine.heard("ears")
     mine.enter()
     mine.leave()
+
+
+class WaitFor(dg.Recipe):
+    """Ends when somebody has made its file."""
+
+    file: str
+
+    def run(self, state: Any) -> Any:
+        deadline = time.monotonic() + 60
+        while not Path(self.file).exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return state
+
+
+def test_who_listens_hears_the_end_of_a_node_while_the_next_of_its_chain_runs(
+    client: Any, tmp_path: Path
+) -> None:
+    """Cheap recipes below each other are one task of a cluster, and are told one by one all the same."""
+    exp = dg.Experiment(tmp_path / "tree", Number)
+    root = exp.spawn_new_tree(start=1)
+    above = Add(1)(root)
+    waiting = WaitFor(file=str(tmp_path / "file"))(above)
+    running = exp.run(client, wait=False)
+    heard = []
+    for event in running.events():
+        heard.append((event.kind, event.key))
+        if event.key == waiting.key and event.kind == "start":
+            assert running.statuses == {root.key: "done", above.key: "done", waiting.key: "running"}
+            assert (running.now.done, running.now.total) == (2, 3)
+            (tmp_path / "file").touch()
+    assert heard == [(kind, node.key) for node in (root, above, waiting) for kind in ("start", "end")]
+    assert running.wait(60).computed == 3
+    assert running.now.done == 3

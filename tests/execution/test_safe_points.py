@@ -98,14 +98,28 @@ def test_after_the_death_of_a_worker(tmp_path: Path) -> None:
     expected, _ = reference(Momentum, tmp_path)
     place.write_text("exit 3")
     exp, promise = define(tmp_path / "tree", Momentum, place)
-    with pytest.raises(dg.RunError, match="died"):
-        exp.run("processes", workers=1)
-    exp, promise = define(tmp_path / "tree", Momentum, place)
     exp.run("processes", workers=1)
     assert bits(promise.get()) == expected
     done = steps_done(place)
     assert done[:4] == [0, 1, 2, 3]
-    assert 0 not in done[4:], "it goes on from a safe point"
+    assert 0 not in done[4:], "another process goes on from a safe point, in the same run"
+
+
+@pytest.mark.parametrize("scheduler", ["single-threaded", "processes"])
+def test_a_retry_goes_on_at_the_last_safe_point(scheduler: str, tmp_path: Path) -> None:
+    """Also behind a moment that was asked for, and is there by then."""
+    place = tmp_path / "place"
+    expected, undisturbed = reference(Momentum, tmp_path)
+    place.write_text("fails 3")
+    exp, promise = define(tmp_path / "tree", Momentum, place)
+    early = promise.at(1)
+    Momentum(place=str(place))(promise.parents[0], retries=1)
+    report = exp.run(scheduler, workers=1)
+    assert (report.computed, report.failed) == (3, 0)
+    assert bits(promise.get()) == expected
+    assert series(exp.graph.node(promise.key)) == series(undisturbed)
+    assert steps_done(place) == [0, 1, 2, 3, 3, 4, 5]
+    assert len(early.get().seen) == 1
 
 
 @pytest.fixture(scope="module")

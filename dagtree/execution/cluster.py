@@ -1,0 +1,426 @@
+"""Steps on a Dask cluster: chains of cheap ones travel as one task, and what comes back undone is sent
+again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..definition.recipe import shape_of
+from ..errors import WorkerError
+from ..storage.lines import decode_line
+from ..storage.record import Record
+from .channel import cancel, run_mark, task_names
+from .fates import Failed, died, failed, skipped
+from .kinds import Stop
+from .marks import MarkPlace
+from .progress import log
+from .step import hindrance_of, perform
+from .task import Outcome, Step
+from .watch import Wire
+from .workers import Few, Watch
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+__all__ = ["Flight", "perform_chain"]
+
+_CHEAP_S = 0.02
+"""A recipe that took longer than this, of late, is a task of its own."""
+_TASK_S = 0.5
+"""A task begins no further step when it has taken so long, or one that wasn't cheap; what is left of its
+chain is sent again."""
+_LONGEST_CHAIN = 256
+_DEADLY = 2  # what was under way in so many processes when they died has killed them
+_MOST_BOUNCES = 4
+_CLOCKS_S = 5.0  # by how much the clocks of machines may differ
+
+
+def perform_chain(steps: Sequence[Step], *inputs: Sequence[Outcome]) -> list[Outcome]:
+    """Do the steps of a chain, as far as the time of one task goes; an outcome for each, "planned" for those
+    that were not begun."""
+    watch = steps[0].context.watch
+    last = began = time.monotonic()
+    is_cheap = True
+    before = [outcome for outcomes in inputs for outcome in outcomes]
+    done: list[Outcome] = []
+    for number, step in enumerate(steps):
+        if number and (not is_cheap or last - began > _TASK_S):
+            done += map(_left, steps[number:])
+            break
+        outcome = perform(step, *before)
+        now = time.monotonic()
+        is_cheap, last = now - last <= 5 * _CHEAP_S, now  # on a busy machine a cheap one may take longer
+        done.append(outcome)
+        before = [outcome]
+        if len(steps) > 1 and isinstance(watch, Wire) and _is_plain(outcome):
+            watch.ended(step, outcome.seconds, outcome.metrics)
+    if len(steps) > 1 and isinstance(watch, Wire):
+        watch.forget(steps)
+    return done
+
+
+def _is_plain(outcome: Outcome) -> bool:
+    """Whether there is no more to tell of it than that it is done."""
+    return (
+        not (outcome.failures or outcome.found or outcome.moments)
+        and bool(outcome.statuses)
+        and set(outcome.statuses.values()) == {"done"}
+    )
+
+
+def _left(step: Step) -> Outcome:
+    outcome = Outcome(step.node.key)
+    outcome.statuses = {node.key: "planned" for node in step.nodes()}
+    return outcome
+
+
+class Flight:
+    """A graph of steps while a cluster does it."""
+
+    def __init__(
+        self,
+        graph: Mapping[str, tuple[Step, Sequence[str]]],
+        client: Client,
+        ended: Callable[[Outcome], None],
+        say: Callable[[str], None],
+        marks: MarkPlace | None,
+        seconds: Mapping[str, float],
+        stop: Stop,
+    ) -> None:
+        self._graph = graph
+        self._client = client
+        self._ended = ended
+        self._say = say
+        self._marks = marks
+        self._stop = stop
+        self._seconds = dict(seconds)  # of late, by the recipe's name
+        self._order = {key: place for place, key in enumerate(graph)}
+        self._children = Counter(parent for _, parents in graph.values() for parent in parents)
+        self._run = run_mark()
+        self._sent = 0
+        self._began = time.time() - _CLOCKS_S
+        self._chains: dict[str, list[str]] = {}  # the keys of the steps of each task, by its name
+        self._task_of: dict[str, str] = {}  # the name of the task in which a step is under way
+        self._futures: dict[str, Future[Any]] = {}
+        self._amiss: dict[str, dict[str, str]] = {}  # the statuses of steps that ended otherwise than done
+        self._bounces: Counter[str] = Counter()  # how often the cluster gave up a step
+        self._alone: set[str] = set()
+
+    def __call__(self) -> None:
+        from distributed import as_completed
+
+        watch = Watch(self._client, self._say, self._refuse, self._pending)
+        watch.check({key: step for key, (step, _) in self._graph.items()}.values())
+        done = as_completed(loop=self._client.loop)
+        plugin = self._watch_deaths()
+        try:
+            with self._stop.calls(self._cancel), watch:
+                done.update(self._send(list(self._graph), watch))
+                for batch in done.batches():
+                    watch.heard()
+                    left: list[str] = []
+                    held: list[Future[Any]] = []
+                    for future in batch:
+                        name = future.key
+                        left += self._arrived(name, future, watch)
+                        held.append(self._futures.pop(name))
+                    if left:
+                        done.update(self._send(left, watch))
+                    for future in held:
+                        future.release()  # the cluster keeps it for those that wait for it, and no longer
+        finally:
+            for future in self._futures.values():
+                future.release()
+            if plugin:
+                with contextlib.suppress(Exception):  # the scheduler may be gone
+                    self._client.unregister_scheduler_plugin(plugin)
+
+    # What is sent
+
+    def _send(self, keys: Iterable[str], watch: Watch) -> list[Future[Any]]:
+        """Send these steps, each below what it waits for; the futures of their tasks."""
+        from dask._task_spec import Task, TaskRef
+        from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
+
+        new = self._chains_of(self._unhindered(keys))
+        self._sent += 1
+        deaths = self._marks.deaths() if self._marks is not None and watch.has_lost() else {}
+        lasts = {chain[-1]: self._graph[chain[-1]][0].node.name for chain in new}
+        names = task_names(lasts, f"{self._run}{self._sent:x}")
+        for chain in new:
+            if any(key in deaths for key in chain):
+                names[chain[-1]] += "-once"
+            name = names[chain[-1]]
+            self._chains[name] = chain
+            self._task_of.update(dict.fromkeys(chain, name))
+        layers: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for chain in new:
+            name = names[chain[-1]]
+            steps = [self._graph[key][0] for key in chain]
+            if chain[0] in self._alone:
+                steps = [steps[0]._replace(alone=True)]
+            above = self._graph[chain[0]][1]
+            inputs = [TaskRef(self._task_of[parent]) for parent in above if parent in self._task_of]
+            demands = steps[0].demands
+            asked = (
+                tuple(demands.countable.items()),
+                demands.retries,
+                demands.priority,
+                watch.large_enough(demands.memory_bytes) if demands.resources else (),
+            )
+            task = Task(name, perform_chain, steps, *inputs)
+            layers.setdefault(asked, {})[name] = task
+        # What is sent again comes before what was waiting anyway: it was begun.
+        first = 0.5 if self._sent > 1 else 0
+        whole: Any
+        plain = (), 0, 0, ()
+        if list(layers) == [plain]:
+            whole = layers[plain]
+        else:
+            whole = HighLevelGraph(
+                {
+                    str(number): MaterializedLayer(tasks, annotations=_annotations(asked, first))
+                    for number, (asked, tasks) in enumerate(layers.items())
+                },
+                {str(number): set() for number in range(len(layers))},
+            )
+        wanted = list(names.values())
+        futures = dict(zip(wanted, self._client.get(whole, wanted, sync=False, priority=first), strict=True))
+        self._futures.update(futures)
+        if self._stop():  # meanwhile, so that these weren't cancelled with the others
+            raise KeyboardInterrupt
+        return list(futures.values())
+
+    def _cancel(self) -> None:
+        """Called from any thread when the run is to end."""
+        cancel(self._client, list(self._futures.values()))
+
+    def _unhindered(self, keys: Iterable[str]) -> list[str]:
+        """Those of the keys, in order, that don't hang below what ended otherwise than done; the others end
+        here."""
+        free = []
+        for key in sorted(keys, key=self._order.__getitem__):
+            step, parents = self._graph[key]
+            statuses: dict[str, str] = {}
+            for parent in parents:
+                if parent in self._amiss:
+                    statuses.update(self._amiss[parent])
+            hindrance = hindrance_of(step, statuses)
+            if hindrance:
+                outcome = Outcome(key)
+                outcome.statuses = {node.key: hindrance for node in step.nodes()}
+                self._settle(key, outcome)
+            else:
+                free.append(key)
+        return free
+
+    def _chains_of(self, keys: Sequence[str]) -> list[list[str]]:
+        """The keys in chains, parents first: each step of a chain but the first waits for the one before it
+        alone, and nothing else waits for that."""
+        chains: dict[str, list[str]] = {}  # by the step that each now ends with
+        for key in keys:
+            parents = self._graph[key][1]
+            above = parents[0] if len(parents) == 1 else ""
+            if (
+                above in chains
+                and self._children[above] == 1
+                and len(chains[above]) < _LONGEST_CHAIN
+                and self._is_cheap(above)
+                and self._is_cheap(key)
+                and self._graph[above][0].demands == self._graph[key][0].demands
+            ):
+                chains[key] = chains.pop(above)
+                chains[key].append(key)
+            else:
+                chains[key] = [key]
+        return list(chains.values())
+
+    def _is_cheap(self, key: str) -> bool:
+        """Whether it may be done with others in one task; nobody knows of a recipe that never ran, and it is
+        found out in the task, but for one that has moments: those are made for what takes long."""
+        step = self._graph[key][0]
+        demands = step.demands
+        seconds = self._seconds.get(step.node.name)
+        if seconds is None:
+            recipe = None if step.recipe is None else step.context.recipes[step.recipe]
+            seconds = _CHEAP_S if recipe is None or not shape_of(recipe).has_moments else math.inf
+        return (
+            key not in self._alone
+            and not demands.resources
+            and not demands.retries
+            and demands.timeout_s is None
+            and seconds <= _CHEAP_S
+        )
+
+    # What comes back
+
+    def _arrived(self, name: str, future: Future[Any], watch: Watch) -> list[str]:
+        """Tell what became of a task's steps; those that must be sent again."""
+        chain = self._chains.pop(name)
+        for key in chain:
+            if self._task_of.get(key) == name:
+                del self._task_of[key]
+        try:
+            outcomes = future.result()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            if self._stop():
+                raise KeyboardInterrupt from None
+            return self._lost(name, chain, error, watch)
+        left = []
+        for key, outcome in zip(chain, outcomes, strict=True):
+            step = self._graph[key][0]
+            statuses = set(outcome.statuses.values())
+            if "planned" in statuses:
+                left.append(key)
+                continue
+            if outcome.found and watch.has_lost() and _ended(outcome) >= self._began:
+                outcome.found = False  # it is this run's: the worker that did it died afterwards
+            self._settle(key, outcome)
+            if outcome.seconds:
+                self._seconds[step.node.name] = outcome.seconds
+        return left
+
+    def _settle(self, key: str, outcome: Outcome) -> None:
+        if any(status != "done" for status in outcome.statuses.values()):
+            self._amiss[key] = outcome.statuses
+        self._ended(outcome)
+
+    def _lost(self, name: str, chain: list[str], error: BaseException, watch: Watch) -> list[str]:
+        """The steps of a task that the cluster gave up which must be sent again."""
+        from distributed.scheduler import KilledWorker
+
+        refusal = watch.refusals.get(name)
+        if refusal is not None:
+            self._settle(chain[0], failed(self._graph[chain[0]][0], refusal))
+            return chain[1:]
+        if isinstance(error, Failed) and error.outcome.unit == chain[-1]:
+            self._settle(chain[-1], error.outcome)
+            return []
+        if isinstance(error, Failed) or (isinstance(error, KilledWorker) and error.task != name):
+            return chain  # it hung below what was lost
+        if isinstance(error, KilledWorker):
+            return self._judge(chain, error)
+        if self._client.status not in ("running", "connecting"):
+            text = (
+                f"the connection to the scheduler was lost while this was under way or waited: {_said(error)}"
+            )
+        elif any(self._bounces[key] for key in chain) or not _is_cancelled(error):
+            text = f"the cluster gave it up: {_said(error)}"
+        else:
+            self._bounces.update(chain)
+            return chain
+        self._give_up(chain, WorkerError(text))
+        return []
+
+    def _give_up(self, chain: list[str], error: WorkerError) -> None:
+        """Nobody does what is left of a chain. What its worker had written by then is done; of the rest the
+        first has failed."""
+        store = self._graph[chain[0]][0].context.store
+        store.refresh()
+        there = store.keys()
+        is_over = any(parent in self._amiss for parent in self._graph[chain[0]][1])
+        for key in chain:
+            step = self._graph[key][0]
+            made = [node.key for node in step.nodes()]
+            if made and not is_over and there >= set(made):
+                outcome = Outcome(key)
+                outcome.statuses = dict.fromkeys(made, "done")
+            else:
+                outcome = skipped(step) if is_over else failed(step, error)
+                is_over = True
+            self._settle(key, outcome)
+
+    def _judge(self, chain: list[str], error: Any) -> list[str]:
+        """What was at work when its worker died for the second time: it is failed if that was its doing. What
+        can't be known is tried once more, alone in its process."""
+        self._bounces.update(chain)
+        deaths = self._marks.deaths() if self._marks is not None else {}
+        at = next((key for key in chain if key in deaths), None)
+        left = list(chain)
+        guilty = None
+        if at is not None:
+            known = deaths[at]
+            if any(death.late for death in known) or (
+                len(known) >= _DEADLY and (len(known) > _DEADLY or any(death.alone for death in known))
+            ):
+                guilty = at
+            elif len(known) >= _DEADLY:
+                self._alone.add(at)
+        elif not deaths and self._bounces[chain[0]] == 1:
+            self._alone.add(chain[0])
+        elif not deaths or self._bounces[chain[0]] >= _MOST_BOUNCES:
+            guilty = chain[0]
+        if guilty is not None:
+            step = self._graph[guilty][0]
+            known = deaths.get(guilty, [])
+            worker = getattr(getattr(error, "last_worker", None), "address", "")
+            how = [death.process for death in known] or [f"worker {worker}"]
+            if worker and known:
+                how[-1] += f" (the last was worker {worker})"
+            self._settle(guilty, died(step, how, known))
+            left.remove(guilty)
+        return left
+
+    def _refuse(self, name: str) -> None:
+        """Called by the watch when nobody will ever do a task."""
+        future = self._futures.get(name)
+        if future is not None:
+            self._client.cancel([future], force=True)
+
+    def _pending(self) -> dict[str, Step]:
+        """What waits for its turn, or runs, by the names of the tasks."""
+        return {name: self._graph[chain[0]][0] for name, chain in list(self._chains.items())}
+
+    def _watch_deaths(self) -> str:
+        """Let the scheduler give a task of this run back when two workers died at it, whatever its own
+        settings say (by default four); the name of what does so there."""
+        plugin = Few(self._run)
+        try:
+            self._client.register_plugin(plugin)
+        except Exception as error:
+            log.debug("the scheduler takes no plugin: %s", error)
+            return ""
+        return str(plugin.name)
+
+
+def _annotations(asked: tuple[Any, ...], first: float) -> dict[str, Any]:
+    resources, retries, priority, workers = asked
+    annotations: dict[str, Any] = {}
+    if resources:
+        annotations["resources"] = dict(resources)
+    if retries:
+        annotations["retries"] = retries
+    if priority or first:
+        annotations["priority"] = priority + first
+    if workers:
+        # Should all of these go, any other may do it.
+        annotations |= {"workers": list(workers), "allow_other_workers": True}
+    return annotations
+
+
+def _ended(outcome: Outcome) -> float:
+    """When the first of its nodes was done."""
+    records = [decode_line(line.rstrip(b"\n")) for line in outcome.lines]
+    return min((record.ended for record in records if isinstance(record, Record)), default=0.0)
+
+
+def _is_cancelled(error: BaseException) -> bool:
+    import asyncio
+    import concurrent.futures
+
+    return isinstance(error, asyncio.CancelledError | concurrent.futures.CancelledError) or (
+        "Cancelled" in type(error).__name__
+    )
+
+
+def _said(error: BaseException) -> str:
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
