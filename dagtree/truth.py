@@ -232,7 +232,7 @@ class Truth:
             compared = compare_tensors(Tensors(was.buffers), Tensors(now.buffers))
         one_more = Reproduction(node, "not", differing, compared)
         far = one_more.relative
-        within = far is not None and far <= tolerance and REST not in differing
+        within = tolerance > 0 and far is not None and far <= tolerance and REST not in differing
         if within and compared is not None and not (compared.only_before or compared.only_after):
             return Reproduction(node, "within tolerance", differing, compared)
         return one_more
