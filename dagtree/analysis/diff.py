@@ -51,7 +51,7 @@ class Difference:
         if self.before._tree is self.after._tree:
             return ""
         said = [
-            f"the {which} was accepted in place of [{str(node.accepted.get('from'))[:8]}] and has its random numbers"
+            f"the {which}, accepted in place of [{str(node.accepted.get('from'))[:8]}], draws as that did"
             for which, node in (("first", self.before), ("second", self.after))
             if node.accepted
         ]

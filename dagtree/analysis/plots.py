@@ -177,7 +177,7 @@ def _place(branch: Tables, x: str) -> Any:
 
 
 def _named(value: Any) -> str:
-    """How a value is called in a figure: a text without quotes, unless it could be taken for another value."""
+    """How a value is called in a figure: a text without quotes, unless it looks like another value."""
     if isinstance(value, str) and value.strip() == value and not _LIKE_ANOTHER.fullmatch(value):
         return value
     return value_text(value)

@@ -135,7 +135,7 @@ class Zeros(dg.Recipe):
         return state
 
 
-def test_equal_numbers_of_other_bits_are_within_a_tolerance_only_where_one_was_asked_for(
+def test_equal_numbers_of_other_bits_agree_only_within_a_tolerance(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "sign").write_text("1")
