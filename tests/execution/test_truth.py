@@ -194,6 +194,12 @@ def test_an_evicted_node_is_compared_by_what_its_record_says(study: Any, tmp_pat
     assert (one.verdict, one.differing, one.tensors) == ("not", ("layers.second",), None)
 
 
+def test_a_node_that_was_opened_elsewhere_is_known_by_its_key(study: Any) -> None:
+    exp, named = study
+    opened = dg.Experiment.restore(exp.location).graph
+    assert exp.reproduce(opened.node(named["noisy"].key), progress=False).ok
+
+
 def test_what_was_not_computed_or_is_no_node_is_refused(study: Any, tmp_path: Path) -> None:
     exp, named = study
     with pytest.raises(dg.SelectionError, match="never computed"):
