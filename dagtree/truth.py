@@ -161,8 +161,9 @@ class Truth:
             if not hasattr(type(one), "to_promise"):
                 raise SelectionError(f"nodes of the graph, or promises, are asked for, not {one!r:.60}")
             loader = getattr(getattr(one, "_tree", None), "loader", None)
-            owner = one.tree if loader is None else getattr(loader, "experiment", None)
-            if owner is not self and owner is not self._tree:
+            # Only keys are taken, so a node of this place is welcome, whoever opened it.
+            is_here = one.tree is self._tree if loader is None else loader._location == self.location
+            if not is_here:
                 raise TreeError(f"{one!r} belongs to another experiment than {self.location}")
         return given
 
@@ -232,7 +233,7 @@ class Truth:
             compared = compare_tensors(Tensors(was.buffers), Tensors(now.buffers))
         one_more = Reproduction(node, "not", differing, compared)
         far = one_more.relative
-        within = far is not None and far <= tolerance and REST not in differing
+        within = tolerance > 0 and far is not None and far <= tolerance and REST not in differing
         if within and compared is not None and not (compared.only_before or compared.only_after):
             return Reproduction(node, "within tolerance", differing, compared)
         return one_more

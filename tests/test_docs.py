@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -63,6 +64,19 @@ def test_the_readmes_table_and_picture_are_of_one_run() -> None:
     assert len(rows) == 8
     assert "55 done" in said
     assert [row for row in rows if f"accuracy {float(row) / 100:.3g}" not in re.sub(r"\s+", " ", said)] == []
+
+
+def test_the_readmes_tickets_are_those_of_the_notebook() -> None:
+    """Its lines of code are the notebook's, and the picture has a series for each path of the table."""
+    text = PAGES[0].read_text(encoding="utf-8")
+    cells = json.loads((ROOT / "notebooks" / "lottery_tickets.ipynb").read_text(encoding="utf-8"))["cells"]
+    code = "".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    shown = re.findall(r"^    (?:again = )?((?:nodes|again)\..*)$", text, re.MULTILINE)
+    assert len(shown) == 3
+    assert [line for line in shown if line not in code] == []
+    paths = set(re.findall(r"^ +(Train/Prune/\w+/Train) +0", text, re.MULTILINE))
+    assert len(paths) == 2
+    assert paths <= set(words(ROOT / "docs" / "tickets.svg"))
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES[1:] if blocks(page)], ids=lambda page: page.name)

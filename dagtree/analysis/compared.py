@@ -88,7 +88,8 @@ class ComparedTensors(Sequence[ComparedTensor]):
     @property
     def total(self) -> Distance:
         """Over all tensors that both have and whose shapes agree. What is equal isn't read: `relative`,
-        `cosine`, sparsity and overlap are those of the tensors that differ."""
+        `cosine`, sparsity and overlap are those of the tensors that differ. Tensors of truth values (masks)
+        don't count where others differ."""
         return _sum(self._compared)
 
     def layers(self) -> dict[str, Distance]:
@@ -191,8 +192,13 @@ def compare_one(name: str, before: Readable, after: Readable) -> ComparedTensor:
 
 
 def _sum(group: Sequence[ComparedTensor]) -> Distance:
+    """Masks don't count beside weights that differ: a bit of one is no distance that adds to the other's."""
+    known = [one for one in group if one.distance is not None]
+    numbers = [one for one in known if one.before.dtype != "BOOL"]
+    if any(not one.is_equal for one in numbers):
+        known = numbers
     total = Distance()
-    for one in group:
+    for one in known:
         if one.distance is not None:
             total += one.distance
     return total

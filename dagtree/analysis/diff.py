@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -42,7 +43,19 @@ class Difference:
     @functools.cached_property
     def path(self) -> Parting:
         """Where their paths part, and the steps after that."""
-        return part(self.before, self.after)
+        found = part(self.before, self.after)
+        return found if found.before or found.after else dataclasses.replace(found, note=self._note())
+
+    def _note(self) -> str:
+        """Of two nodes of one key in two experiments: that it is one, and whose random numbers they have."""
+        if self.before._tree is self.after._tree:
+            return ""
+        said = [
+            f"the {which}, accepted in place of [{str(node.accepted.get('from'))[:8]}], draws as that did"
+            for which, node in (("first", self.before), ("second", self.after))
+            if node.accepted
+        ]
+        return "; ".join(["one key in two graphs: code, properties and parents are the same", *said])
 
     @functools.cached_property
     def measures(self) -> dict[str, tuple[Any, Any]]:

@@ -76,16 +76,18 @@ class Step:
 @dataclasses.dataclass(frozen=True)
 class Parting:
     """Where two paths (along first parents) part: ``last`` is the last node that is on both, None when they
-    have none in common; ``steps`` are those after it, in order."""
+    have none in common; ``steps`` are those after it, in order. ``note`` says of two nodes of one key what
+    else may differ."""
 
     last: PathNode | None
     before: tuple[PathNode, ...]
     after: tuple[PathNode, ...]
     steps: tuple[Step, ...]
+    note: str = ""
 
     def __str__(self) -> str:
         if not self.before and not self.after:
-            return "they are the same node"
+            return self.note or "they are the same node"
         if self.last is None:
             return "their paths have no node in common"
         where = f"{self.last.label} [{self.last.key[:8]}]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["Plots"]
+
+_LIKE_ANOTHER = re.compile(r"|[-+.\d].*|True|False|None|inf|nan|[\[({'\"].*", re.DOTALL)
 
 
 class Plots(Tables):
@@ -118,7 +121,7 @@ class Plots(Tables):
             found = []
             for branch in branches:
                 groups = list(branch.groupby(by).items())
-                found += [(group, value_text(value), exactly(value)) for value, group in groups]
+                found += [(group, _named(value), exactly(value)) for value, group in groups]
             return found
         rows = {node.key: at for at, node in enumerate(self._nodes)}
         properties = path_properties(self)
@@ -173,10 +176,15 @@ def _place(branch: Tables, x: str) -> Any:
     return texts[0]
 
 
+def _named(value: Any) -> str:
+    """How a value is called in a figure: a text without quotes, unless it looks like another value."""
+    if isinstance(value, str) and value.strip() == value and not _LIKE_ANOTHER.fullmatch(value):
+        return value
+    return value_text(value)
+
+
 def _telling(properties: Mapping[str, list[Any]], names: Sequence[str], row: int) -> list[str]:
-    return [
-        f"{name}={value_text(properties[name][row])}" for name in names if properties[name][row] is not None
-    ]
+    return [f"{name}={_named(properties[name][row])}" for name in names if properties[name][row] is not None]
 
 
 def _note(lines: Mapping[Any, Line], level: float) -> str:

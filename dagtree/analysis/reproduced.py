@@ -204,6 +204,8 @@ def _far(one: ComparedTensor) -> str:
     distance = one.distance
     if distance is None:
         return one.why or "no distance"
+    if not distance.changed_elements:
+        return "equal as numbers, and of other bits, as 0.0 and -0.0 are"
     relative = "" if distance.relative is None else f", relative {number_text(distance.relative)}"
     return f"L2 {number_text(distance.l2)}{relative}, largest {number_text(distance.largest)}"
 

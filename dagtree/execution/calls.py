@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..definition.recipe import Function
 from ..definition.tree import Asked
-from ..errors import RunError
+from ..errors import NotComputedError, RunError
 from ..identity.source import function_code
 from .plan import results_of
 from .report import Failure
@@ -49,21 +49,39 @@ def call_functions(
     if not missing:
         return names, {}
     experiment._writable()
-    run = Run(tree, experiment._store, [], asked=missing, named=experiment._named, **how)
+    store = experiment._store  # another one now, if it was read only
     failures: tuple[Failure, ...] = ()
-    try:
-        with experiment._store.batched():
-            run()
-    except RunError as error:
-        failures = error.report.failures
-    finally:
-        experiment._graph = None
     said: dict[tuple[str, str], str] = {}
+    while missing:
+        run = Run(tree, store, [], asked=missing, named=experiment._named, **how)
+        try:
+            with store.batched():
+                run()
+        except RunError as error:
+            failures = error.report.failures
+        except NotComputedError:
+            # Damage was found, and nothing says how to make the node: the others are asked without it.
+            here = store.keys() | store.evicted()
+            lost = [asked for asked in missing if asked.promise.key not in here]
+            if not lost:
+                raise
+            said.update({(asked.promise.key, asked.name): _LOST for asked in lost})
+            missing = [asked for asked in missing if asked.promise.key in here]
+            continue
+        finally:
+            experiment._graph = None
+        break
     for failure in failures:
         # A node that had to be computed again, and wasn't, fails all functions there.
         for name in names if failure.function is None else (failure.function,):
             said[failure.key, name] = failure.message
     return names, said
+
+
+_LOST = (
+    "its state is damaged, and known only from disk, so nothing here says how to make it; run the script "
+    "that defines it"
+)
 
 
 def _names(functions: Sequence[Function], codes: Sequence[str]) -> list[str]:

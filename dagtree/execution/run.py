@@ -87,6 +87,7 @@ class Run:
         self.in_background = in_background
         self.stop = Stop()
         self.taken = taken
+        self.beside = own  # whoever asked for these compares them, and says what differs
         self.own = own if taken is None else own | {taken.key}  # computed for their own sake, also if evicted
         self.resources = resources
         self.statuses: dict[str, str] = {}
@@ -356,7 +357,7 @@ class Run:
         """What was evicted and computed again, and isn't what it was, in words; each is said aloud."""
         found = []
         for key in computed:
-            if key not in self.were_evicted:
+            if key not in self.were_evicted or key in self.beside:
                 continue
             record = self.store.records()[key]
             differs = record.more.get("differs")

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import dagtree as dg
@@ -212,3 +213,41 @@ def test_a_score_is_one_number(tree: Any) -> None:
         exp.graph.matrix(exp.graph.nodes, [both])
     with pytest.raises(dg.SelectionError, match="`rows` is empty"):
         exp.graph.matrix([], [value])
+
+
+class Vector(dg.ExperimentState):
+    NONHASHED_ATTRIBUTES = ["values"]
+
+    def initialize_state(self, **properties: Any) -> None:
+        self.values = np.zeros(20_000)
+
+
+class Shift(dg.Recipe):
+    by: float
+
+    def run(self, state: Vector) -> Vector:
+        state.values = state.values + self.by
+        return state
+
+
+def largest(state: Vector) -> float:
+    return float(state.values.max())
+
+
+def test_a_damaged_node_leaves_its_own_cell_empty_and_no_other(tmp_path: Path) -> None:
+    exp = dg.Experiment(tmp_path / "x", Vector)
+    root = exp.spawn_new_tree()
+    nodes = [Shift(by=1.0)(root), Shift(by=2.0)(root)]
+    exp.run(progress=False)
+    (file,) = tmp_path.glob(f"x/tensors/*/{nodes[0].key}.safetensors")
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 255
+    file.chmod(0o644)
+    file.write_bytes(content)
+    applied = dg.Experiment.restore(tmp_path / "x", Vector).graph.nodes.apply(largest).run(progress=False)
+    assert [applied[key] for key in (root.key, nodes[0].key, nodes[1].key)] == [
+        {"largest": 0.0},
+        {},
+        {"largest": 2.0},
+    ]
+    assert "its state is damaged" in applied.failures[nodes[0].key, "largest"]

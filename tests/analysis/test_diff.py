@@ -385,7 +385,37 @@ def test_trees_of_two_experiments_are_compared(tmp_path: Path) -> None:
         root = exp.spawn_new_tree(width=width)
         exp.run(progress=False)
         found.append(exp.graph.node(root.key))
-    assert str(found[0].diff(found[1]).path) == "they are the same node"
+    assert str(found[0].diff(found[1]).path).startswith("one key in two graphs: code, properties and parents")
     assert str(found[0].diff(found[2]).path) == "their paths have no node in common"
     (step,) = found[0].diff(found[2]).path.steps
     assert step.properties == {"width": (2, 3)}
+
+
+class Masked(dg.ExperimentState):
+    NONHASHED_ATTRIBUTES = ["weight", "mask"]
+
+    def initialize_state(self, **properties: Any) -> None:
+        self.weight, self.mask = np.full((4, 4), 3.0), np.ones((4, 4), bool)
+
+
+class Mask(dg.Recipe):
+    applied: bool
+
+    def run(self, state: Masked) -> Masked:
+        state.mask[:2] = False
+        if self.applied:
+            state.weight[:2] = 0.0
+        return state
+
+
+def test_masks_do_not_count_in_the_distance_of_the_weights(tmp_path: Path) -> None:
+    """Eight weights of 3 that become 0: √72, whatever becomes of the mask."""
+    exp = dg.Experiment(tmp_path / "x", Masked)
+    root = exp.spawn_new_tree()
+    both, alone = Mask(applied=True)(root), Mask(applied=False)(root)
+    exp.run(progress=False)
+    node = exp.graph.node
+    total = node(root.key).diff(node(both.key)).tensors.total
+    assert (total.l2, total.largest, total.elements) == (pytest.approx(72**0.5), 3.0, 16)
+    total = node(root.key).diff(node(alone.key)).tensors.total
+    assert total.changed_elements == 8

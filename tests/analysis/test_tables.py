@@ -283,3 +283,13 @@ except ImportError as error:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert f"NotInstalledError {said}: pip install 'dagtree[analysis]'" in done.stdout, done.stderr
     assert issubclass(NotInstalledError, dg.DagtreeError)
+
+
+def test_texts_stand_in_figures_without_quotes_where_nothing_else_is_meant(grow: Any) -> None:
+    root = grow.root()
+    for by in ("magnitude", "0.1", "True"):
+        results = {"test": {"value": {"accuracy": 0.5}, "code": "x", "at": 1.0}}
+        grow.add("Prune", root, properties={"by": by, "fraction": 0.5}, results=results)
+    nodes = grow.graph.nodes.where(recipe="Prune")
+    assert texts(nodes.plot("fraction", "accuracy", by="by")) == ["by", "magnitude", "'0.1'", "'True'"]
+    assert texts(nodes.plot("fraction", "accuracy"))[1] == "Prune.by=magnitude"

@@ -117,6 +117,39 @@ def test_a_tolerance_says_how_far_and_in_which_tensors(study: Any, tmp_path: Pat
     assert far.verdict == "not"
 
 
+def test_what_is_computed_beside_the_tree_is_not_said_to_be_evicted(
+    study: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "number").write_text("1.5")
+    study[0].reproduce(study[1]["read"], progress=False)
+    assert caplog.text == ""
+
+
+class Zeros(dg.Recipe):
+    """Zeros that are equal as numbers, of another sign each time that it is asked for."""
+
+    file: str
+
+    def run(self, state: Weights) -> Weights:
+        state.layers["first"] = torch.zeros(3) * float(Path(self.file).read_text())
+        return state
+
+
+def test_equal_numbers_of_other_bits_agree_only_within_a_tolerance(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "sign").write_text("1")
+    exp = dg.Experiment(tmp_path / "x", Weights)
+    zeros = Zeros(file=str(tmp_path / "sign"))(exp.spawn_new_tree())
+    exp.run(progress=False)
+    (tmp_path / "sign").write_text("-1")
+    (one,) = exp.reproduce(zeros, progress=False)
+    assert one.verdict == "not"
+    assert "equal as numbers, and of other bits, as 0.0 and -0.0 are" in "\n".join(one.lines())
+    (one,) = exp.reproduce(zeros, tolerance=1e-9, progress=False)
+    assert one.verdict == "within tolerance"
+
+
 def test_what_differs_from_itself_is_told_from_what_differs_between_places(study: Any) -> None:
     (one,) = study[0].reproduce(study[1]["chance"], progress=False)
     assert one.verdict == "not"
@@ -159,6 +192,12 @@ def test_an_evicted_node_is_compared_by_what_its_record_says(study: Any, tmp_pat
     (tmp_path / "number").write_text("2")
     (one,) = exp.reproduce(named["read"], progress=False)
     assert (one.verdict, one.differing, one.tensors) == ("not", ("layers.second",), None)
+
+
+def test_a_node_that_was_opened_elsewhere_is_known_by_its_key(study: Any) -> None:
+    exp, named = study
+    opened = dg.Experiment.restore(exp.location).graph
+    assert exp.reproduce(opened.node(named["noisy"].key), progress=False).ok
 
 
 def test_what_was_not_computed_or_is_no_node_is_refused(study: Any, tmp_path: Path) -> None:
