@@ -54,7 +54,9 @@ def measure(shape: str, scheduler: str, tensors: int, tensor_bytes: int, directo
         from distributed import Client, LocalCluster
 
         with (
-            LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", memory_limit=0) as cluster,
+            LocalCluster(
+                n_workers=2, threads_per_worker=1, dashboard_address=":0", memory_limit=0
+            ) as cluster,
             Client(cluster, set_as_default=False) as client,
         ):
             report: Any = experiment.run(client)

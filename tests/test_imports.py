@@ -28,7 +28,7 @@ storage:    describe notes table record sizes lines scripts abreast buffer encod
             bucket nearby fetching outbox remoteledger remotefiles remoteground remote opening copying
             exporting space checking freed freeing choosing
 execution:  events listener loops policy environment generators kinds output report explain kept nearest
-            current warned reasons extending plan estimate forecast again handle watch task assemble
+            current warned reasons extending plan estimate forecast again handle luggage watch task assemble
             progress notebook views gauge status audience teller monitor safepoints following work step
             channel schedulers rounds run running calls beside
 analysis:   order text extras statistics facts recorded select html loader columns conditions names pattern

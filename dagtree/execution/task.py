@@ -20,6 +20,7 @@ from ..storage.store import Store
 from .environment import environment
 from .generators import part_from_engine
 from .handle import Handle
+from .luggage import unpack_modules, with_modules
 from .policy import AUTO, Policy
 from .report import Failure
 from .watch import Place, Watch, Wire
@@ -101,7 +102,7 @@ class Context:
         if self._packed is None:
             teach_modules()
             try:
-                content = packed({name: getattr(self, name) for name in SHIPPED})
+                content = with_modules(packed({name: getattr(self, name) for name in SHIPPED}))
             except Exception as error:
                 raise DefinitionError(
                     f"This tree can't be sent to other processes: {type(error).__name__}: {error}. What a "
@@ -134,7 +135,7 @@ def _unpack_context(name: str, content: bytes) -> Context:
         context = _contexts.get(name)
         if context is None:
             try:
-                context = Context(**cloudpickle.loads(content))
+                context = Context(**cloudpickle.loads(unpack_modules(content)))
                 context._packed = (name, content)
                 context.is_abroad = True
                 context.store.refresh()  # what was evicted since this process last worked there
@@ -146,6 +147,7 @@ def _unpack_context(name: str, content: bytes) -> Context:
             except Exception as error:
                 context = Context.__new__(Context)
                 context.broken = error
+                context._packed = (name, content)  # a scheduler hands it on to workers that can
                 return context
             while len(_contexts) >= _KEPT_CONTEXTS:
                 _contexts.pop(next(iter(_contexts)))
