@@ -1,4 +1,4 @@
-"""As fast as the engine: trees of trivial steps on top of raw Dask, and beside other tools with their caches on.
+"""As fast as the engine: trivial steps on top of raw Dask, and beside other tools with their caches on.
 
 First Dask alone runs the same low-level graph on the same scheduler, in turns with dagtree in one process
 (`engine_dask.py`): chains and fan-outs of 1,000 and 10,000 nodes, and of 200 that sleep 20 ms each. Then the
@@ -111,7 +111,8 @@ def on_top_of_dask(report: Report, options: Options, place: Place) -> None:
                 f"{ratio.text()} ×",
             ]
         )
-        name = f"{compared.scheduler}/{'fan' if compared.is_fan else 'chains'}/{compared.nodes}/{compared.task_ms}ms"
+        shape = "fan" if compared.is_fan else "chains"
+        name = f"{compared.scheduler}/{shape}/{compared.nodes}/{compared.task_ms}ms"
         report.series |= {f"{name}/dagtree_s": ours, f"{name}/dask_s": theirs}
         if compared.limit:
             report.targets.append(Target(compared.title, ratio.median, compared.limit, "× raw Dask"))

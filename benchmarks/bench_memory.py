@@ -69,8 +69,8 @@ def measure(options: Options) -> Report:
     ]
     report.tables.append(table(head, rows))
     report.notes.append(
-        "A fan-out may hold its parent and one copy for each recipe that runs in the process (2 threads: 3 states), "
-        f"and {SLACK} of a state for what is on its way to the disk."
+        "A fan-out may hold its parent and one copy for each recipe that runs in the process (2 threads: 3 "
+        f"states), and {SLACK} of a state for what is on its way to the disk."
     )
     return report
 

@@ -1,4 +1,4 @@
-"""The chains with redun, its records in SQLite: the ends are asked for, and its scheduler does what they need.
+"""The chains with redun, its records in SQLite: the ends are asked for, and it does what they need.
 
 cold   from an empty database to the last result; making the scheduler included
 warm   the same program in a fresh process: every call is looked up

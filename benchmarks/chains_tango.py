@@ -1,6 +1,6 @@
 """The chains with ai2-tango in a local workspace: a step takes its parent step.
 
-cold   from an empty workspace to the last result; each step is asked for after its parent, and its result kept
+cold   from an empty workspace to the last result; each step is asked for after its parent
 warm   the same program in a fresh process: the ends are asked for, and found
 
 tango is imported before the clock starts.

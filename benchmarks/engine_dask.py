@@ -3,8 +3,8 @@
 `python -m benchmarks.engine_dask SCHEDULER NODES CHAINS TASK_MS REPEATS DIRECTORY`: in this process, on one
 warmed scheduler ("single-threaded", "threads" with 2, or "cluster", 2 workers of one thread each), REPEATS
 times in turns: Dask (the graph's making included) and dagtree (definition and `run()`, into a directory that
-isn't there). As many chains as nodes are a fan-out. A step adds a number, after sleeping TASK_MS milliseconds.
-Prints the seconds of each, in order.
+isn't there). As many chains as nodes are a fan-out. A step adds a number, after sleeping TASK_MS
+milliseconds. Prints the seconds of each, in order.
 """
 
 from __future__ import annotations

@@ -269,3 +269,26 @@ def test_children_stay_with_their_parents_where_moving_costs_more_than_waiting(
         stayed = sum(processes[top.key] == processes[child.key] for top, child in children)
         found.append(stayed if len({processes[top.key] for top in tops}) == 2 else 0)
     assert max(found) >= 21, f"{found} of 24"
+
+
+@pytest.mark.gpu
+def test_a_childs_copy_of_what_is_on_a_gpu_is_made_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing comes by way of the host, and the parent's own memory is not the child's."""
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device here")
+    weights = torch.ones(1_000_000, device="cuda")
+    handle = Handle("0" * 32, Payload.dump({"weights": weights}), 2, 4_000_000)
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("copied to the host")
+
+    monkeypatch.setattr(torch.UntypedStorage, "cpu", refuse)
+    monkeypatch.setattr(torch.Tensor, "cpu", refuse)
+    for _ in range(2):
+        content = handle.take()
+        assert content is not None
+        copy: Any = content["weights"]
+        assert copy.is_cuda
+        assert copy.data_ptr() != weights.data_ptr()
+        assert torch.equal(copy, weights)
