@@ -7,6 +7,8 @@ cold     define, then `run()` on the single-threaded scheduler, from a directory
          back with `get()`
 warm     the same program in a fresh process: nothing is computed. `leaves_s` as above, here from the
          disk
+unread   the same as `warm`, where reading any state is an error
+threads  `cold` with Dask's threads
 reopen   `open_s`: `Experiment.restore(slim=True)`, its graph, and the number of its nodes; `filter_s`:
          the first filter by tag, and the keys it found; `touch_s`: recipe, properties, tags and parents
          of every node
@@ -65,16 +67,19 @@ def define(shape: Shape) -> dict[str, float]:
     return clock.times
 
 
-def run_chains(shape: Shape, computed: int) -> dict[str, float]:
+def run_chains(
+    shape: Shape, computed: int, scheduler: str = "single-threaded", leaves: bool = True
+) -> dict[str, float]:
     clock = Clock()
     with clock("total_s"):
         with clock("define_s"):
             experiment, ends, _ = define_chains(shape)
         with clock("run_s"):
-            report = experiment.run()
-    with clock("leaves_s"):
-        states = [end.get() for end in ends]
-    check("x at the ends", [state.x for state in states], shape.expected())
+            report = experiment.run(scheduler)
+    if leaves:
+        with clock("leaves_s"):
+            states = [end.get() for end in ends]
+        check("x at the ends", [state.x for state in states], shape.expected())
     check("nodes computed", count(report.computed), computed)
     return clock.times
 
@@ -91,6 +96,22 @@ def cold(shape: Shape) -> dict[str, float]:
 
 def warm(shape: Shape) -> dict[str, float]:
     return run_chains(shape, computed=0)
+
+
+def unread(shape: Shape) -> dict[str, float]:
+    from dagtree.storage.local import LocalStore
+
+    def refuse(*_: Any) -> Any:
+        raise SystemExit("a state was read, and everything was cached")
+
+    LocalStore.restore = refuse  # type: ignore[method-assign]
+    return run_chains(shape, computed=0, leaves=False)
+
+
+def threads(shape: Shape) -> dict[str, float]:
+    import dask.threaded  # noqa: F401 - as in `cold`
+
+    return run_chains(shape, computed=shape.nodes + 1, scheduler="threads")
 
 
 def reopen(shape: Shape) -> dict[str, float]:
@@ -119,6 +140,8 @@ PHASES: dict[str, Phase] = {
     "define": define,
     "cold": cold,
     "warm": warm,
+    "unread": unread,
+    "threads": threads,
     "reopen": reopen,
     "reopen_dropped": reopen_dropped,
 }

@@ -239,6 +239,36 @@ def test_each_place_names_its_file_system() -> None:
         assert places.file_system(Path("/proc/self")) == "proc"
 
 
+def test_raw_dask_and_dagtree_take_turns_and_peers_stand_beside(tmp_path: Path) -> None:
+    pytest.importorskip("joblib")
+    printed, found = quick("benchmarks.bench_engine", tmp_path)
+    check_form(printed, found)
+    names = set(series_of(found))
+    assert {"single-threaded/chains/20/0ms/dask_s", "threads/fan/20/1ms/dagtree_s"} <= names
+    assert {"20/dagtree/cold/total_s", "20/joblib/warm/process_s"} <= names
+    assert "dagger: not measured" in printed
+
+
+def test_reading_a_state_ends_the_run_in_which_all_is_cached(tmp_path: Path) -> None:
+    arguments = ["-m", "benchmarks.child", "chains_dagtree"]
+    where = ["20", "2", str(tmp_path / "tree")]
+    harness.fresh_python([*arguments, "cold", *where])
+    assert harness.fresh_python([*arguments, "unread", *where])["run_s"] > 0
+    program = (
+        "from benchmarks import chains_dagtree as c; from benchmarks.chains import Shape; import pathlib;"
+        f"c.unread(Shape(20, 2, pathlib.Path({str(tmp_path / 'tree')!r})));"
+        f"c.warm(Shape(20, 2, pathlib.Path({str(tmp_path / 'tree')!r})))"
+    )
+    with pytest.raises(harness.ChildFailed, match="a state was read"):
+        harness.fresh_python(["-c", program])
+
+
+def test_what_a_run_holds_is_counted_in_states(tmp_path: Path) -> None:
+    printed, found = quick("benchmarks.bench_memory", tmp_path)
+    check_form(printed, found)
+    assert set(series_of(found)) == {"chain/single-threaded/states", "fan/single-threaded/states"}
+
+
 def test_two_states_are_compared_beside_the_loops_that_one_would_write(tmp_path: Path) -> None:
     printed, found = quick("benchmarks.bench_diff", tmp_path)
     check_form(printed, found)

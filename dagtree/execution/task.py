@@ -27,6 +27,7 @@ from .budget import Solitude, machine_memory_bytes
 from .environment import environment
 from .generators import part_from_engine
 from .handle import Handle
+from .luggage import unpack_modules, with_modules
 from .marks import MarkPlace, Marks
 from .policy import AUTO, Policy
 from .report import Failure
@@ -98,7 +99,7 @@ class Context:
         self.claims: Claims | None = None
         self.is_abroad = False
         self.broken: Exception | None = None
-        self._packed: tuple[str, bytes] | None = None
+        self._packed: tuple[str, bytes, str] | None = None
         self._environment: str | None = None
 
     def environment(self) -> str:
@@ -113,15 +114,15 @@ class Context:
         if self._packed is None:
             teach_modules()
             try:
-                content = packed({name: getattr(self, name) for name in SHIPPED})
+                content = with_modules(packed({name: getattr(self, name) for name in SHIPPED}))
             except Exception as error:
                 raise DefinitionError(
                     f"This tree can't be sent to other processes: {type(error).__name__}: {error}. What a "
                     f"script's own classes mention travels with them: put them in a module that workers can "
                     f"import, or make what can't be pickled inside of `run`."
                 ) from error
-            self._packed = digest(content), content
-        return _unpack_context, (*self._packed, VERSION)
+            self._packed = digest(content), content, VERSION
+        return _unpack_context, self._packed
 
 
 SHIPPED = (
@@ -152,8 +153,8 @@ def _unpack_context(name: str, content: bytes, version: str = "") -> Context:
                         f"{_here()} runs dagtree {VERSION}, and the driver dagtree {theirs}. Install one "
                         f"version on all machines of the cluster, and start the workers again."
                     )
-                context = Context(**cloudpickle.loads(content))
-                context._packed = (name, content)
+                context = Context(**cloudpickle.loads(unpack_modules(content)))
+                context._packed = (name, content, version)
                 context.is_abroad = True
                 if context.marks is not None:
                     if isinstance(context.store, LocalStore) and not context.marks.is_seen():
@@ -173,6 +174,7 @@ def _unpack_context(name: str, content: bytes, version: str = "") -> Context:
             except Exception as error:
                 context = Context.__new__(Context)
                 context.broken = error
+                context._packed = (name, content, version)  # a scheduler hands it on to workers that can
                 return context
             while len(_contexts) >= _KEPT_CONTEXTS:
                 old = _contexts.pop(next(iter(_contexts)))
@@ -258,6 +260,10 @@ class Outcome:
         self.seconds = 0.0
         self.noted = False
         self.foreign = False
+
+    def __sizeof__(self) -> int:
+        # Dask asks what a task gave, and looks no deeper than this.
+        return 500 + sum([handle.__sizeof__() for handle in self.handles.values()])
 
     def __getstate__(self) -> dict[str, Any]:
         lines = [record.encode() for record in self.records] or self.lines

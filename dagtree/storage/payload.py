@@ -23,7 +23,7 @@ _PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 class Payload:
     """What is kept of a state. The buffers of one that was dumped are the state's own memory, not copies."""
 
-    __slots__ = ("buffers", "size_bytes", "skeleton")
+    __slots__ = ("__weakref__", "buffers", "size_bytes", "skeleton")
 
     def __init__(self, skeleton: bytes, buffers: tuple[Buffer, ...] = ()) -> None:
         self.skeleton = skeleton
