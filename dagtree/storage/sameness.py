@@ -23,7 +23,7 @@ _ITEMS = frozenset({"SETITEM", "SETITEMS"})
 _UNORDERED = frozenset({"ADDITEMS", "FROZENSET"})
 _NOTHING = frozenset({"FRAME", "PROTO", "STOP"})
 _HOOKS = re.compile(rb"\S+ '_\w*hooks(_with_kwargs|_always_called)?'\Z")
-"""Under what torch keeps the hooks of a module: by numbers that it counts through a process, in their order."""
+"""Where torch keeps the hooks of a module: in their order, by numbers that it counts through a process."""
 _LARGEST_BYTES = 16 << 20  # some ten seconds
 
 
@@ -153,7 +153,10 @@ def differences(index: Index, key: str, table: Any, skeleton: bytes) -> list[str
         now = {entry["name"]: entry["digest"] for entry in table["buffers"]}
         names = [*now, *(name for name in was if name not in now)]
         differ = [name for name in names if now.get(name) != was.get(name)]
-        if removal.state and essence_of(skeleton) not in ("", removal.state):
+        essence = essence_of(skeleton) if removal.state else ""
+        if essence == removal.state != "" and list(now.values()) == list(was.values()):
+            return []  # all is the same, though an earlier dagtree had other names for it
+        if essence not in ("", removal.state):
             differ.append(REST)
         return differ
     return []
