@@ -165,8 +165,10 @@ class _Taking:
 
     def _storage_of(self, tensor: Any) -> Any:
         try:
-            storage = tensor.untyped_storage()
+            storage = None if tensor.is_nested else tensor.untyped_storage()
         except (NotImplementedError, RuntimeError):  # sparse and other tensors that consist of tensors
+            return None
+        if storage is None:
             return None
         self._alive.append(storage)
         return storage

@@ -136,7 +136,7 @@ def _whole(content: memoryview, dtype: Any, shape: tuple[int, ...], order: str, 
     import numpy
 
     owner = getattr(content.obj, "base", None)
-    if type(owner) is not numpy.ndarray or not owner.flags.owndata:
+    if type(owner) is not numpy.ndarray or type(owner.base) is numpy.ndarray:
         return None
     asked = owner.dtype == dtype and owner.shape == shape and owner.flags.writeable == writable
     in_order = owner.flags.f_contiguous if order == "F" else owner.flags.c_contiguous

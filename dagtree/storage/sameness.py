@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickletools
+import re
 from typing import Any
 
 from ..identity.key import digest
@@ -18,8 +19,11 @@ REST = "what isn't a tensor"
 _PUT = frozenset({"MEMOIZE", "BINPUT", "LONG_BINPUT", "PUT"})
 _GET = frozenset({"BINGET", "LONG_BINGET", "GET"})
 _CHANGE = frozenset({"APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"})
+_ITEMS = frozenset({"SETITEM", "SETITEMS"})
 _UNORDERED = frozenset({"ADDITEMS", "FROZENSET"})
 _NOTHING = frozenset({"FRAME", "PROTO", "STOP"})
+_HOOKS = re.compile(rb"\S+ '_\w*hooks(_with_kwargs|_always_called)?'\Z")
+"""Where torch keeps the hooks of a module: in their order, by numbers that it counts through a process."""
 _LARGEST_BYTES = 16 << 20  # some ten seconds
 
 
@@ -114,11 +118,24 @@ def _say(thing: Any, said: dict[int, bytes]) -> bytes:
         chunks = [thing.name.encode("utf-8", "surrogatepass")]
         for name, parts in (("", thing.parts), *thing.done):
             told = [_say(part, said) for part in parts]
+            if name in _ITEMS:
+                for at in range(1, len(parts), 2):
+                    if isinstance(parts[at - 1], bytes) and _HOOKS.match(parts[at - 1]):
+                        told[at] = _say_hooks(parts[at], said)
             of_name = name or thing.name
             chunks += [b"|" + of_name.encode("utf-8", "surrogatepass")]
             chunks += sorted(told) if of_name in _UNORDERED else told
         known = said[id(thing)] = digest(*chunks).encode()
     return known
+
+
+def _say_hooks(thing: Any, said: dict[int, bytes]) -> bytes:
+    """What a dict of hooks says but for its numbers, of which a state that was made again has others."""
+    ordered = _Thing(thing.name, thing.parts) if isinstance(thing, _Thing) else None
+    if ordered is None or not any(name in _ITEMS for name, _ in thing.done):
+        return _say(thing, said)
+    ordered.done = [(name, parts[1::2] if name in _ITEMS else parts) for name, parts in thing.done]
+    return _say(ordered, said)
 
 
 def differences(index: Index, key: str, table: Any, skeleton: bytes) -> list[str]:
@@ -136,7 +153,10 @@ def differences(index: Index, key: str, table: Any, skeleton: bytes) -> list[str
         now = {entry["name"]: entry["digest"] for entry in table["buffers"]}
         names = [*now, *(name for name in was if name not in now)]
         differ = [name for name in names if now.get(name) != was.get(name)]
-        if removal.state and essence_of(skeleton) not in ("", removal.state):
+        essence = essence_of(skeleton) if removal.state else ""
+        if essence == removal.state != "" and list(now.values()) == list(was.values()):
+            return []  # all is the same, though an earlier dagtree had other names for it
+        if essence not in ("", removal.state):
             differ.append(REST)
         return differ
     return []

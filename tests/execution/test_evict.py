@@ -15,7 +15,7 @@ import torch
 
 import dagtree as dg
 from dagtree import upkeep
-from dagtree.storage import freeing
+from dagtree.storage import freeing, pickling
 from dagtree.storage.opening import open_store
 from dagtree.storage.presence import Presence
 from place import Place, new_place
@@ -237,6 +237,22 @@ def test_what_comes_out_otherwise_is_said_aloud_and_written_down(
     assert message.startswith(f"differs: Change node {tree.nodes[2].key} was evicted and computed again")
     assert "layers.1 differs" in message
     assert tree.exp.graph.node(tree.nodes[2].key).record.more["differs"] == ["layers.1"]
+
+
+def test_a_tensor_that_an_earlier_dagtree_named_otherwise_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    exp = dg.Experiment(tmp_path, Model)
+    node = Change(which=0)(exp.spawn_new_tree())
+    with monkeypatch.context() as patch:
+        patch.setattr(pickling._Taking, "_name", lambda *_: None)
+        exp.run()
+    names = list(exp.graph.node(node.key).tensors())
+    exp.evict(node)
+    with caplog.at_level(logging.WARNING, logger="dagtree"):
+        node.get()
+    assert list(exp.graph.node(node.key).tensors()) != names
+    assert caplog.messages == []
 
 
 def test_dropping_takes_what_was_made_from_it_and_the_next_run_computes_it(tree: Tree) -> None:

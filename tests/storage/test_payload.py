@@ -21,6 +21,7 @@ from torch.nn.utils import parametrizations, parametrize
 
 from dagtree.errors import UnsavableError
 from dagtree.storage.payload import Payload
+from dagtree.storage.sameness import essence_of
 
 DTYPES = (torch.bfloat16, torch.float16, torch.int8, torch.bool, torch.uint8, torch.int64, torch.complex64)
 ODD_DTYPES = (torch.complex128, torch.float8_e4m3fn, torch.float8_e5m2, torch.uint16)
@@ -99,6 +100,14 @@ def test_odd_tensors_come_back(copy: bool) -> None:
     assert torch.equal(found["quantized"].int_repr(), content["quantized"].int_repr())
     assert found["meta"].is_meta
     assert torch.equal(found["nan"].view(torch.int32), content["nan"].view(torch.int32))
+
+
+@pytest.mark.parametrize("copy", [True, False])
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_nested_tensors_come_back(copy: bool) -> None:
+    parts = [torch.randn(3, 4), torch.randn(5, 4)]
+    found = back({"nested": torch.nested.nested_tensor(parts)}, copy)["nested"]
+    assert all(map(torch.equal, found.unbind(), parts))
 
 
 @pytest.mark.parametrize("copy", [True, False])
@@ -242,6 +251,15 @@ def test_arrays_that_share_memory_share_it_again(copy: bool) -> None:
     found["base"][1, 0] = -1
     assert found["row"][0] == -1
     assert found["back"][0][2, 0] == -1
+
+
+def test_an_array_that_lies_in_memory_of_another_is_taken_over_as_itself() -> None:
+    array = np.ndarray((9,), np.float64, buffer=bytearray(72))
+    content = {"all": array, "part": array[::-1]}
+    dumped = Payload.dump(content)
+    assert dumped.load(copy=False)["all"] is array
+    again = Payload.dump(dumped.load(copy=False))
+    assert essence_of(again.skeleton) == essence_of(dumped.skeleton)
 
 
 def test_a_small_view_of_a_large_array_is_kept_alone() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.nn.utils import prune
 
 from dagtree.storage.payload import Payload
 from dagtree.storage.sameness import essence_of
@@ -41,6 +42,21 @@ def test_equal_states_say_the_same_also_when_they_were_read_back() -> None:
         once = Payload.dump(content).load()
         twice = Payload.dump(once).load()
         assert essence(**content) == essence(**once) == essence(**twice) != ""
+
+
+def test_the_numbers_that_torch_gives_to_hooks_are_chance() -> None:
+    def pruned(*amounts: float, other: bool = False) -> torch.nn.Module:
+        torch.manual_seed(0)
+        made = torch.nn.Linear(4, 4)
+        for amount in amounts:
+            prune.random_unstructured(made, "weight", amount)
+        if other:
+            prune.identity(made, "bias")
+        return made
+
+    assert essence(model=pruned(0.5)) == essence(model=pruned(0.5))
+    assert essence(model=pruned(0.5, other=True)) == essence(model=pruned(0.5, other=True))
+    assert len({essence(model=one) for one in (pruned(0.5), pruned(), pruned(0.5, other=True))}) == 3
 
 
 def test_which_texts_are_one_object_is_chance() -> None:
