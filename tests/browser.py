@@ -92,8 +92,9 @@ class Browser:
 
     def _next(self, deadline: float) -> dict[str, Any]:
         while b"\0" not in self._pending:
-            ready, _, _ = select.select([self._read], [], [], max(deadline - time.monotonic(), 0))
-            if not ready:
+            poll = select.poll()  # `select` takes no descriptor above 1023
+            poll.register(self._read, select.POLLIN)
+            if not poll.poll(1000 * max(deadline - time.monotonic(), 0)):
                 raise TimeoutError("the browser doesn't answer")
             more = os.read(self._read, 1 << 20)
             if not more:

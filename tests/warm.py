@@ -40,10 +40,15 @@ class Child:
         signal.pidfd_send_signal(self._fd, signal.SIGINT)
 
     def is_alive(self) -> bool:
-        return not select.select([self._fd], [], [], 0)[0]
+        return not self._ends_within(0)
 
     def wait(self, timeout_s: float = 60.0) -> None:
-        assert select.select([self._fd], [], [], timeout_s)[0], f"process {self.pid} still runs"
+        assert self._ends_within(timeout_s), f"process {self.pid} still runs"
+
+    def _ends_within(self, timeout_s: float) -> bool:
+        poll = select.poll()  # `select` takes no descriptor above 1023, and a long session has many
+        poll.register(self._fd, select.POLLIN)
+        return bool(poll.poll(1000 * timeout_s))
 
     def result(self, timeout_s: float = 60.0) -> Any:
         """What it returned, as JSON."""

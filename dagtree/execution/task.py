@@ -173,7 +173,7 @@ def _unpack_context(name: str, content: bytes, version: str = "") -> Context:
                 offer(context.script_classes, (context.state_class, *context.recipes, *context.functions))
             except Exception as error:
                 context = Context.__new__(Context)
-                context.broken = error
+                context.broken, context.watch = error, Watch()
                 context._packed = (name, content, version)  # a scheduler hands it on to workers that can
                 return context
             while len(_contexts) >= _KEPT_CONTEXTS:

@@ -224,7 +224,7 @@ def test_a_fan_keeps_its_parent_and_what_its_running_children_need(
     nodes = fan(exp, 20, megabytes=8)
     peak = peak_in_states(exp, here, 8, workers=2)
     running = 1 if here == "single-threaded" else 2
-    assert peak < 1 + running + 0.5
+    assert peak < 1 + running + 1, "far from the twenty children; what else was imported counts too"
     # The parent; a child that is still being written while the next one runs.
     assert max(node.get().live for node in nodes) <= 1 + running
     assert len(LIVE) == 0
@@ -254,10 +254,18 @@ class Look(dg.Recipe):
         return state
 
 
-def test_children_stay_with_their_parents_where_moving_costs_more_than_waiting(
-    client: Any, tmp_path: Path
-) -> None:
+def test_children_stay_with_their_parents_where_moving_costs_more_than_waiting(tmp_path: Path) -> None:
     """Each worker makes states that are slow to move; below each is as much to do, and it is soon done."""
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=":0") as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        _check_children_stay(client, tmp_path)
+
+
+def _check_children_stay(client: Any, tmp_path: Path) -> None:
+    # In a cluster of its own: Dask remembers how long tasks of a name took in other tests.
     found = []
     while not found or (max(found) < 21 and len(found) < 3):
         exp = dg.Experiment(tmp_path / f"tree-{len(found)}", Large)
