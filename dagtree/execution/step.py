@@ -87,10 +87,10 @@ def perform(step: Step, *inputs: Outcome) -> Outcome:
 
 def hindrance_of(step: Step, statuses: Mapping[str, str]) -> str:
     """The status of a step's nodes when what it needs isn't done; empty when all of that is."""
-    if not step.nodes():
+    if not (step.final or step.moments):
         return ""
     needed = [statuses.get(key, "done") for key in (*step.node.parents, *step.links)]
-    if all(status == "done" for status in needed):
+    if needed.count("done") == len(needed):
         return ""
     return next((each for each in ("blocked", "planned", "elsewhere") if each in needed), "skipped")
 

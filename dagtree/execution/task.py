@@ -232,6 +232,8 @@ class Step(NamedTuple):
 
     def nodes(self) -> list[NodeFacts]:
         """The nodes that this step makes."""
+        if not self.moments:
+            return [self.node] if self.final else []
         return [*([self.node] if self.final else ()), *self.moments.values()]
 
 

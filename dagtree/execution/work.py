@@ -53,6 +53,10 @@ class Work(Following):
         """
         step = self.step
         contents: list[dict[str, object]] | None = None
+        self.accepted = self.find_accepted()
+        # From the node's key, its horizon left out; of one that was accepted in an older one's place, as that
+        # one, so that it comes out as it was.
+        self.seed = seed_of(step.seed) if self.accepted is None else int(self.accepted["seed"])
         self.anew = False
         while True:
             self.found = None if self.anew else self.find_safe_point()
@@ -69,7 +73,7 @@ class Work(Following):
                         contents = [self.content(key) for key in step.node.parents]
                     asked = time.perf_counter()
                     with generators.seeded(
-                        self.seed(),
+                        self.seed,
                         step.code,
                         shared=step.context.shared,
                         alone=self.found is not None,
@@ -89,9 +93,10 @@ class Work(Following):
                     if payload is not None:
                         payload.claim()
                         self.keep(step.node, payload, self.facts())
-                    there = self.store.keys()
-                    if self.points is not None and (payload is not None or step.node.key in there):
-                        self.points.remove()
+                    if self.points is not None:
+                        there = self.store.keys()
+                        if payload is not None or step.node.key in there:
+                            self.points.remove()
                     return
                 except Stopped:
                     for node in step.nodes():
@@ -118,7 +123,7 @@ class Work(Following):
                         return
                     contents = [self.restored(key) for key in step.node.parents]
 
-    def accepted(self) -> dict[str, Any] | None:
+    def find_accepted(self) -> dict[str, Any] | None:
         """What is on record of the older node in whose place this one was accepted, if it was."""
         records = self.store.records()
         for node in self.step.nodes():
@@ -127,12 +132,6 @@ class Work(Following):
             if isinstance(accepted, dict) and isinstance(accepted.get("seed"), int):
                 return accepted
         return None
-
-    def seed(self) -> int:
-        """From the node's key, its horizon left out; of one that was accepted, from the older one's, so that
-        it comes out as it was."""
-        accepted = self.accepted()
-        return seed_of(self.step.seed) if accepted is None else accepted["seed"]
 
     def must_own(self, error: BaseException) -> bool:
         """Whether it failed because restored memory, which is mapped, can't be resized: then again, with
@@ -218,12 +217,11 @@ class Work(Following):
             "seconds": round(self.seconds, 6),
             "environment": step.context.environment(),
             "device": device(),
-            "seeds": {"key": self.seed()},
+            "seeds": {"key": self.seed},
             "state": step.context.state_facts,
         }
-        accepted = self.accepted()
-        if accepted is not None:
-            facts["accepted"] = accepted
+        if self.accepted is not None:
+            facts["accepted"] = self.accepted
         if threads is not None:
             facts["torch_threads"] = threads
         cls = step.context.state_class if step.recipe is None else step.context.recipes[step.recipe]
