@@ -27,7 +27,7 @@ storage:    describe notes table record sizes lines scripts abreast buffer encod
             reading sharing writing index sameness indexfile ledger ground known leftovers local claims
             bucket nearby fetching outbox remoteledger remotefiles remoteground remote opening copying
             exporting space checking freed freeing choosing
-execution:  events listener loops policy granted environment generators kinds output report explain kept
+execution:  events listener halts loops policy granted environment generators kinds output report explain kept
             nearest current warned reasons extending plan estimate forecast again handle luggage watch
             limits marks budget task assemble progress notebook views gauge fates status audience teller
             monitor safepoints following work step pools channel processes workers cluster schedulers rounds

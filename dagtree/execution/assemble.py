@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..definition.promise import ExperimentStatePromise
 from ..definition.recipe import Recipe
@@ -17,10 +17,12 @@ from ..storage.scripts import by_value, script_classes
 from ..storage.store import Store
 from .environment import torch_threads
 from .extending import Shorter
-from .marks import MarkPlace
 from .plan import Plan, Unit
 from .policy import policy_of
 from .task import Context, Job, LinkedNode, NodeFacts, Step
+
+if TYPE_CHECKING:
+    from .marks import MarkPlace
 
 __all__ = ["assemble", "keep_source"]
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..identity.key import digest
 from ..storage.describe import describe
 from ..storage.record import Record
 from ..storage.store import Store
 from .limits import late_error
-from .marks import Death
 from .report import Failure, failure_of
 from .task import Outcome, Step
+
+if TYPE_CHECKING:
+    from .marks import Death
 
 __all__ = ["Failed", "died", "failed", "skipped", "write_down"]
 

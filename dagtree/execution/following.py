@@ -13,12 +13,16 @@ from ..definition.state import content_of
 from ..errors import RecipeError
 from ..storage.describe import plain
 from ..storage.payload import Payload
-from ..storage.snapshot import Kept, Snapshot
 from ..storage.store import Store
+from .halts import Stopped, Unfaithful
 from .handle import Handle
 from .output import Log
-from .safepoints import SafePoints, Stopped, Unfaithful, find
 from .task import NodeFacts, Outcome, Step
+
+# What only a recipe that yields needs is imported when one runs: a run of others doesn't wait for it.
+if TYPE_CHECKING:
+    from ..storage.snapshot import Snapshot
+    from .safepoints import SafePoints
 
 __all__ = ["Following", "kind_of_value"]
 
@@ -57,6 +61,9 @@ class Following:
         recipe = None if step.recipe is None else step.context.recipes[step.recipe]
         if recipe is None or step.context.moments.is_never or not shape_of(recipe).has_moments:
             return None
+        from ..storage.snapshot import Kept
+        from .safepoints import find
+
         kept = Kept(self.store, step.node.parents)
         there = self.store.keys()  # moments of an earlier attempt of this run among them
         first = min((number for number, node in step.moments.items() if node.key not in there), default=None)
@@ -113,6 +120,9 @@ class Following:
         return result
 
     def safe_points(self) -> SafePoints:
+        from ..storage.snapshot import Kept
+        from .safepoints import SafePoints
+
         step, context = self.step, self.step.context
         sizes = [known.size_bytes for key in step.node.parents if (known := self.handles.get(key))]
         return SafePoints(

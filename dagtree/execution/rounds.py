@@ -21,7 +21,6 @@ from .environment import commit
 from .fates import write_down
 from .generators import part_from_engine, preserved
 from .kinds import Shown, Stop, is_shared, kind_of
-from .marks import place_for
 from .monitor import Monitor
 from .output import listening
 from .plan import Plan
@@ -68,7 +67,11 @@ class Rounds:
         self.claims = claims_of(
             store, waiting=lambda other: _say_who_frees(other, store, progress), telling=self._telling
         )
-        self.marks = place_for(store) if kind_of(scheduler) in ABROAD else None
+        self.marks = None
+        if kind_of(scheduler) in ABROAD:
+            from .marks import place_for
+
+            self.marks = place_for(store)
         self.means = Means(
             scheduler,
             workers,

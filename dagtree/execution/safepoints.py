@@ -29,10 +29,11 @@ from ..storage.store import Store
 from ..version import VERSION
 from .environment import device, torch_threads, use_torch_threads
 from .generators import generators, give_back_generators, kept_generators
+from .halts import Stopped, Unfaithful
 from .loops import loop_at
 from .policy import Policy
 
-__all__ = ["SafePoints", "Stopped", "Unfaithful", "find"]
+__all__ = ["SafePoints", "find"]
 
 LOG = logging.getLogger("dagtree")
 SHARE_FRONT, SHARE_BEHIND = 0.01, 0.05
@@ -40,14 +41,6 @@ SHARE_FRONT, SHARE_BEHIND = 0.01, 0.05
 GAP_S = 1.0  # what is computed within this time is sooner computed again
 SPEED = 1e9  # bytes a second, until the first was measured
 _told: set[tuple[str, str]] = set()
-
-
-class Stopped(BaseException):
-    """The run is being stopped; raised at a safe point, and not to be caught by a recipe."""
-
-
-class Unfaithful(BaseException):
-    """The safe point can't be taken up, so the run is to begin at its start."""
 
 
 def find(store: Store, key: str, code: str, kept: Kept, *, ended: bool = False) -> Snapshot | None:

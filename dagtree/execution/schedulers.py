@@ -10,16 +10,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ..errors import WorkerError
 from .budget import Budget, asked_in_words, machine_budget
 from .channel import cluster_channel, process_channel
 from .kinds import Stop, kind_of
-from .marks import MarkPlace
 from .pools import Choosing
 from .step import perform
 from .task import Outcome, Step
+
+if TYPE_CHECKING:
+    from .marks import MarkPlace
 
 __all__ = ["Means", "execute", "parallelism"]
 

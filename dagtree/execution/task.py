@@ -7,7 +7,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cloudpickle
 
@@ -28,10 +28,12 @@ from .environment import environment
 from .generators import part_from_engine
 from .handle import Handle
 from .luggage import unpack_modules, with_modules
-from .marks import MarkPlace, Marks
 from .policy import AUTO, Policy
 from .report import Failure
 from .watch import Place, Watch, Wire
+
+if TYPE_CHECKING:
+    from .marks import MarkPlace, Marks
 
 __all__ = ["Context", "Job", "LinkedNode", "NodeFacts", "Outcome", "Step"]
 
@@ -163,6 +165,8 @@ def _unpack_context(name: str, content: bytes, version: str = "") -> Context:
                             f"need the experiment's directory under the same path (a shared file system), "
                             f"or a URL like s3://bucket/run."
                         )
+                    from .marks import Marks
+
                     context.at_work = Marks(context.marks)
                 context.solitude = Solitude(_memory_bytes())
                 context.store.refresh()  # what was evicted since this process last worked there

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Mapping
 from types import GeneratorType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..definition.recipe import call_run, recipe_with
 from ..definition.state import content_of, first_state, state_with
@@ -19,12 +19,15 @@ from .current import check_function, check_recipe
 from .environment import device, torch_threads, use_torch_threads
 from .following import Following, kind_of_value
 from .generators import Disturbed, generators
+from .halts import Stopped, Unfaithful
 from .handle import Handle, StateReference
 from .limits import TimeLimitPassed, run_limited
 from .output import captured
 from .report import failure_of
-from .safepoints import SafePoints, Stopped, Unfaithful
 from .task import Job, LinkedNode, NodeFacts, Outcome, Step
+
+if TYPE_CHECKING:
+    from .safepoints import SafePoints
 
 __all__ = ["Work"]
 
