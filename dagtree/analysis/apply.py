@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import SelectionError
 from .extras import data_frame
 from .html import blocks_html, rows_html
-from .text import number_text, shorten
+from .text import aligned, number_text, shorten
 
 if TYPE_CHECKING:
     from .node import Node
@@ -142,11 +142,7 @@ class Applied:
 
     def __str__(self) -> str:
         titles, rows = self._texts(_ROWS)
-        widths = [max(len(row[place]) for row in (titles, *rows)) for place in range(len(titles))]
-        lines = [
-            "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-            for row in (titles, *rows)
-        ]
+        lines = aligned([titles, *rows])
         more = len(self.nodes) - _ROWS
         return "\n".join([*lines, *([f"… and {more:,} more nodes"] if more > 0 else []), *self._notes()])
 

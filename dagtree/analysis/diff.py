@@ -14,7 +14,7 @@ from .extras import data_frame
 from .html import blocks_html, rows_html
 from .parting import Parting, part
 from .select import exactly
-from .text import number_text, shorten, value_text
+from .text import aligned, number_text, shorten, value_text
 
 if TYPE_CHECKING:
     from .node import Node
@@ -193,16 +193,7 @@ class Difference:
 def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
     if not rows:
         return []
-    shown = [TITLES, *rows[:_ROWS]]
-    widths = [max(len(row[place]) for row in shown) for place in range(len(TITLES))]
-    lines = [
-        "  "
-        + "  ".join(
-            text.ljust(width) if place < 2 else text.rjust(width)
-            for place, (text, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in shown
-    ]
+    lines = [f"  {line}" for line in aligned([TITLES, *rows[:_ROWS]], left=2)]
     return lines + ([f"  … and {len(rows) - _ROWS:,} more tensors"] if len(rows) > _ROWS else [])
 
 

@@ -13,7 +13,7 @@ from .compared import ComparedTensor, Readable, compare_one, percent
 from .distance import Distance, size_of
 from .extras import data_frame
 from .html import blocks_html, rows_html
-from .text import number_text, shorten
+from .text import aligned, number_text, shorten
 
 if TYPE_CHECKING:
     from .node import Node
@@ -87,12 +87,7 @@ class FollowedTensor(Sequence[TensorAt]):
         return f"{shorten(self.name, 120)} at {count:,} node{'s' * (count != 1)}"
 
     def __str__(self) -> str:
-        texts = [_TITLES, *self._texts()[:_ROWS]]
-        widths = [max(len(row[place]) for row in texts) for place in range(len(_TITLES))]
-        lines = [
-            "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-            for row in texts
-        ]
+        lines = aligned([_TITLES, *self._texts()[:_ROWS]])
         more = len(self._rows) - _ROWS
         return "\n".join([self.title, *lines, *([f"… and {more:,} more nodes"] if more > 0 else [])])
 

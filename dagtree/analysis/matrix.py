@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import SelectionError
 from .extras import data_frame
 from .html import blocks_html, rows_html
-from .text import number_text, shorten
+from .text import aligned, number_text, shorten
 
 if TYPE_CHECKING:
     from .node import Node
@@ -116,12 +116,7 @@ class ScoreMatrix:
         ]
 
     def __str__(self) -> str:
-        rows = [("key", "path", *self.names), *self._texts()]
-        widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-        lines = [
-            "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-            for row in rows
-        ]
+        lines = aligned([("key", "path", *self.names), *self._texts()])
         return "\n".join([*lines, *self._sums()])
 
     def __repr__(self) -> str:

@@ -7,10 +7,11 @@ import unicodedata
 from collections.abc import Mapping
 from datetime import datetime
 
-from ..storage.sizes import size_text
+from ..storage.sizes import aligned, size_text
 
 __all__ = [
     "STATUSES",
+    "aligned",
     "call_text",
     "duration_text",
     "number_text",

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from ..storage.known import Known
 from ..storage.presence import Someone, everybody
+from ..storage.sizes import aligned
 from ..storage.store import Store
 from .kept import mapping, number, text
 from .progress import metrics_text, moment_text
@@ -115,11 +116,7 @@ class Status:
         lines += [f"  {_process_text(one, self.at)}" for one in self.processes if one.total is not None]
         rows = [_HEAD, *(self._row(node) for node in self.nodes[:_SHOWN])]
         if len(rows) > 1:
-            widths = [max(len(row[place]) for row in rows) for place in range(len(_HEAD))]
-            lines += [
-                "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-                for row in rows
-            ]
+            lines += aligned(rows)
         if len(self.nodes) > _SHOWN:
             lines.append(f"… and {len(self.nodes) - _SHOWN} more, in `nodes`")
         lines += [f"stale: {_stale_text(one, self.at)}" for one in self.stale]

@@ -1,14 +1,15 @@
-"""Numbers of bytes as people write them, and nodes as they would be written."""
+"""Numbers of bytes as people write them, nodes as they would be written, and rows of texts as tables."""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 
 from .describe import understand
 from .record import Record
 
-__all__ = ["label_of_line", "parse_size", "size_text"]
+__all__ = ["aligned", "label_of_line", "parse_size", "size_text"]
 
 _UNITS = {"": 1, "B": 1} | {
     f"{prefix}{suffix}": base**power
@@ -61,3 +62,16 @@ def label_of_line(record: Record) -> str:
     if not text.isprintable():
         text = "".join(one if one.isprintable() else "?" for one in text)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def aligned(rows: Sequence[Sequence[str]], left: int | None = None) -> list[str]:
+    """Rows of texts as lines whose columns stand below each other: the first ``left`` columns (by default
+    all) to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            text.ljust(width) if left is None or place < left else text.rjust(width)
+            for place, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
