@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import DamagedError
 from .deeds import Deed, deeds_of, iso_time
+from .facts import measures
 from .text import duration_text, number_text, shorten, value_text
 
 if TYPE_CHECKING:
@@ -134,13 +135,5 @@ def _data(deeds: list[Deed]) -> list[str]:
 
 
 def _measured(node: Node) -> str:
-    parts: list[str] = []
-    values: dict[str, Any] = {**node.metrics}
-    for function, value in node.results.items():
-        if isinstance(value, Mapping):
-            values |= {str(name): item for name, item in value.items()}
-        else:
-            values[function] = value
-    for name, value in list(values.items())[:_SHOWN]:
-        parts.append(f"{shorten(name, 60)} {number_text(value)}")
-    return ", ".join(parts)
+    values = measures(node, 60)[:_SHOWN]
+    return ", ".join(f"{name} {number_text(value)}" for name, value in values)

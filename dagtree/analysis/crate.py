@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..identity.key import digest
 from ..version import VERSION
-from .deeds import Deed, deeds_of, iso_time
+from .deeds import Deed, deeds_of, iso_time, json_text
 from .extras import needed
 from .listing import code_listing, tree_listing
 from .text import visible
@@ -230,7 +230,4 @@ def _value(value: Any) -> Any:
         return value if value == value and abs(value) != float("inf") else str(value)
     if isinstance(value, str):
         return visible(value)
-    try:
-        return visible(json.dumps(value, sort_keys=True))
-    except (TypeError, ValueError):
-        return visible(repr(value))
+    return json_text(value)

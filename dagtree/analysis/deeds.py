@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DamagedError
+from .text import visible
 
 if TYPE_CHECKING:
     from .node import Node
 
-__all__ = ["Deed", "deeds_of", "iso_time", "kept_environment"]
+__all__ = ["Deed", "deeds_of", "iso_time", "json_text", "kept_environment"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +93,14 @@ def kept_environment(node: Node) -> dict[str, Any]:
 def _seconds(value: Any) -> float | None:
     is_time = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e11
     return float(value) if is_time else None
+
+
+def json_text(value: Any) -> str:
+    """The value as JSON, or, where it has none, as Python would write it."""
+    try:
+        return visible(json.dumps(value, sort_keys=True))
+    except (TypeError, ValueError):
+        return visible(repr(value))
 
 
 def iso_time(seconds: float | None) -> str | None:

@@ -6,14 +6,13 @@ Source: PROV-DM and PROV-O, W3C Recommendations of 30 April 2013; serialized by 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ..identity.key import digest
 from ..version import VERSION
-from .deeds import Deed, deeds_of
+from .deeds import Deed, deeds_of, json_text
 from .extras import needed
 from .text import visible
 
@@ -140,7 +139,4 @@ def _text(value: Any) -> Any:
         return value if not isinstance(value, int) or abs(value) < 2**63 else str(value)
     if isinstance(value, str):
         return visible(value)
-    try:
-        return visible(json.dumps(value, sort_keys=True))
-    except (TypeError, ValueError):
-        return visible(repr(value))
+    return json_text(value)
