@@ -197,12 +197,13 @@ class Experiment(Replication, SafePointsFace, Handing, Truth, Upkeep, Watching):
         is kept. With ``wait=False`` it returns a `Running` at once, and the run goes on in the background;
         BusyError while such a one is under way.
         """
+        from .execution.policy import policy_of
         from .execution.run import Run
 
         if not self._tree.promises:
             raise DefinitionError("There is no tree to run yet: begin with root = exp.spawn_new_tree(…).")
-        with self._moments_of_run(moments):
-            pass  # what can't be meant is an error here, not in the background
+        if moments is not None:
+            policy_of(moments)  # what can't be meant is an error here, not in the background
         self._alone()
         self._writable()
         run = Run(
