@@ -127,7 +127,7 @@ class ExperimentStatePromise:
         edge's parents.
         """
         keys = [parent.key for parent in self.parents]
-        if self.kind == "moment" and self.parents:
+        if self.moment is not None and self.parents:
             keys.extend(parent.key for parent in self.parents[0].parents)
         return tuple(keys)
 

@@ -15,7 +15,7 @@ from ..identity.key import digest
 from ..identity.source import Code
 from ..storage.scripts import by_value, script_classes
 from ..storage.store import Store
-from .environment import torch_threads
+from .environment import Commit, torch_threads
 from .extending import Shorter
 from .plan import Plan, Unit
 from .policy import policy_of
@@ -31,7 +31,7 @@ def assemble(
     plan: Plan,
     tree: Tree,
     store: Store,
-    git: dict[str, Any] | None,
+    git: Commit,
     *,
     shared: bool,
     travels: bool,
@@ -87,13 +87,17 @@ def assemble(
             code=promise.code.digest,
             sources=sources.get(promise.code.digest, ""),
             final=unit.final,
-            moments={number: _facts(node) for number, node in unit.moments.items()},
-            jobs=_jobs(unit, places),
+            moments={number: _facts(node) for number, node in unit.moments.items()} if unit.moments else {},
+            jobs=_jobs(unit, places) if unit.functions else [],
             takers=unit.takers + (promise is taken),
             demands=tree.demands_of(promise),
             seed=promise._seed_key if unit.computes else "",
             extends=recipe is not None and recipe.extends is not None,
-            extended=tuple(dict.fromkeys((*unit.extended, *shorter(promise)))) if unit.computes else (),
+            extended=(
+                tuple(dict.fromkeys((*unit.extended, *shorter(promise))))
+                if recipe is not None and recipe.extends is not None and unit.computes
+                else ()
+            ),
         )
         graph[key] = step, unit.after
     return graph

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import getpass
 import json
@@ -11,47 +12,94 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 from ..identity.key import digest
 from ..version import VERSION
 
-__all__ = ["commit", "device", "environment", "packages", "torch_threads", "use_torch_threads"]
+__all__ = ["Commit", "device", "environment", "packages", "torch_threads", "use_torch_threads"]
 
 GIT_TIMEOUT_S = 5.0
 
 
-def commit(directory: str | os.PathLike[str] | None = None) -> dict[str, Any] | None:
-    """The git commit that ``directory`` (by default that of the running script) is at, and whether what runs
-    differs from it: something that git knows has changed, or git doesn't know the script.
+class Commit:
+    """The git commit that a directory is at, asked for while other work goes on; it travels as the answer.
 
-    None when that is no git checkout, or there is no git.
+    The directory is by default that of the running script; then what git doesn't know of that script counts
+    as a change. Entering asks, leaving lets go. Threads may share it.
     """
-    script = getattr(sys.modules.get("__main__"), "__file__", None)
-    if directory is None:
-        directory = Path(script).resolve().parent if script else Path.cwd()
-    else:
-        script = None
+
+    def __init__(self, directory: str | os.PathLike[str] | None = None) -> None:
+        self._directory = directory
+        self._asked: list[subprocess.Popen[str]] = []
+        self._said: dict[str, Any] | None = None
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Commit:
+        directory, script = self._directory, None
+        if directory is None:
+            script = getattr(sys.modules.get("__main__"), "__file__", None)
+            directory = Path(script).resolve().parent if script else Path.cwd()
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            self._ask(directory, "status", "--porcelain=v2", "--branch", "--untracked-files=no")
+            if script:
+                self._ask(directory, "ls-files", "--", Path(script).name)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        with self._lock:
+            for asked in self._asked:
+                asked.kill()
+                asked.communicate()
+            self._asked.clear()
+
+    def __call__(self) -> dict[str, Any] | None:
+        """The commit, and whether what runs differs from it. None when that is no git checkout, or there is
+        no git."""
+        with self._lock:
+            if self._asked:
+                said = [_answer(asked) for asked in self._asked]
+                self._asked.clear()
+                if None not in said:
+                    lines = str(said[0]).splitlines()
+                    head = next((line.split()[-1] for line in lines if line.startswith("# branch.oid ")), "")
+                    changed = any(line and not line.startswith("#") for line in lines)
+                    self._said = {"commit": head, "dirty": changed or not all(map(str.strip, map(str, said)))}
+            return self._said
+
+    def _ask(self, directory: str | os.PathLike[str], *words: str) -> None:
+        self._asked.append(
+            subprocess.Popen(
+                ["git", "-C", os.fspath(directory), *words],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                errors="replace",
+            )
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _answered, (self(),)
+
+
+def _answered(said: dict[str, Any] | None) -> Commit:
+    commit = Commit()
+    commit._said = said
+    return commit
+
+
+def _answer(asked: subprocess.Popen[str]) -> str | None:
+    """What it wrote; None when it failed, or took too long."""
     try:
-        said = _git(directory, "status", "--porcelain=v2", "--branch", "--untracked-files=no").splitlines()
-        known = _git(directory, "ls-files", "--", Path(script).name) if script else "no script"
-    except (OSError, subprocess.SubprocessError):
+        said, _ = asked.communicate(timeout=GIT_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        asked.kill()
+        asked.communicate()
         return None
-    head = next((line.split()[-1] for line in said if line.startswith("# branch.oid ")), "")
-    changed = any(line and not line.startswith("#") for line in said)
-    return {"commit": head, "dirty": changed or not known.strip()}
-
-
-def _git(directory: str | os.PathLike[str], *words: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", os.fspath(directory), *words],
-        capture_output=True,
-        text=True,
-        timeout=GIT_TIMEOUT_S,
-        check=True,
-    )
-    return done.stdout
+    return said if asked.returncode == 0 else None
 
 
 @functools.cache
@@ -67,6 +115,8 @@ def packages() -> dict[str, str]:
         except OSError:
             continue
         for entry in entries:
+            if not entry.endswith("-info"):
+                continue
             match = re.fullmatch(r"(.+?)-([^-]+)(-py[\d.]+)?\.(dist-info|egg-info)", entry)
             if match:
                 found.setdefault(match[1].replace("_", "-").lower(), match[2])
@@ -81,12 +131,22 @@ def _user() -> str | None:
         return None
 
 
+def _platform() -> str:
+    """The system, its release, the machine and the C library. `platform.platform` searches all of Python's
+    executable for the last of these."""
+    told = platform.uname()
+    library = ""
+    with contextlib.suppress(AttributeError, ValueError, OSError):
+        library = (os.confstr("CS_GNU_LIBC_VERSION") or "").replace(" ", "")
+    return "-".join(part for part in (told.system, told.release, told.machine, library) if part)
+
+
 @functools.lru_cache(maxsize=8)
 def _environment(git: str) -> tuple[str, bytes]:
     facts = {
         "python": platform.python_version(),
         "implementation": platform.python_implementation(),
-        "platform": platform.platform(),
+        "platform": _platform(),
         "machine": platform.machine(),
         "host": socket.gethostname(),
         "user": _user(),

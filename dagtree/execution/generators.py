@@ -55,7 +55,8 @@ def seed_all(seed: int) -> None:
         else:
             torch.manual_seed(seed)
     _late.seed = seed
-    _late.install()
+    if _late.installed != (numpy_random is None or torch is None):
+        _late.install()
 
 
 def _states() -> tuple[Any, ...]:
@@ -197,10 +198,10 @@ class Generators:
         me = threading.get_ident()
         with self._free:
             if me not in self._holders:
-                self._wait_for_listeners()
-                self._free.wait_for(
-                    lambda: not (self._alone or self._resting or self._lent) and self._beside == 0
-                )
+                if self._said:
+                    self._wait_for_listeners()
+                while self._alone or self._resting or self._lent or self._beside:
+                    self._free.wait()
                 self._alone = True
             self._holders[me] = self._holders.get(me, 0) + 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from .report import Failure, Report
 from .teller import Teller
@@ -15,44 +15,16 @@ if TYPE_CHECKING:
     from ..storage.store import Store
     from .estimate import Estimator
     from .progress import View
+    from .snapshots import Snapshot
     from .task import Step
 
-__all__ = ["Monitor", "Snapshot"]
+__all__ = ["Monitor"]
 
 _REFRESH_S = 0.1
 _ESTIMATE_S = 1.0
 _FEW_STEPS = 2_000
 
 Graph = Mapping[str, tuple["Step", Sequence[str]]]
-
-
-class Running(NamedTuple):
-    """A step under way, as views show it; of ``moments`` it has probably as many, None where unknown."""
-
-    label: str
-    key: str
-    since: float
-    moment: int
-    moments: int | None
-    metrics: Mapping[str, Any]
-    host: str
-    process: int
-    worker: str
-
-
-class Snapshot(NamedTuple):
-    """A run at one instant; counts are of nodes, ``left_s`` is an estimate, None where nothing is known."""
-
-    total: int
-    cached: int
-    done: int
-    failed: int
-    skipped: int
-    running: tuple[Running, ...]
-    seconds: float
-    left_s: float | None
-    note: str
-    ended: str  # how it ended; empty while it is under way
 
 
 class Monitor:
@@ -210,12 +182,14 @@ class Monitor:
         """A step has ended, anywhere: what became of its nodes. ``history`` gives its record's moments."""
         if step.node.key in self._told:
             return
-        ended = list(statuses.values())
-        done, failed = ended.count("done"), ended.count("failed")
+        ended = tuple(statuses.values())
+        done = ended.count("done")
+        failed = 0
         with self._lock:
             self.done += done
-            self.failed += failed
             if done != len(ended):
+                failed = ended.count("failed")
+                self.failed += failed
                 self.skipped += ended.count("skipped")
             self._busy_s += seconds
             if self.teller.keeps_events:
@@ -236,6 +210,8 @@ class Monitor:
 
     def snapshot(self, estimates: bool = True) -> Snapshot:
         """The run at this instant."""
+        from .snapshots import Running, Snapshot
+
         running = sorted(self._live.values(), key=lambda live: live.since)
         estimator = self._estimator
         return Snapshot(

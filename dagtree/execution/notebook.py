@@ -11,7 +11,7 @@ from .progress import log, metrics_text, moment_text
 from .report import duration, one_line
 
 if TYPE_CHECKING:
-    from .monitor import Snapshot
+    from .snapshots import Snapshot
 
 __all__ = ["Page", "snapshot_html"]
 

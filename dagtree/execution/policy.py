@@ -17,7 +17,7 @@ _UNITS_S = {
     **dict.fromkeys(("h", "hour", "hours"), 3600.0),
     **dict.fromkeys(("d", "day", "days"), 86400.0),
 }
-_DURATION = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z]+)\s*\Z", re.IGNORECASE)
+_DURATION = r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z]+)\s*\Z"
 
 
 class Policy(NamedTuple):
@@ -56,7 +56,11 @@ def policy_of(said: object) -> Policy:
     seconds = math.nan
     if isinstance(said, timedelta):
         seconds = said.total_seconds()
-    elif isinstance(said, str) and (found := _DURATION.match(said)) and found[2].lower() in _UNITS_S:
+    elif (
+        isinstance(said, str)
+        and (found := re.match(_DURATION, said, re.IGNORECASE))
+        and found[2].lower() in _UNITS_S
+    ):
         seconds = float(found[1]) * _UNITS_S[found[2].lower()]
     if math.isfinite(seconds) and seconds > 0:
         return Policy(seconds=seconds)

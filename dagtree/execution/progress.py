@@ -15,7 +15,7 @@ from .output import quiet_line
 from .report import duration, one_line
 
 if TYPE_CHECKING:
-    from .monitor import Running, Snapshot
+    from .snapshots import Running, Snapshot
 
 __all__ = [
     "Line",

@@ -17,7 +17,7 @@ from ..storage.claims import Claims, claims_of
 from ..storage.presence import Someone
 from ..storage.store import Store
 from .assemble import assemble
-from .environment import commit
+from .environment import Commit
 from .fates import write_down
 from .generators import part_from_engine, preserved
 from .kinds import Shown, Stop, is_shared, kind_of
@@ -59,7 +59,8 @@ class Rounds:
         self.scheduler = scheduler
         self.workers = workers
         self.taken = taken
-        self.git = commit() if plan.missing else None
+        self.git = Commit()
+        self._computes = bool(plan.missing)
         self.monitor = monitor
         self.stop = stop
         self.watch = monitor.watch()
@@ -85,6 +86,8 @@ class Rounds:
 
     def __enter__(self) -> Rounds:
         with contextlib.ExitStack() as stack:
+            if self._computes:
+                stack.enter_context(self.git)
             if self.claims is not None:
                 stack.enter_context(self.claims)
             if self.marks is not None:
@@ -254,15 +257,20 @@ class Round:
             self.elsewhere[outcome.unit] = outcome.elsewhere, tuple(outcome.statuses)
         if not outcome.found:  # what others have done by now is as good as cached
             self.statuses.update(outcome.statuses)
-        self.called.extend(outcome.called)
-        self.damaged.update(outcome.damaged)
+        if outcome.called:
+            self.called.extend(outcome.called)
+        if outcome.damaged:
+            self.damaged.update(outcome.damaged)
         self._noted_elsewhere |= outcome.foreign and outcome.noted
         for line in outcome.lines:
             self.store.adopt(line)
         self.monitor.left(outcome.unit)
         if (outcome.statuses and not outcome.found) or outcome.failures:
             key = next(reversed(outcome.statuses), outcome.unit)
-            self._ends.append((key, self._end_of(outcome)))
-            self._tell()
+            if self._ends or self.store.holds(key):
+                self._ends.append((key, self._end_of(outcome)))
+                self._tell()
+            else:
+                self.monitor.ended_step(*self._end_of(outcome))
         if self.taken is not None and self.taken.key in outcome.handles:
             self.content = outcome.handles[self.taken.key].take()

@@ -207,6 +207,9 @@ class Run:
 
     def _announce(self, plan: Plan) -> None:
         """Say what is computed again because code changed, before it starts."""
+        known = {record.address for record in self.store.records().values()}
+        if not known or not any(promise.address in known for promise in plan.missing):
+            return
         from .progress import announce
         from .reasons import code_news
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import RunError
 from .events import Event
-from .monitor import Snapshot
 from .progress import line_text, log
 from .report import Report
+from .snapshots import Snapshot
 
 if TYPE_CHECKING:
     from .run import Run

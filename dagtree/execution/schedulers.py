@@ -13,14 +13,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ..errors import WorkerError
-from .budget import Budget, asked_in_words, machine_budget
-from .channel import cluster_channel, process_channel
 from .kinds import Stop, kind_of
-from .pools import Choosing
 from .step import perform
 from .task import Outcome, Step
 
 if TYPE_CHECKING:
+    from .budget import Budget
     from .marks import MarkPlace
 
 __all__ = ["Means", "execute", "parallelism"]
@@ -55,6 +53,8 @@ def execute(graph: Graph, means: Means, ended: Callable[[Outcome], None], stop: 
         return
     budget = None
     if any(step.demands.resources for step, _ in graph.values()):
+        from .budget import machine_budget
+
         budget = machine_budget(means.resources)
         _check(graph, budget)
     if kind == "single-threaded":
@@ -64,6 +64,8 @@ def execute(graph: Graph, means: Means, ended: Callable[[Outcome], None], stop: 
 
 
 def _check(graph: Graph, budget: Budget) -> None:
+    from .budget import asked_in_words
+
     for step, _ in graph.values():
         if budget.lacks(step.demands):
             raise WorkerError(
@@ -86,6 +88,9 @@ def _in_pool(
     from dask.callbacks import Callback
     from dask.order import order
 
+    from .budget import Budget
+    from .channel import process_channel
+    from .pools import Choosing
     from .processes import Processes, spawn
 
     processes = Processes(means.marks, stop) if kind == "processes" else None
@@ -228,6 +233,7 @@ def _stopping(pool: Executor, processes: Any, stop: Stop) -> Iterator[None]:
 def _on_cluster(graph: Graph, means: Means, ended: Callable[[Outcome], None], stop: Stop) -> None:
     from distributed import Client
 
+    from .channel import cluster_channel
     from .cluster import Flight
 
     own = None

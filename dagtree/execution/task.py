@@ -23,16 +23,15 @@ from ..storage.record import Record
 from ..storage.scripts import offer, packed, teach_modules
 from ..storage.store import Store
 from ..version import VERSION
-from .budget import Solitude, machine_memory_bytes
-from .environment import environment
+from .environment import Commit, environment
 from .generators import part_from_engine
 from .handle import Handle
-from .luggage import unpack_modules, with_modules
 from .policy import AUTO, Policy
 from .report import Failure
 from .watch import Place, Watch, Wire
 
 if TYPE_CHECKING:
+    from .budget import Solitude
     from .marks import MarkPlace, Marks
 
 __all__ = ["Context", "Job", "LinkedNode", "NodeFacts", "Outcome", "Step"]
@@ -72,7 +71,7 @@ class Context:
         state_class: type[ExperimentState],
         recipes: tuple[type[Recipe], ...],
         functions: tuple[Callable[..., Any], ...],
-        git: dict[str, Any] | None,
+        git: Commit,
         state_facts: dict[str, Any],
         *,
         shared: bool,
@@ -107,13 +106,15 @@ class Context:
     def environment(self) -> str:
         """The digest of this process's environment; it is written down when it is first asked for."""
         if self._environment is None:
-            name, content = environment(self.git)
+            name, content = environment(self.git())
             self.store.write_once("environments", name, content)
             self._environment = name
         return self._environment
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._packed is None:
+            from .luggage import with_modules
+
             teach_modules()
             try:
                 content = with_modules(packed({name: getattr(self, name) for name in SHIPPED}))
@@ -145,6 +146,9 @@ _KEPT_CONTEXTS = 8
 def _unpack_context(name: str, content: bytes, version: str = "") -> Context:
     """The context in another process, unpacked once for all of its steps. Never raises: a worker that can't
     unpack its task ends, and so would all of them in turn, while the run waits."""
+    from .budget import Solitude
+    from .luggage import unpack_modules
+
     with _unpacking:
         context = _contexts.get(name)
         if context is None:
@@ -198,6 +202,8 @@ def _memory_bytes() -> float:
     try:
         return float(distributed.get_worker().memory_manager.memory_limit or "inf") if distributed else 0.0
     except (ValueError, AttributeError):
+        from .budget import machine_memory_bytes
+
         return machine_memory_bytes()
 
 

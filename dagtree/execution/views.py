@@ -14,7 +14,7 @@ from .progress import Labelled, Line, View, is_seen, log, metrics_text
 from .report import duration, one_line
 
 if TYPE_CHECKING:
-    from .monitor import Snapshot
+    from .snapshots import Snapshot
 
 __all__ = ["LogLines", "log_on_stderr", "view_of"]
 

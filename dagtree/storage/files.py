@@ -109,12 +109,12 @@ class Appender:
     file is cut back to its last whole piece.
     """
 
-    __slots__ = ("_fd", "_is_torn", "_lock", "path", "size_bytes")
+    __slots__ = ("_fd", "_lock", "is_torn", "path", "size_bytes")
 
     def __init__(self, path: Path) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
         self._fd = os.open(path, flags, 0o666)
-        self._is_torn = False
+        self.is_torn = False
         self._lock = threading.Lock()
         self.path = path
         self.size_bytes = 0
@@ -134,7 +134,7 @@ class Appender:
                 try:
                     os.ftruncate(self._fd, offset)
                 except OSError:
-                    self._is_torn = True
+                    self.is_torn = True
                 raise
             self.size_bytes = end
             return offset
@@ -148,7 +148,7 @@ class Appender:
         Not when the file was removed meanwhile (writing to it would succeed, and be lost), nor when it ends
         in a torn piece that could not be cut off.
         """
-        return not self._is_torn and os.fstat(self._fd).st_nlink > 0
+        return not self.is_torn and os.fstat(self._fd).st_nlink > 0
 
     def close(self) -> None:
         fd, self._fd = self._fd, -1

@@ -123,6 +123,12 @@ class LocalStore(Known):
     def writable(self) -> LocalStore:
         return LocalStore(self.location, check=self.check)
 
+    def refresh(self) -> None:
+        super().refresh()
+        writer = self._writer
+        if writer is not None:
+            writer.look()
+
     def _say(self, said: Said) -> None:
         self._append(self._writer_here(), said.encode())
         with self._lock:

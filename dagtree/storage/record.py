@@ -237,8 +237,11 @@ class Record(_Facts):
         more = {**self.more, "payload": payload, "bytes": size_bytes}
         if differs:
             more["differs"] = list(differs)
-        record = self._replace(lines=Line(b"", 0, 0, self.ended, _needs(more)), row=0)
-        record._more, record._defined = more, self._defined
+        line = Line(b"", 0, 0, self.ended, _needs(more))
+        record: Record = tuple.__new__(Record, (*self[:_LINES], line, 0))
+        record._more = more
+        if self._defined is not None:
+            record._defined = self._defined
         return record
 
     def noted(self, notes: Iterable[Note]) -> Record:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,8 @@ __all__ = ["SMALL_BYTES", "PayloadWriter", "Writer"]
 SMALL_BYTES = 64 * 1024
 """Smaller buffers share a file with those of other nodes: making a file costs more than appending to one."""
 
+
+_LOOK_S = 0.002
 
 P = TypeVar("P")
 
@@ -205,6 +208,7 @@ class Writer(PayloadWriter):
         self._pack: Appender | None = None
         self._folders: set[Path] = set()
         self._unflushed: set[Path] = set()
+        self._looked = 0.0
         self._records = self._open("records", self.records_name)
 
     def _open(self, folder: str, name: str) -> Appender:
@@ -221,7 +225,18 @@ class Writer(PayloadWriter):
 
     def is_there(self) -> bool:
         """Whether the experiment is, and what was written: what is appended to a removed file is lost."""
-        return self._records.is_there() and (self._pack is None or self._pack.is_there())
+        files = (self._records,) if self._pack is None else (self._records, self._pack)
+        now = time.monotonic()
+        if now - self._looked <= _LOOK_S:  # what is removed between two looks is as if removed a moment later
+            return not any([file.is_torn for file in files])
+        is_there = all([file.is_there() for file in files])
+        if is_there:
+            self._looked = now
+        return is_there
+
+    def look(self) -> None:
+        """Somebody may have removed something: `is_there` looks again."""
+        self._looked = 0.0
 
     def append_parts(self, parts: Iterable[tuple[P, Bytes]]) -> dict[P, tuple[str, int]]:
         """Appends bytes to the pack and flushes it; the file and offset of each now."""

@@ -15,9 +15,9 @@ import pytest
 
 import dagtree as dg
 from dagtree.execution.channel import task_names
-from dagtree.execution.monitor import Running, Snapshot
 from dagtree.execution.notebook import snapshot_html
 from dagtree.execution.progress import Line, line_text
+from dagtree.execution.snapshots import Running, Snapshot
 from study import Add, Count, Fail, Number
 
 

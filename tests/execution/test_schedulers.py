@@ -156,6 +156,7 @@ def test_a_cluster_that_does_a_finished_step_again_finds_its_node_on_disk(
 ) -> None:
     """As it does when a worker dies after it finished: Dask lost the result, not the node."""
     from dagtree.execution.assemble import assemble
+    from dagtree.execution.environment import Commit
     from dagtree.execution.plan import make_plan
     from dagtree.execution.step import perform
 
@@ -163,7 +164,7 @@ def test_a_cluster_that_does_a_finished_step_again_finds_its_node_on_disk(
     exp = dg.Experiment(tmp_path / "tree", Number)
     touched = Touch(file=str(log), name="x")(exp.spawn_new_tree(start=1))
     plan = make_plan(exp._tree.promises.values(), set())
-    graph = assemble(plan, exp._tree, exp._store, None, shared=True, travels=True)
+    graph = assemble(plan, exp._tree, exp._store, Commit(), shared=True, travels=True)
     root_step, step = (graph[key][0] for key in (exp.root.key, touched.key))
     first = client.submit(perform, root_step, pure=False)
     for _ in range(3):

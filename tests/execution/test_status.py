@@ -80,7 +80,7 @@ def test_another_process_sees_what_runs_where(tmp_path: Path, process: Any, requ
     assert run.failed is not None
     assert run.left == 5 - run.failed
     assert status.kept == 1
-    node = status.running[0]
+    node = next(one for one in status.running if one.moment)
     assert node.label.startswith("Train(lr=0.")
     assert node.metrics["loss"] == 0.5
     assert time.time() - 60 < node.since < time.time()
