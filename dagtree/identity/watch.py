@@ -165,12 +165,15 @@ class Watch:
         for ask, before in self._asked:
             if not _same(tuple(ask()), before):
                 return False
-        if any(type(value) is not kind for value, kind in self._kinds):
-            return False
-        if any(mro_of(cls) is not bases for cls, bases in self._bases):
-            return False
-        if any(_hidden_bytes(value) != state for value, state in self._hidden):
-            return False
+        for value, kind in self._kinds:
+            if type(value) is not kind:
+                return False
+        for cls, bases in self._bases:
+            if mro_of(cls) is not bases:
+                return False
+        for value, state in self._hidden:
+            if _hidden_bytes(value) != state:
+                return False
         for look, seen in self._looks:
             if look() != seen:
                 return False
