@@ -30,8 +30,8 @@ storage:    describe notes table record sizes lines scripts abreast buffer encod
 execution:  events listener halts loops policy granted environment generators kinds output report explain kept
             nearest current warned reasons extending plan estimate forecast again handle luggage watch
             limits marks budget task assemble snapshots progress notebook views gauge fates status audience
-            teller monitor safepoints following work step pools channel processes workers cluster schedulers
-            rounds run running calls beside
+            teller monitor safepoints following work step cargo pools channel processes workers cluster
+            schedulers rounds run running calls beside
 analysis:   order text extras statistics facts recorded select html loader columns conditions names pattern
             walk distance behaviour compared parting diff follow apply matrix reproduced deeds cite listing
             prov crate related node sequence choose kin branches tables plotting plots nodeset tree folded

@@ -1,11 +1,12 @@
-"""Steps on a Dask cluster: chains of cheap ones travel as one task, and what comes back undone is sent
-again.
+"""Steps on a Dask cluster: cheap ones travel several to a task, in chains and among siblings, and what comes
+back undone is sent again.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
+import queue
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,69 +16,32 @@ from ..definition.recipe import shape_of
 from ..errors import WorkerError
 from ..storage.lines import decode_line
 from ..storage.record import Record
+from .cargo import CHEAP_S, Cargo, perform_chain
 from .channel import cancel, run_mark, task_names
 from .fates import Failed, died, failed, skipped
 from .kinds import Stop
 from .marks import MarkPlace
 from .progress import log
-from .step import hindrance_of, perform
+from .step import hindrance_of
 from .task import Outcome, Step
-from .watch import Wire
 from .workers import Few, Watch
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-__all__ = ["Flight", "perform_chain"]
+__all__ = ["Flight"]
 
-_CHEAP_S = 0.02
-"""A recipe that took longer than this, of late, is a task of its own."""
-_TASK_S = 0.5
-"""A task begins no further step when it has taken so long, or one that wasn't cheap; what is left of its
-chain is sent again."""
 _LONGEST_CHAIN = 256
+_TASKS_PER_THREAD = 4
+"""Into so many tasks, for each thread of the cluster, siblings are put, so that work spreads."""
+_TOGETHER_S = 0.1
+"""What siblings of one task may take, so that no worker is left with much to do when others have nothing."""
+_TRIAL_S = 0.3
+"""So long most siblings wait for the first of them when nobody knows how long their recipe takes."""
+_LOST = "the connection to the scheduler was lost while this was under way or waited"
 _DEADLY = 2  # what was under way in so many processes when they died has killed them
 _MOST_BOUNCES = 4
 _CLOCKS_S = 5.0  # by how much the clocks of machines may differ
-
-
-def perform_chain(steps: Sequence[Step], *inputs: Sequence[Outcome]) -> list[Outcome]:
-    """Do the steps of a chain, as far as the time of one task goes; an outcome for each, "planned" for those
-    that were not begun."""
-    watch = steps[0].context.watch
-    last = began = time.monotonic()
-    is_cheap = True
-    before = [outcome for outcomes in inputs for outcome in outcomes]
-    done: list[Outcome] = []
-    for number, step in enumerate(steps):
-        if number and (not is_cheap or last - began > _TASK_S):
-            done += map(_left, steps[number:])
-            break
-        outcome = perform(step, *before)
-        now = time.monotonic()
-        is_cheap, last = now - last <= 5 * _CHEAP_S, now  # on a busy machine a cheap one may take longer
-        done.append(outcome)
-        before = [outcome]
-        if len(steps) > 1 and isinstance(watch, Wire) and _is_plain(outcome):
-            watch.ended(step, outcome.seconds, outcome.metrics)
-    if len(steps) > 1 and isinstance(watch, Wire):
-        watch.forget(steps)
-    return done
-
-
-def _is_plain(outcome: Outcome) -> bool:
-    """Whether there is no more to tell of it than that it is done."""
-    return (
-        not (outcome.failures or outcome.found or outcome.moments)
-        and bool(outcome.statuses)
-        and set(outcome.statuses.values()) == {"done"}
-    )
-
-
-def _left(step: Step) -> Outcome:
-    outcome = Outcome(step.node.key)
-    outcome.statuses = {node.key: "planned" for node in step.nodes()}
-    return outcome
 
 
 class Flight:
@@ -111,6 +75,7 @@ class Flight:
         self._amiss: dict[str, dict[str, str]] = {}  # the statuses of steps that ended otherwise than done
         self._bounces: Counter[str] = Counter()  # how often the cluster gave up a step
         self._alone: set[str] = set()
+        self._held: list[str] = []  # siblings that wait to hear how long the first of them takes
 
     def __call__(self) -> None:
         from distributed import as_completed
@@ -122,6 +87,9 @@ class Flight:
         try:
             with self._stop.calls(self._cancel), watch:
                 done.update(self._send(list(self._graph), watch))
+                if self._held:
+                    self._try_out()
+                    done.update(self._send(self._held, watch))
                 for batch in done.batches():
                     watch.heard()
                     left: list[str] = []
@@ -132,6 +100,9 @@ class Flight:
                         held.append(self._futures.pop(name))
                     if left:
                         done.update(self._send(left, watch))
+                    if self._chains and not self._is_connected():
+                        self._give_up_all()
+                        break
                     for future in held:
                         future.release()  # the cluster keeps it for those that wait for it, and no longer
         finally:
@@ -148,7 +119,7 @@ class Flight:
         from dask._task_spec import Task, TaskRef
         from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
-        new = self._chains_of(self._unhindered(keys))
+        new = self._chains_of(self._unhindered(keys), watch)
         self._sent += 1
         deaths = self._marks.deaths() if self._marks is not None and watch.has_lost() else {}
         lasts = {chain[-1]: self._graph[chain[-1]][0].node.name for chain in new}
@@ -174,7 +145,8 @@ class Flight:
                 demands.priority,
                 watch.large_enough(demands.memory_bytes) if demands.resources else (),
             )
-            task = Task(name, perform_chain, steps, *inputs)
+            beside = len(chain) > 1 and chain[0] not in self._graph[chain[1]][1]
+            task = Task(name, perform_chain, Cargo(steps, beside), *inputs)
             layers.setdefault(asked, {})[name] = task
         # What is sent again comes before what was waiting anyway: it was begun.
         first = 0.5 if self._sent > 1 else 0
@@ -196,6 +168,24 @@ class Flight:
         if self._stop():  # meanwhile, so that these weren't cancelled with the others
             raise KeyboardInterrupt
         return list(futures.values())
+
+    def _try_out(self) -> None:
+        """Wait a moment for some step to end of each recipe that nobody knows, and look how long it took."""
+        arrived: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
+        for future in self._futures.values():
+            future.add_done_callback(arrived.put)
+        until = time.monotonic() + _TRIAL_S
+        unknown = {self._graph[key][0].node.name for key in self._held}
+        while unknown and (left := until - time.monotonic()) > 0 and not self._stop():
+            try:
+                future = arrived.get(timeout=left)
+            except queue.Empty:
+                return
+            if future.status == "finished":
+                for outcome in future.result():
+                    if outcome.seconds:
+                        self._seconds[self._graph[outcome.unit][0].node.name] = outcome.seconds
+            unknown -= self._seconds.keys()
 
     def _cancel(self) -> None:
         """Called from any thread when the run is to end."""
@@ -220,9 +210,9 @@ class Flight:
                 free.append(key)
         return free
 
-    def _chains_of(self, keys: Sequence[str]) -> list[list[str]]:
-        """The keys in chains, parents first: each step of a chain but the first waits for the one before it
-        alone, and nothing else waits for that."""
+    def _chains_of(self, keys: Sequence[str], watch: Watch) -> list[list[str]]:
+        """The keys in tasks, parents first: chains, where each step but the first waits for the one before it
+        alone, and nothing else waits for that; and some of the siblings that nothing waits for."""
         chains: dict[str, list[str]] = {}  # by the step that each now ends with
         for key in keys:
             parents = self._graph[key][1]
@@ -239,9 +229,36 @@ class Flight:
                 chains[key].append(key)
             else:
                 chains[key] = [key]
-        return list(chains.values())
+        return self._with_siblings(list(chains.values()), watch)
 
-    def _is_cheap(self, key: str) -> bool:
+    def _with_siblings(self, chains: list[list[str]], watch: Watch) -> list[list[str]]:
+        """The chains, where those of one cheap step that all wait for the same, and that nothing waits for,
+        are put together, some to a task. Where nobody knows whether they are cheap, most are held back."""
+        groups: dict[Any, list[str]] = {}
+        for chain in chains:
+            first = chain[0]
+            step, parents = self._graph[first]
+            is_free = len(chain) == 1 and len(parents) < 2 and not self._children[first]
+            if is_free and self._is_cheap(first, _TOGETHER_S / 2):
+                groups.setdefault((*parents, step.node.name, step.demands), []).append(first)
+        together: dict[str, list[str]] = {}  # by the first of them
+        held: set[str] = set()
+        many = [siblings for siblings in groups.values() if len(siblings) > _TASKS_PER_THREAD]
+        threads = watch.threads() if many else 0
+        tasks = _TASKS_PER_THREAD * threads
+        for siblings in many if threads else ():
+            seconds = self._seconds.get(self._graph[siblings[0]][0].node.name)
+            if seconds is None:
+                held.update(siblings[threads:] if not self._sent and len(siblings) > tasks else ())
+                continue
+            size = min(-(-len(siblings) // tasks), _LONGEST_CHAIN, int(_TOGETHER_S / max(seconds, 1e-6)) or 1)
+            for start in range(0, len(siblings), size):
+                together[siblings[start]] = siblings[start : start + size]
+        self._held = list(held)
+        apart = held.union(*(siblings[1:] for siblings in together.values()))
+        return [together.get(chain[0], chain) for chain in chains if chain[0] not in apart]
+
+    def _is_cheap(self, key: str, most_s: float = CHEAP_S) -> bool:
         """Whether it may be done with others in one task; nobody knows of a recipe that never ran, and it is
         found out in the task, but for one that has moments: those are made for what takes long."""
         step = self._graph[key][0]
@@ -249,13 +266,13 @@ class Flight:
         seconds = self._seconds.get(step.node.name)
         if seconds is None:
             recipe = None if step.recipe is None else step.context.recipes[step.recipe]
-            seconds = _CHEAP_S if recipe is None or not shape_of(recipe).has_moments else math.inf
+            seconds = CHEAP_S if recipe is None or not shape_of(recipe).has_moments else math.inf
         return (
             key not in self._alone
             and not demands.resources
             and not demands.retries
             and demands.timeout_s is None
-            and seconds <= _CHEAP_S
+            and seconds <= most_s
         )
 
     # What comes back
@@ -308,10 +325,8 @@ class Flight:
             return chain  # it hung below what was lost
         if isinstance(error, KilledWorker):
             return self._judge(chain, error)
-        if self._client.status not in ("running", "connecting"):
-            text = (
-                f"the connection to the scheduler was lost while this was under way or waited: {_said(error)}"
-            )
+        if not self._is_connected():
+            text = f"{_LOST}: {_said(error)}"
         elif any(self._bounces[key] for key in chain) or not _is_cancelled(error):
             text = f"the cluster gave it up: {_said(error)}"
         else:
@@ -320,22 +335,31 @@ class Flight:
         self._give_up(chain, WorkerError(text))
         return []
 
+    def _is_connected(self) -> bool:
+        """Whether the scheduler is there, or is looked for. When it isn't, nobody tells what becomes of tasks
+        that were sent meanwhile."""
+        return self._client.status in ("running", "connecting")
+
+    def _give_up_all(self) -> None:
+        for chain in [self._chains.pop(name) for name in list(self._chains)]:
+            self._give_up(chain, WorkerError(f"{_LOST}."))
+
     def _give_up(self, chain: list[str], error: WorkerError) -> None:
-        """Nobody does what is left of a chain. What its worker had written by then is done; of the rest the
-        first has failed."""
+        """Nobody does what is left of a task. What its worker had written by then is done; of the rest fails
+        what doesn't hang below another."""
         store = self._graph[chain[0]][0].context.store
         store.refresh()
         there = store.keys()
-        is_over = any(parent in self._amiss for parent in self._graph[chain[0]][1])
         for key in chain:
-            step = self._graph[key][0]
+            step, parents = self._graph[key]
             made = [node.key for node in step.nodes()]
-            if made and not is_over and there >= set(made):
+            if any(parent in self._amiss for parent in parents):
+                outcome = skipped(step)
+            elif made and there >= set(made):
                 outcome = Outcome(key)
                 outcome.statuses = dict.fromkeys(made, "done")
             else:
-                outcome = skipped(step) if is_over else failed(step, error)
-                is_over = True
+                outcome = failed(step, error)
             self._settle(key, outcome)
 
     def _judge(self, chain: list[str], error: Any) -> list[str]:

@@ -17,7 +17,8 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -156,7 +157,7 @@ class Marks:
     def at(self, key: str) -> Iterator[None]:
         """Say that the step is under way, to the end of the block."""
         slot = self._write(key)
-        echo = _Echo(self._place.file("out", self._token, key))
+        echo = _Echo(partial(self._place.file, "out", self._token, key))
         told = output.echo_to(echo)
         try:
             yield
@@ -204,14 +205,14 @@ class Marks:
 class _Echo:
     """What a recipe prints, in a file as well, from its first line to its end."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Callable[[], Path]) -> None:
         self._path = path
         self._file: Any = None
 
     def __call__(self, text: str) -> None:
         try:
             if self._file is None:
-                self._file = self._path.open("ab", buffering=0)
+                self._file = self._path().open("ab", buffering=0)
             self._file.write(text.encode(errors="replace"))
         except (OSError, ValueError):
             pass
@@ -220,7 +221,7 @@ class _Echo:
         if self._file is not None:
             self._file.close()
             with contextlib.suppress(OSError):
-                self._path.unlink()
+                self._path().unlink()
 
 
 def _end_of(path: Path) -> str:

@@ -27,8 +27,9 @@ __all__ = ["hindrance_of", "perform"]
 _FOUND_DEAD_S = 1.0
 
 
-def perform(step: Step, *inputs: Outcome) -> Outcome:
-    """Do a step whose inputs are the outcomes of the steps that make its parents."""
+def perform(step: Step, *inputs: Outcome, is_first: bool = True) -> Outcome:
+    """Do a step whose inputs are the outcomes of the steps that make its parents. It ``is_first`` of those
+    that came here together."""
     outcome = Outcome(step.node.key)
     nodes = step.nodes()
     if step.context.broken is not None:
@@ -51,7 +52,8 @@ def perform(step: Step, *inputs: Outcome) -> Outcome:
         return outcome
     if nodes and step.context.is_abroad and step.context.shared:
         # A cluster does again what a worker had finished before it died; what is finished is on disk.
-        step.context.store.refresh()
+        if is_first:
+            step.context.store.refresh()
         if _are_there(step, outcome):
             nodes = []
     claims = step.context.claims if nodes else None

@@ -88,6 +88,7 @@ class Context:
         self.git = git
         self.state_facts = state_facts
         self.shared = shared
+        self.is_crowded = shared  # whether another thread of this process may run a recipe meanwhile
         self.torch_threads = torch_threads
         self.script_classes = script_classes or {}
         self.moments = moments
@@ -162,6 +163,7 @@ def _unpack_context(name: str, content: bytes, version: str = "") -> Context:
                 context = Context(**cloudpickle.loads(unpack_modules(content)))
                 context._packed = (name, content, version)
                 context.is_abroad = True
+                context.is_crowded = context.shared and not _is_only_thread()
                 if context.marks is not None:
                     if isinstance(context.store, LocalStore) and not context.marks.is_seen():
                         raise WorkerError(
@@ -196,15 +198,25 @@ def _here() -> str:
     return f"The worker on {socket.gethostname()} (process {os.getpid()})"
 
 
+def _only_worker() -> Any:
+    """The cluster's worker that this process is, if it is one and no more. `distributed.get_worker` doesn't
+    know while it unpacks a task."""
+    distributed = sys.modules.get("distributed.worker")
+    workers = list(getattr(getattr(distributed, "Worker", None), "_instances", ()))
+    return workers[0] if len(workers) == 1 else None
+
+
+def _is_only_thread() -> bool:
+    """Whether this process is a worker that does one task at a time."""
+    return getattr(getattr(_only_worker(), "state", None), "nthreads", 0) == 1
+
+
 def _memory_bytes() -> float:
     """What the worker that this process is may use."""
-    distributed = sys.modules.get("distributed.worker")
-    try:
-        return float(distributed.get_worker().memory_manager.memory_limit or "inf") if distributed else 0.0
-    except (ValueError, AttributeError):
-        from .budget import machine_memory_bytes
+    from .budget import machine_memory_bytes
 
-        return machine_memory_bytes()
+    limit = getattr(getattr(_only_worker(), "memory_manager", None), "memory_limit", None)
+    return float(limit) if limit else machine_memory_bytes()
 
 
 class Step(NamedTuple):

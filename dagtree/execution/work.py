@@ -78,7 +78,7 @@ class Work(Following):
                     with generators.seeded(
                         self.seed,
                         step.code,
-                        shared=step.context.shared,
+                        shared=step.context.is_crowded,
                         alone=self.found is not None,
                     ) as self.provisional:
                         self.clock += time.perf_counter() - asked  # waiting for others isn't its work
@@ -330,7 +330,7 @@ class Work(Following):
             content = payload.load() if payload is not None else self.restored(job.key)
             state = state_with(context.state_class, content, job.key, step.node.tags)
             try:
-                with captured() as log, generators.seeded(seed, job.code, shared=context.shared):
+                with captured() as log, generators.seeded(seed, job.code, shared=context.is_crowded):
                     value = plain(op(state), f"{job.name} at {step.label(job.moment)}")
                 break
             except Disturbed:

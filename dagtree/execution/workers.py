@@ -95,6 +95,10 @@ class Watch:
             if not any(_has(worker, demands) for worker in workers.values()):
                 raise WorkerError(f"{self._lack(step, workers)} Nothing was begun.")
 
+    def threads(self) -> int:
+        """How many steps the cluster can do at once, now."""
+        return sum(int(worker.get("nthreads", 1)) for worker in self._workers().values())
+
     def has_lost(self) -> bool:
         """Whether a worker is gone that was there."""
         return not self._seen <= self._workers().keys()

@@ -75,8 +75,7 @@ class Claims:
         self._lazy = lazy
         self._lock = threading.Lock()
         self._presence: Presence | None = None
-        self._order: Sequence[str] = ()
-        self._position: dict[str, int] = {}
+        self._position: dict[str, tuple[Sequence[str], int]] = {}  # in what is expected
         self._also: dict[str, Sequence[str]] = {}
         self.begun: set[str] = set()
         self._running: set[str] = set()
@@ -110,10 +109,20 @@ class Claims:
     def expect(self, nodes: Mapping[str, Sequence[str]]) -> None:
         """These nodes are likely to be begun here, in about this order, each with other nodes that are made
         on the way to it: cheap ones are claimed some at a time."""
+        order = tuple(nodes)
         with self._lock:
-            self._order = tuple(nodes)
-            self._also = {key: also for key, also in nodes.items() if also}
-            self._position = {key: place for place, key in enumerate(self._order)}
+            self._also.update((key, also) for key, also in nodes.items() if also)
+            self._position.update((key, (order, place)) for place, key in enumerate(order))
+
+    def leave(self, keys: Sequence[str]) -> None:
+        """Of what was expected, these are not begun here any more: who wants them may have them."""
+        with self._lock:
+            left = [self._ahead.pop(key, None) for key in keys]
+            for key in keys:
+                self._position.pop(key, None)
+                self._also.pop(key, None)
+            if any(since is not None for since in left) and self._presence is not None:
+                self._say(())
 
     def take(self, key: str, also: Sequence[str] = ()) -> Someone | None:
         """Claims a node, and with it those that are made on the way to it. None when it is this process's,
@@ -206,11 +215,12 @@ class Claims:
     def _next(self, key: str) -> list[str]:
         """What is likely to be begun soon after the node."""
         found: list[str] = []
-        start = self._position.get(key)
-        if self._size > 1 and start is not None:
+        expected = self._position.get(key)
+        if self._size > 1 and expected is not None:
+            order, start = expected
             begun, ahead = self.begun, self._ahead
             theirs = {each for _, claimed in self._known.values() for each in claimed.all}
-            for each in self._order[start + 1 : start + 4 * self._size]:
+            for each in order[start + 1 : start + 4 * self._size]:
                 if each not in begun and each not in ahead and each not in theirs:
                     found.append(each)
                     if len(found) >= self._size - 1:

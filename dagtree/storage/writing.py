@@ -228,8 +228,8 @@ class Writer(PayloadWriter):
         files = (self._records,) if self._pack is None else (self._records, self._pack)
         now = time.monotonic()
         if now - self._looked <= _LOOK_S:  # what is removed between two looks is as if removed a moment later
-            return not any([file.is_torn for file in files])
-        is_there = all([file.is_there() for file in files])
+            return not any(file.is_torn for file in files)
+        is_there = all(file.is_there() for file in files)
         if is_there:
             self._looked = now
         return is_there

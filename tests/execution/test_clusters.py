@@ -198,3 +198,43 @@ def test_one_worker_for_each_gpu_is_asked_for_in_words_that_are_there() -> None:
 
     named = inspect.signature(cuda.LocalCUDACluster).parameters
     assert "threads_per_worker" in named
+
+
+class Task(dg.Recipe):
+    """Notes the name of the task of the cluster in which it ran."""
+
+    number: int
+    seconds: float = 0.0
+
+    def run(self, state: Number) -> Number:
+        import time
+
+        from distributed import get_worker
+
+        time.sleep(self.seconds)
+        if self.number < 0:
+            raise ValueError("less than nothing")
+        state.seen = [str(get_worker().get_current_task())]
+        return state
+
+
+def test_cheap_siblings_travel_together_and_fail_apart(client: Any, tmp_path: Path) -> None:
+    exp = dg.Experiment(tmp_path / "tree", Number)
+    root = exp.spawn_new_tree(start=1)
+    Task(0)(root)
+    exp.run(client)  # from now on it is known to be cheap
+    siblings = [Task(number)(root) for number in (*range(1, 40), -1, *range(40, 60))]
+    with pytest.raises(dg.RunError, match="less than nothing") as caught:
+        exp.run(client)
+    assert (caught.value.report.computed, caught.value.report.failed) == (59, 1)
+    done = [one for one in siblings if one.properties["number"] > 0]
+    tasks = {one.get().seen[0] for one in done}
+    assert len(tasks) <= 16  # four for each thread
+
+
+def test_siblings_that_take_a_while_travel_alone_also_when_nobody_knew(client: Any, tmp_path: Path) -> None:
+    exp = dg.Experiment(tmp_path / "tree", Number)
+    root = exp.spawn_new_tree(start=1)
+    siblings = [Task(number, seconds=0.1)(root) for number in range(24)]
+    assert exp.run(client).computed == 25
+    assert len({one.get().seen[0] for one in siblings}) == 24
