@@ -113,7 +113,7 @@ def _best(columns: Columns, name: str) -> Iterable[tuple[str, Callable[[], Named
 def _result(columns: Columns, name: str) -> Iterable[tuple[str, Callable[[], Named]]]:
     for function, entry in columns.result_names:
         whole = spelled_result(function, entry)
-        if name in (whole, function if entry is None else entry):
+        if name in (whole, function if entry is None else entry, f"{function}.{entry}"):
             yield whole, lambda f=function, e=entry: Named(name, columns.result(f, e), False, False)  # type: ignore[misc]
 
 
