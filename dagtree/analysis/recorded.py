@@ -102,7 +102,7 @@ class Recorded:
 
     @property
     def size_bytes(self) -> int:
-        """How large its state is; on disk it shares what didn't change with other nodes, see ``exp.space``."""
+        """How large its state is; what it takes on disk is told by ``exp.storage()``."""
         size = self.record.more.get("bytes")
         return size if isinstance(size, int) else 0
 
