@@ -124,7 +124,8 @@ class Applied:
                 {"key": node.key, "path": node.path, "label": node.label}
                 | {column: self.cell(node, column) for column in columns}
                 for node in self.nodes
-            ]
+            ],
+            ["key", "path", "label", *columns],
         )
 
     def _texts(self, most: int) -> tuple[list[str], list[tuple[str, ...]]]:

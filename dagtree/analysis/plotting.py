@@ -19,7 +19,7 @@ _MARKERS = "osD^vPX*"
 _STYLES = ("-", "--", ":", "-.")
 _MOST_NAMED = 16
 _MOST_INSIDE = 6  # of a legend: more would hide what they name, and so would longer ones
-_LONGEST_INSIDE = 24
+_LONGEST_INSIDE = 34
 _LINE, _LONGEST = 40, 160
 
 

@@ -264,7 +264,7 @@ _ITSELF = (
     "kernels, threads, the time and the system's randomness do that "
     "(torch.use_deterministic_algorithms(True) finds some)"
 )
-_EDITED = "the edit: the code of now gives another result than the code of then"
+_EDITED = "the edit: the code of now, or data that its key covers, gives another result than that of then"
 _UNSEEN = (
     "something that the key doesn't cover: data behind a path, an environment variable, the time, a C "
     "extension (docs/identity.md says what a key can't see)"

@@ -72,6 +72,11 @@ def test_columns_have_names_that_where_takes(tree: Any) -> None:
         assert len(nodes.where({name: lambda value: True})) == 3, name
 
 
+def test_a_table_of_no_nodes_has_its_columns(tree: Any) -> None:
+    none = tree[0].graph.nodes.where(recipe="Add", amount=77)
+    assert list(none.apply(value).table()) == ["key", "path", "label", "value"]
+
+
 def test_nothing_is_called_before_somebody_looks(tree: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     restored = count_restores(monkeypatch)
     applied = tree[0].graph.nodes.apply(value, both, seen)
