@@ -394,6 +394,8 @@ class Truth:
         else:
             self._store.write_evicted(record, self._store.state_of_evicted(then.key))
         self._store.note(now.key, tags=record.tags, defined=time.time())
+        for ended in (False, True):  # where an interrupted run stood, which had other random numbers
+            self._store.remove_safe_point(now.edge.key, ended=ended)
 
 
 _OTHERWISE = "computed with the code of now, it isn't what it was"

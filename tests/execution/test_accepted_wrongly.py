@@ -15,7 +15,7 @@ import torch
 import dagtree as dg
 
 LAB = """
-import math, time
+import math, os, time
 import numpy as np
 import torch
 import dagtree as dg
@@ -36,6 +36,9 @@ class T(dg.Recipe):
     def run(self, state):
         for k in self.steps(range(self.count)):
             {body}
+
+class E(T):
+    extends = "count"
 """
 
 Lab = Callable[[str], ModuleType]
@@ -223,6 +226,53 @@ def test_an_edge_is_accepted_with_all_its_moments_or_not_at_all(lab: Lab, tmp_pa
     assert torch.equal(end.at(3).get().first, end.get().first)
 
 
+@pytest.mark.parametrize("evicted", [False, True])
+def test_what_an_interrupted_run_left_is_of_another_run_than_what_was_accepted(
+    lab: Lab, tmp_path: Path, evicted: bool
+) -> None:
+    """Who begins to compute, and then accepts, has a safe point with the newer random numbers."""
+    exp = dg.Experiment(tmp_path / "x", lab(THEN).S)
+    older = _ran(exp, sys.modules["accepted_lab_0"].T()(exp.spawn_new_tree()))
+    history = older.history
+    if evicted:
+        exp.evict([older])
+    broken = tmp_path / "broken"
+    broken.touch()
+    module = lab(f"{NOW}; assert not (k == 1 and os.path.exists({str(broken)!r}))")
+    exp = dg.Experiment(tmp_path / "x", module.S, moments="all")
+    end = module.T()(exp.spawn_new_tree())
+    with pytest.raises(dg.RunError):
+        exp.run(progress=False)
+    assert exp._store.safe_points()
+    broken.unlink()
+    assert len(exp.accept(progress=False)) == 1
+    moment = end.at(3)
+    exp.run(progress=False)
+    assert float(moment.get().first.mean()) == history[2]["values"]["mean"]
+    exp.evict([end, moment])
+    assert float(end.get().first.mean()) == history[2]["values"]["mean"]
+
+
+def test_nothing_goes_on_where_an_accepted_edge_has_ended(lab: Lab, tmp_path: Path) -> None:
+    """It has other random numbers than those of the longer edge, which is the same however it is computed."""
+    for body in (THEN, NOW):
+        module = lab(body)
+        exp = dg.Experiment(tmp_path / "x", module.S, moments="all")
+        root = exp.spawn_new_tree()
+        short = module.E()(root)
+        if body is THEN:
+            before = float(short.get().first.mean())
+    assert len(exp.accept(progress=False)) == 1
+    exp.evict([short])
+    two = float(module.E(count=2)(root).get().first.mean())
+    assert float(short.get().first.mean()) == before
+    alone = dg.Experiment(tmp_path / "y", module.S, moments="none")
+    start = alone.spawn_new_tree()
+    assert float(module.E(count=2)(start).get().first.mean()) == two
+    long = [float(module.E(count=5)(one).get().first.mean()) for one in (root, start)]
+    assert long[0] == long[1]
+
+
 @pytest.mark.parametrize("tolerance", [-1.0, float("nan"), float("inf"), True, "1e-6"])
 def test_a_tolerance_that_is_no_distance_is_refused(lab: Lab, tmp_path: Path, tolerance: Any) -> None:
     module = lab(THEN)
@@ -253,3 +303,4 @@ def test_what_newer_code_replaced_is_not_reproduced_unasked(
 def _ran(exp: dg.Experiment, promise: Any) -> Any:
     exp.run(progress=False)
     return exp.graph.node(promise.key)
+
