@@ -112,10 +112,9 @@ def _text(value: Any) -> str | None:
 
 
 def measures(
-    record: Record, history: tuple[Moment, ...], results: Mapping[tuple[str, str | None], Any]
+    more: Mapping[str, Any], history: tuple[Moment, ...], results: Mapping[tuple[str, str | None], Any]
 ) -> Measures:
     """What the cold part of a record says, without what nobody asks for."""
-    more = record.more
     error = more.get("error")
     ignored = more.get("ignored")
     return Measures(
@@ -218,16 +217,11 @@ class Columns:
 
     @cached_property
     def measures(self) -> list[Measures]:
-        """What was measured at each node. All records are parsed, and let go of again."""
-        found = []
+        """What was measured at each node."""
+        gleaned = self.gleaned
         with uncollected():
-            told = zip(self.records, self.gleaned.histories, self.gleaned.results, strict=True)
-            for record, history, results in told:
-                was_parsed = record.is_parsed
-                found.append(measures(record, history, results))
-                if not was_parsed:
-                    record.forget_more()
-        return found
+            told = zip(gleaned.costs(), gleaned.histories, gleaned.results, strict=True)
+            return [measures(more, history, results) for more, history, results in told]
 
     @cached_property
     def metric_names(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ wrongly is no JSON: then the whole record is parsed.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ Moment = tuple[int, Mapping[str, Any], Any]
 """Its number, what it yielded by name, and when, in unix seconds or None."""
 
 _CODE, _HISTORY, _RESULTS, _PAYLOAD = b',"code":"', b',"history":', b',"results":', b',"payload":'
+_BYTES = re.compile(rb',"bytes":(\d+)[,}]')
 _scan: Callable[[str, int], tuple[Any, int]] = vars(json.JSONDecoder())["scan_once"]
 
 
@@ -108,6 +110,17 @@ class Gleaned:
                 found.append(dict(_results(said)) if said else {})
         return found
 
+    def costs(self) -> Iterator[Mapping[str, Any]]:
+        """Of each record all but its properties, and where its bytes lie, which is most of it."""
+        for record, tail in zip(self._records, self._properties[1], strict=True):
+            said = None if tail is None else _without_payload(*tail)
+            if said is None:
+                was_parsed = record.is_parsed
+                said = record.more
+                if not was_parsed:
+                    record.forget_more()
+            yield said
+
     def mentions(self, name: str) -> bool:
         """Whether any metric, function or entry of a result (``recall.0`` too) may have that name; False is
         certain. A search finds it sooner than reading them all."""
@@ -156,6 +169,18 @@ def _read(text: bytes, is_whole: bool = True) -> Any:
     except (ValueError, StopIteration, RecursionError):
         return None
     return said if end == len(decoded) or not is_whole else None
+
+
+def _without_payload(content: bytes, start: int, end: int) -> dict[str, Any] | None:
+    """What stands behind the properties; None where it must be parsed with all else."""
+    at = content.find(_PAYLOAD, start, end)
+    size = content.rfind(b',"bytes":', at, end) if at >= 0 else -1
+    found = _BYTES.match(content, size, end) if size >= 0 else None
+    said = None if found is None else _read(b"{" + content[start + 1 : at] + b"}")
+    if found is None or not isinstance(said, dict):
+        return None
+    said["bytes"] = int(found[1])
+    return said
 
 
 def _told(record: Record, name: str) -> Any:

@@ -72,6 +72,9 @@ def test_properties_moments_and_results_are_those_of_the_whole_record(
     records = [node.record for node in nodes]
     found = Gleaned(records)
     properties, histories, results = found.properties, found.histories, found.results
+    for node, costs in zip(nodes, found.costs(), strict=True):
+        names = ("seconds", "bytes", "started", "device", "environment", "code", "ignored", "error")
+        assert [costs.get(name) for name in names] == [node.record.more.get(name) for name in names]
     for at, node in enumerate(nodes):
         assert repr(properties[at]) == repr(node.record.more["properties"])
         said = [{"moment": moment, "time": time, "values": values} for moment, values, time in histories[at]]

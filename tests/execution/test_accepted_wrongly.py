@@ -303,4 +303,3 @@ def test_what_newer_code_replaced_is_not_reproduced_unasked(
 def _ran(exp: dg.Experiment, promise: Any) -> Any:
     exp.run(progress=False)
     return exp.graph.node(promise.key)
-
