@@ -56,19 +56,25 @@ class Truth:
         """Compute nodes once more, each from its parents as they are kept, and compare what comes out with
         what is kept. Nothing in this experiment changes: it happens in a temporary experiment beside it.
 
-        ``nodes`` are nodes of the graph or promises, by default all that were computed. A node agrees bit for
-        bit, or, with ``tolerance``, when each of its tensors is no further from what is kept than that, as
-        the L2 norm of the difference over the norm of what is kept. What doesn't agree is computed a third
-        time, to tell what is nondeterministic here from what differs between places; likely causes are named.
+        ``nodes`` are nodes of the graph or promises, by default all that were computed and that newer code
+        didn't replace. A node agrees bit for bit, or, with ``tolerance``, when each of its tensors is no
+        further from what is kept than that, as the L2 norm of the difference over the norm of what is kept.
+        What isn't a tensor must be equal, and so must what each moment yielded (numbers within
+        ``tolerance``). What doesn't agree is computed a third time, to tell what is nondeterministic here
+        from what differs between places; likely causes are named. Metrics that come out otherwise each time,
+        such as seconds, don't count.
         ``scheduler``, ``workers`` and ``progress`` are those of ``run``; a cluster's workers must reach the
         temporary directory, which is made beside the experiment then.
 
         Returns Reproductions, which print in words. A recipe that can't be found, whose code has changed, or
-        that fails, has the verdict "failed". Raises SelectionError for nodes that were never computed.
+        that fails, has the verdict "failed". Raises SelectionError for nodes that were never computed,
+        ValueError for a tolerance that is no distance.
         """
         from .analysis.reproduced import Reproductions
+        from .analysis.verdict import checked_tolerance
 
         how = {"scheduler": scheduler, "workers": workers, "progress": progress}
+        tolerance = checked_tolerance(tolerance)
         self._store.refresh()
         known = {node.key: node for node in (*self.graph.nodes, *self.graph.superseded)}
         keys = self._asked_for(nodes, known)
@@ -99,8 +105,10 @@ class Truth:
         nothing to accept.
         """
         from .analysis.reproduced import Accepted, Reproductions
+        from .analysis.verdict import checked_tolerance
 
         how = {"scheduler": scheduler, "workers": workers, "progress": progress}
+        tolerance = checked_tolerance(tolerance)
         self._store.refresh()
         older = self._older()
         asked = self._wanted(nodes, older)
@@ -113,6 +121,11 @@ class Truth:
             concerned = nodes is None or any(promise.key in asked for promise in group)
             if not concerned and not any(one.key in adopted or one.key in left for one in edge.parents):
                 continue
+            strays = self._strays(group, older)
+            left.update(strays)
+            group = [promise for promise in group if promise.key not in strays]
+            if not group:
+                continue
             why = self._why_left(group, older, left, adopted, asked)
             if why:
                 left.update((promise.key, why) for promise in group)
@@ -122,10 +135,11 @@ class Truth:
             if any(older[promise.key].more.get("code") != edge.code.digest for promise in group):
                 verdicts = self._agree(group, older, tolerance, how)
                 found.extend(verdicts.values())
+            otherwise = {key for key, verdict in verdicts.items() if not verdict.agrees}
             for promise in group:
                 verdict = verdicts.get(promise.key)
-                if verdict is not None and not verdict.agrees:
-                    left[promise.key] = "computed with the code of now, it isn't what it was"
+                if otherwise:  # an edge's moments and its end are of one run, or they belong to no edge
+                    left[promise.key] = _OTHERWISE if promise.key in otherwise else _OTHER_PART
                     continue
                 how_found = said if verdict is None else f"computed with the code of now: {verdict.verdict}"
                 self._adopt(promise, older[promise.key], how_found)
@@ -142,7 +156,7 @@ class Truth:
     ) -> list[str]:
         there = self._store.keys() | self._store.evicted()
         if nodes is None:
-            return [key for key in known if key in there]
+            return [node.key for node in self.graph.nodes if node.key in there]
         keys = list(dict.fromkeys(promise.key for promise in self._promises(nodes)))
         missing = [key for key in keys if key not in there]
         if missing:
@@ -193,6 +207,7 @@ class Truth:
     ) -> dict[str, Reproduction]:
         """Compute the promises beside the tree, those that come from others in later groups; what became of
         each. ``sources`` are the keys of the nodes to compare with, where they are others."""
+        from .analysis.reproduced import Reproduction
         from .execution.beside import by_depth, compute_beside
 
         records = {**self._store.records(), **{key: one[0] for key, one in expected.items()}}
@@ -201,42 +216,30 @@ class Truth:
         for group in by_depth(list(known), records):
             with _Scratch(self, how) as beside:
                 said = compute_beside(self, beside, [known[key] for key in group], expected, how)
+                computed = beside._store.keys()
                 odd = []
                 for key in group:
                     old = (sources or {}).get(key, key)
-                    found[key] = self._verdict(nodes[old], key, old, beside, said.get(key), tolerance)
-                    if found[key].verdict == "not":
+                    if key in said or key not in computed:
+                        why = said.get(key, "it was not computed")
+                        found[key] = Reproduction(nodes[old], "failed", message=why)
+                        continue
+                    found[key] = self._verdict(nodes[old], expected[key], old, key, beside, tolerance)
+                    if found[key].verdict == "not" or found[key].yielded:
                         odd.append(key)
                 if odd:
-                    self._diagnose(found, odd, known, expected, beside, how)
+                    self._diagnose(found, odd, known, expected, beside, how, sources is not None)
         return found
 
     def _verdict(
-        self, node: Node, key: str, old: str, beside: Any, failed: str | None, tolerance: float
+        self, node: Node, expected: tuple[Record, str], old: str, key: str, beside: Any, tolerance: float
     ) -> Reproduction:
-        from .analysis.compared import compare_tensors
-        from .analysis.reproduced import Reproduction
-        from .storage.sameness import REST
-        from .storage.tensors import Tensors
+        from .analysis.verdict import judge
 
-        store = beside._store
-        computed = store.keys()
-        if failed is not None or key not in computed:
-            return Reproduction(node, "failed", message=failed or "it was not computed")
-        differs = store.records()[key].more.get("differs")
-        differing = tuple(map(str, differs)) if isinstance(differs, list) else ()
-        if not differing:
-            return Reproduction(node, "bit for bit")
-        compared, there = None, self._store.keys()
-        if old in there:
-            was, now = self._store.restore(old), store.restore(key)
-            compared = compare_tensors(Tensors(was.buffers), Tensors(now.buffers))
-        one_more = Reproduction(node, "not", differing, compared)
-        far = one_more.relative
-        within = tolerance > 0 and far is not None and far <= tolerance and REST not in differing
-        if within and compared is not None and not (compared.only_before or compared.only_after):
-            return Reproduction(node, "within tolerance", differing, compared)
-        return one_more
+        then, essence = expected
+        store, there = beside._store, self._store.keys()
+        was = self._store.restore(old) if old in there else None
+        return judge(node, then, essence, was, store.records()[key], store.restore(key), tolerance)
 
     def _diagnose(
         self,
@@ -246,25 +249,23 @@ class Truth:
         expected: Mapping[str, tuple[Record, str]],
         beside: Any,
         how: Mapping[str, Any],
+        is_edited: bool,
     ) -> None:
         """Compute what came out otherwise once more, and name likely causes."""
-        import dataclasses
-
         from .analysis.deeds import kept_environment
-        from .analysis.reproduced import likely_causes
+        from .analysis.verdict import settle
         from .execution.beside import compute_beside
+        from .execution.environment import environment
 
         with _Scratch(self, how) as third:
             said = compute_beside(self, third, [known[key] for key in odd], expected, how)
-            now, computed = _facts_here(), third._store.keys()
+            here, records = dict(json.loads(environment(None)[1])), third._store.records()
+            computed = third._store.keys()
             for key in odd:
-                twice = None
-                first = beside._store.records()[key]
-                if key not in said and key in computed:
-                    twice = _digests(first) != _digests(third._store.records()[key])
-                then = {**kept_environment(found[key].node), **_computing(expected[key][0])}
-                causes = tuple(likely_causes(then, {**now, **_computing(first)}, twice))
-                found[key] = dataclasses.replace(found[key], causes=causes)
+                again = records[key] if key not in said and key in computed else None
+                three = expected[key][0], beside._store.records()[key], again
+                places = kept_environment(found[key].node), here
+                found[key] = settle(found[key], three, places, is_edited)
 
     # Accepting
 
@@ -304,6 +305,23 @@ class Truth:
         for promise in sorted((self._tree.promises[key] for key in keys), key=lambda one: one.edge.position):
             groups.setdefault(promise.edge.key, []).append(promise)
         return list(groups.values())
+
+    def _strays(self, group: Sequence[ExperimentStatePromise], older: Mapping[str, Record]) -> dict[str, str]:
+        """Those moments that aren't of the run that made the end of their edge, and what is on record of no
+        run at all: why each can't be accepted, by key."""
+        end, found = group[0].edge.key, dict[str, str]()
+        known = older.get(end) or self._store.records().get(end)
+        for promise in group:
+            then = older[promise.key]
+            seed = _seed_of(then)
+            if seed is None:
+                found[promise.key] = "its record doesn't say with which random numbers it was made"
+            elif promise.key != end:
+                if end in older and then.parents[:1] != (older[end].key,):
+                    found[promise.key] = "it isn't of the run that made the end of its edge"
+                elif known is None or _seed_of(known) != seed:
+                    found[promise.key] = "the end of its edge isn't kept with the random numbers that it has"
+        return found
 
     def _why_left(
         self,
@@ -349,8 +367,6 @@ class Truth:
 
     def _standing_in(self, now: ExperimentStatePromise, then: Record, how_found: str) -> Record:
         """The record of the older node under the key of now."""
-        earlier = then.more.get("accepted")
-        seed = earlier.get("seed") if isinstance(earlier, dict) else then.more["seeds"]["key"]
         more = {name: value for name, value in then.more.items() if name not in ("output", "differs")}
         more |= {
             "code": now.edge.code.digest,
@@ -358,7 +374,7 @@ class Truth:
                 "from": then.key,
                 "at": time.time(),
                 "how": how_found,
-                "seed": seed,
+                "seed": _seed_of(then),
             },
         }
         return Record.make(
@@ -378,6 +394,12 @@ class Truth:
         else:
             self._store.write_evicted(record, self._store.state_of_evicted(then.key))
         self._store.note(now.key, tags=record.tags, defined=time.time())
+        for ended in (False, True):  # where an interrupted run stood, which had other random numbers
+            self._store.remove_safe_point(now.edge.key, ended=ended)
+
+
+_OTHERWISE = "computed with the code of now, it isn't what it was"
+_OTHER_PART = "another part of its edge isn't what it was: its end, or a moment"
 
 
 class _Scratch:
@@ -416,18 +438,10 @@ def _origin(key: str, adopted: Mapping[str, str], records: Mapping[str, Record])
     return key
 
 
-def _digests(record: Record) -> Any:
-    payload = record.more.get("payload")
-    if not isinstance(payload, dict):
-        return None
-    return sorted((entry["name"], entry["digest"]) for entry in payload["buffers"]), payload["skeleton"][3]
-
-
-def _computing(record: Record) -> dict[str, Any]:
-    return {"device": record.more.get("device"), "threads": record.more.get("torch_threads")}
-
-
-def _facts_here() -> dict[str, Any]:
-    from .execution.environment import environment
-
-    return dict(json.loads(environment(None)[1]))
+def _seed_of(record: Record) -> int | None:
+    """What the generators were seeded from when the node's bytes were made."""
+    for name, key in (("accepted", "seed"), ("seeds", "key")):
+        said = record.more.get(name)
+        if isinstance(said, dict):
+            return said[key] if isinstance(said.get(key), int) else None
+    return None

@@ -1,6 +1,6 @@
 """Resources, retries and time limits: what a recipe asks for is no part of what a node is.
 
-    python examples/asking.py [directory]
+python examples/asking.py [directory]
 """
 
 import sys

@@ -32,10 +32,10 @@ execution:  events listener halts loops policy granted environment generators ki
             limits marks budget task assemble snapshots progress notebook views gauge fates status audience
             teller monitor safepoints following work step cargo pools channel processes workers cluster
             schedulers rounds run running calls beside
-analysis:   order text extras statistics facts recorded select html loader columns conditions names pattern
-            walk distance behaviour compared parting diff follow apply matrix reproduced deeds cite listing
-            prov crate related node sequence choose kin branches tables plotting plots nodeset tree folded
-            measure picture layout dot outline svg embedded page draw graph
+analysis:   order text extras statistics facts recorded select html loader gleaned columns conditions names
+            pattern walk distance behaviour compared parting diff follow apply matrix reproduced verdict
+            deeds cite listing prov crate related node sequence choose kin branches tables plotting plots
+            nodeset tree folded measure picture layout dot outline svg embedded page draw graph
 """
 ROOMS = {room: files.split() for room, files in re.findall(r"(\w+):([\w\s]+?)(?=\w+:|$)", LAYOUT)}
 FOR_ALL = {"errors", "deprecation", "garbage", "version"}  # import nothing of the house

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import SelectionError
 from .extras import data_frame
 from .html import blocks_html, rows_html
+from .names import spelled_result
 from .text import aligned, number_text, shorten
 
 if TYPE_CHECKING:
@@ -92,24 +93,26 @@ class Applied:
         return len(self.nodes)
 
     def columns(self) -> list[str]:
-        """The columns of the table: a function's name, or ``name.entry`` for what returns dicts."""
+        """The columns of the table: a function's name, or ``name.entry`` for what returns dicts, as `where`
+        takes them."""
         found: dict[str, None] = {}
         for name in self.names:
             entries = [values[name] for values in self._values.values() if name in values]
             if entries and all(isinstance(one, Mapping) for one in entries):
-                found.update(dict.fromkeys(f"{name}.{key}" for one in entries for key in one))
+                found.update(dict.fromkeys(spelled_result(name, str(key)) for one in entries for key in one))
             else:
                 found[name] = None
         return list(found)
 
     def cell(self, node: Node, column: str) -> Any:
         """The value of a column at a node; None where there is none."""
-        values = self[node]
-        if column in values:
-            return values[column]
-        for name in self.names:
-            if column.startswith(f"{name}.") and isinstance(values.get(name), Mapping):
-                return values[name].get(column[len(name) + 1 :])
+        for name, value in self[node].items():
+            if isinstance(value, Mapping):
+                for key, entry in value.items():
+                    if column == spelled_result(name, str(key)):
+                        return entry
+            if column == name:
+                return value
         return None
 
     def table(self) -> Any:
@@ -121,7 +124,8 @@ class Applied:
                 {"key": node.key, "path": node.path, "label": node.label}
                 | {column: self.cell(node, column) for column in columns}
                 for node in self.nodes
-            ]
+            ],
+            ["key", "path", "label", *columns],
         )
 
     def _texts(self, most: int) -> tuple[list[str], list[tuple[str, ...]]]:

@@ -22,7 +22,7 @@ _SHOWN = 12
 def cite(node: Node, ancestors: Iterable[Node]) -> str:
     """The node's history as numbered steps, then where they ran, with which versions and data."""
     deeds = deeds_of([*ancestors, node])
-    numbers = {made.key: place for place, deed in enumerate(deeds, 1) for made in deed.made}
+    numbers = {made.key: (place, made.moment) for place, deed in enumerate(deeds, 1) for made in deed.made}
     steps = f"{len(deeds)} step{'s' * (len(deeds) != 1)}, computed by dagtree"
     if node.key in numbers and node.status != "failed":
         said = f"State {node.key} was made in {steps}."
@@ -38,7 +38,15 @@ def cite(node: Node, ancestors: Iterable[Node]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _step(deed: Deed, numbers: Mapping[str, int], cited: Node) -> str:
+def _said(key: str, numbers: Mapping[str, tuple[int, int | None]]) -> str:
+    """What a step was applied to: a step, a moment of one, or a state of which nothing is known."""
+    if key not in numbers:
+        return f"state {key}"
+    step, moment = numbers[key]
+    return f"step {step}" if moment is None else f"step {step} after moment {moment}"
+
+
+def _step(deed: Deed, numbers: Mapping[str, tuple[int, int | None]], cited: Node) -> str:
     node = deed.node
     given = ", ".join(
         f"{shorten(name, 60)} = {value_text(value, 200)}" for name, value in node.properties.items()
@@ -47,7 +55,7 @@ def _step(deed: Deed, numbers: Mapping[str, int], cited: Node) -> str:
     if node.kind == "root":
         text = f"{name} was initialised" + (f" with {given}" if given else "")
     else:
-        parents = [f"step {numbers[key]}" if key in numbers else f"state {key}" for key in deed.used]
+        parents = [_said(key, numbers) for key in deed.used]
         text = f"{name}" + (f" ({given})" if given else "") + f" was applied to {_list(parents)}"
     moments = [made.moment for made in deed.made if made.moment is not None]
     if cited in deed.made and cited.moment is not None:

@@ -6,9 +6,8 @@ tree's order, so that a parent comes before its children and what holds along a 
 
 from __future__ import annotations
 
-import json
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -18,6 +17,7 @@ from ..errors import DagtreeError
 from ..garbage import uncollected
 from ..storage.describe import understand
 from ..storage.record import Record
+from .gleaned import Gleaned, Moment
 from .loader import Loader
 from .select import exactly
 
@@ -87,7 +87,7 @@ class Step(NamedTuple):
 class Measures(NamedTuple):
     """What was measured at one node, and about making it. What is malformed in a record isn't there."""
 
-    history: tuple[tuple[int, Mapping[str, Any], Any], ...]
+    history: tuple[Moment, ...]
     results: Mapping[tuple[str, str | None], Any]  # by function, and the entry of the dict that it gave
     seconds: float | None
     size_bytes: int | None
@@ -97,14 +97,6 @@ class Measures(NamedTuple):
     code: str
     ignored: tuple[str, ...]
     error: str | None
-
-    @property
-    def metrics(self) -> dict[str, Any]:
-        """The last value of each."""
-        last: dict[str, Any] = {}
-        for _, values, _ in self.history:
-            last.update(values)
-        return last
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -119,30 +111,15 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _moments(history: Any) -> Iterator[tuple[int, Mapping[str, Any], Any]]:
-    for line in history if isinstance(history, list) else ():
-        if isinstance(line, list) and len(line) == 3 and type(line[0]) is int and isinstance(line[1], dict):
-            yield line[0], {name: understand(value) for name, value in line[1].items()}, _number(line[2])
-
-
-def _results(results: Any) -> Iterator[tuple[tuple[str, str | None], Any]]:
-    for function, said in _mapping(results).items():
-        if isinstance(said, dict) and "value" in said:
-            value = understand(said["value"])
-            if isinstance(value, dict) and value:
-                yield from (((function, str(name)), part) for name, part in value.items())
-            else:
-                yield (function, None), value
-
-
-def measures(record: Record) -> Measures:
+def measures(
+    more: Mapping[str, Any], history: tuple[Moment, ...], results: Mapping[tuple[str, str | None], Any]
+) -> Measures:
     """What the cold part of a record says, without what nobody asks for."""
-    more = record.more
     error = more.get("error")
     ignored = more.get("ignored")
     return Measures(
-        history=tuple(_moments(more.get("history"))),
-        results=dict(_results(more.get("results"))),
+        history=history,
+        results=results,
         seconds=_number(more.get("seconds")),
         size_bytes=_number(more.get("bytes")),
         started=_number(more.get("started")),
@@ -163,7 +140,7 @@ class Columns:
         self._statuses = statuses
         self._kept: dict[Any, Column] = {}
         self._environments: dict[str, Mapping[str, Any]] = {}
-        self._maybe: dict[str, bool] = {}
+        self.gleaned = Gleaned(records)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -229,23 +206,10 @@ class Columns:
 
     # What is recorded
 
-    @cached_property
+    @property
     def properties(self) -> list[Mapping[str, Any]]:
         """Each node's own properties, as they were described."""
-        known: dict[bytes, Mapping[str, Any]] = {}
-        found: list[Mapping[str, Any]] = []
-        with uncollected():
-            for record in self.records:
-                text = b"" if record.is_parsed else record.properties_text
-                properties = known.get(text)
-                if properties is None:
-                    properties = _parsed(text)
-                    if properties is None:
-                        properties = _mapping(record.more.get("properties"))
-                    else:
-                        known[text] = properties
-                found.append(properties)
-        return found
+        return self.gleaned.properties
 
     @cached_property
     def property_names(self) -> frozenset[str]:
@@ -253,37 +217,20 @@ class Columns:
 
     @cached_property
     def measures(self) -> list[Measures]:
-        """What was measured at each node. All records are parsed, and let go of again."""
-        found = []
+        """What was measured at each node."""
+        gleaned = self.gleaned
         with uncollected():
-            for record in self.records:
-                was_parsed = record.is_parsed
-                found.append(measures(record))
-                if not was_parsed:
-                    record.forget_more()
-        return found
-
-    def may_be_measured(self, name: str) -> bool:
-        """Whether any metric, function or entry of a result may have that name. Where no line says it, which
-        a
-        search finds sooner than parsing them all, none has."""
-        if "measures" in vars(self):
-            return True
-        if name not in self._maybe:
-            self._maybe[name] = any(record.may_measure(name) for record in self.records)
-        return self._maybe[name]
+            told = zip(gleaned.costs(), gleaned.histories, gleaned.results, strict=True)
+            return [measures(more, history, results) for more, history, results in told]
 
     @cached_property
     def metric_names(self) -> tuple[str, ...]:
-        names: dict[str, None] = {}
-        for one in self.measures:
-            for _, values, _ in one.history:
-                names.update(dict.fromkeys(values))
-        return tuple(names)
+        histories = self.gleaned.histories
+        return tuple({name: None for moments in histories for _, values, _ in moments for name in values})
 
     @cached_property
     def result_names(self) -> tuple[tuple[str, str | None], ...]:
-        return tuple({name: None for one in self.measures for name in one.results})
+        return tuple({name: None for said in self.gleaned.results for name in said})
 
     def environment(self, place: int) -> Mapping[str, Any]:
         """Where a node was computed; empty, with a warning, where what was kept of that is damaged."""
@@ -366,17 +313,17 @@ class Columns:
         nothing = object()
         return self.kept(
             ("metric", name),
-            lambda: Column.of((one.metrics.get(name, nothing) for one in self.measures), nothing),
+            lambda: Column.of((_last(one, name, nothing) for one in self.gleaned.histories), nothing),
         )
 
     def best(self, name: str, choose: Callable[[Iterable[Any]], Any]) -> Column:
         """The best value of a metric among all moments, as ``choose`` (min or max) says."""
 
-        def find(one: Measures) -> Any:
-            values = [v[name] for _, v, _ in one.history if name in v and _number(v[name]) is not None]
+        def find(history: tuple[Moment, ...]) -> Any:
+            values = [v[name] for _, v, _ in history if name in v and _number(v[name]) is not None]
             return choose([value for value in values if value == value] or values) if values else None
 
-        return self.kept(("best", name, choose), lambda: Column.of(map(find, self.measures)))
+        return self.kept(("best", name, choose), lambda: Column.of(map(find, self.gleaned.histories)))
 
     def result(self, function: str, entry: str | None) -> Column:
         """What a function returned, or one entry of it."""
@@ -384,7 +331,7 @@ class Columns:
         return self.kept(
             ("result", function, entry),
             lambda: Column.of(
-                (one.results.get((function, entry), nothing) for one in self.measures), nothing
+                (said.get((function, entry), nothing) for said in self.gleaned.results), nothing
             ),
         )
 
@@ -407,16 +354,16 @@ class Columns:
         return self._statuses.get(record.key, record.status)
 
 
+def _last(history: tuple[Moment, ...], name: str, nothing: object) -> Any:
+    """The last value of a metric."""
+    for _, values, _ in reversed(history):
+        if name in values:
+            return values[name]
+    return nothing
+
+
 def _start(record: Record) -> int:
     return NO_PARENT if record.kind == "root" else MISSING
-
-
-def _parsed(text: bytes) -> Mapping[str, Any] | None:
-    try:
-        found = json.loads(text) if text else None
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def moment_in_time(unix_s: float | None) -> datetime | None:

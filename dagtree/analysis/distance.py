@@ -53,9 +53,12 @@ class Distance:
 
     @property
     def relative(self) -> float | None:
-        """`l2`, divided by the Euclidean length of the first; None when only that is zero."""
+        """`l2`, divided by the Euclidean length of the first; None when only that is zero, NaN when it is
+        infinite."""
         if not self.squares_between:
             return 0.0
+        if math.isinf(self.squares_before):
+            return math.nan  # next to an infinity every change would be none
         return math.sqrt(self.squares_between / self.squares_before) if self.squares_before else None
 
     @property

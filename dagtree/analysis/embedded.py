@@ -14,7 +14,7 @@ from typing import Any
 
 from .facts import NodeFacts, measures
 from .html import STATUS_MARKS
-from .recorded import Recorded
+from .recorded import Recorded, members
 from .select import exactly
 from .text import duration_text, number_text, shorten, size_text, time_text, value_text, visible
 
@@ -113,13 +113,16 @@ class _Drawing:
             _told(lambda: _number(node.size_bytes), None),
         )
         failure = _told(lambda: node.error, None)
+        statuses = [shorten(one.status, 20) for one in members(node)]
+        counts = {status: statuses.count(status) for status in dict.fromkeys(statuses)}
         more: dict[str, Any] = {
             "x": missing,
             "c": seconds,
             "b": size_bytes,
             "u": len(tags) - _TAGS if len(tags) > _TAGS else 0,
             "e": _failed(failure),
-            "f": 0 if isinstance(node, Recorded) else len(getattr(node, "nodes", ())),
+            "f": len(statuses) if len(statuses) > 1 or not isinstance(node, Recorded) else 0,
+            "g": counts if len(statuses) > 1 else None,
         }
         return found | {name: value for name, value in more.items() if value}
 

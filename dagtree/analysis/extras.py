@@ -24,6 +24,6 @@ def needed(module: str, purpose: str, extra: str = "analysis") -> Any:
         raise NotInstalledError(f"{purpose} need {library}: pip install 'dagtree[{extra}]'") from error
 
 
-def data_frame(rows: Sequence[Mapping[str, Any]]) -> Any:
-    """A pandas DataFrame of rows that have the same names."""
-    return needed("pandas", "tables").DataFrame(list(rows))
+def data_frame(rows: Sequence[Mapping[str, Any]], names: Sequence[str] | None = None) -> Any:
+    """A pandas DataFrame of rows that have the same names; ``names`` are its columns also without a row."""
+    return needed("pandas", "tables").DataFrame(list(rows), columns=None if names is None else list(names))

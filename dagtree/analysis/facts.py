@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from .text import number_text, shorten, value_text
 
-__all__ = ["NodeFacts", "measured", "measures", "title"]
+__all__ = ["NodeFacts", "entry_name", "measured", "measures", "title"]
 
 
 class NodeFacts(Protocol):
@@ -47,18 +47,24 @@ def measures(node: NodeFacts, limit: int = 28) -> list[tuple[str, Any]]:
     """Metrics, then results of functions, as short names and values, each name once.
 
     A function that returns a dict gives one entry for each of its own; ``accuracy`` returning
-    ``{"accuracy": 0.9}`` is ``accuracy``, and names that would meet carry their function's.
+    ``{"accuracy": 0.9}`` is ``accuracy``, and names that would meet, or that are mere numbers, carry their
+    function's.
     """
     found = [(shorten(name, limit), value) for name, value in node.metrics.items()]
     taken = {name for name, _ in found}
     for function, value in node.results.items():
         for name, item in value.items() if isinstance(value, dict) else [(None, value)]:
-            short = shorten(function if name is None else str(name), limit)
+            short = shorten(function if name is None else entry_name(function, str(name)), limit)
             if short in taken:
                 short = shorten(function if name is None else f"{function}.{name}", limit)
             taken.add(short)
             found.append((short, item))
     return found
+
+
+def entry_name(function: str, entry: str) -> str:
+    """What an entry of a function's result is called: by itself, ``recall.0`` where it says nothing so."""
+    return entry if any(map(str.isalpha, entry)) else f"{function}.{entry}"
 
 
 def measured(node: NodeFacts, limit: int = 28) -> list[tuple[str, str]]:

@@ -46,8 +46,8 @@ class Interval:
 
 @dataclass(frozen=True)
 class Folded:
-    """A branch of replicates with the facts of one node; ``nodes`` are the replicates, ``intervals`` what was
-    measured, by name.
+    """A branch of replicates with the facts of one node; ``nodes`` are the replicates, ``units`` how many of
+    them are independent, ``intervals`` what was measured, by name.
 
     Its key is the first one's. Properties that differ are counted, tags are those of all, what was measured
     is the mean with the 95 % interval (Student's t), seconds are the mean, bytes the sum.
@@ -56,6 +56,7 @@ class Folded:
     nodes: NodeSet
     over: tuple[str, ...]
     parent_keys: tuple[str, ...]
+    units: int
     intervals: Mapping[str, Mapping[str, Any]]
 
     @property
@@ -95,7 +96,11 @@ class Folded:
     def tags(self) -> tuple[str, ...]:
         shared = [tag for tag in self.first.tags if all(tag in node.tags for node in self.nodes)]
         own = tuple(tag for tag in shared if not tag.startswith(MARK))
-        return own if len(self.nodes) == 1 else (f"n={len(self.nodes):,}", *own)
+        if len(self.nodes) == 1:
+            return own
+        # The n of the intervals. More nodes than that share ancestors, and count by their mean.
+        more = f" ({len(self.nodes):,} nodes)" if len(self.nodes) != self.units else ""
+        return (f"n={self.units:,}{more}", *own)
 
     @property
     def status(self) -> str:
@@ -142,12 +147,14 @@ def fold(nodes: NodeSet, over: str | Sequence[str]) -> list[Node | Folded]:
         if len(branch) == 1 and parents == tuple(dict.fromkeys(branch[0].parent_keys)):
             found.append(branch[0])
         else:
-            found.append(Folded(branch, names, parents, _measured(branch)))
+            units = len(units_of([(node, 0.0) for node in branch]))
+            found.append(Folded(branch, names, parents, units, _measured(branch, units)))
     return found
 
 
-def _measured(branch: NodeSet) -> dict[str, dict[str, Any]]:
-    """Metrics and results of a branch: numbers as intervals, what else is equal as it is."""
+def _measured(branch: NodeSet, units: int) -> dict[str, dict[str, Any]]:
+    """Metrics and results of a branch of ``units`` independent replicates: numbers as intervals, what else is
+    equal as it is."""
     found: dict[str, dict[str, Any]] = {}
     for what, each in (
         ("metrics", [_flat(node.metrics) for node in branch]),
@@ -160,7 +167,6 @@ def _measured(branch: NodeSet) -> dict[str, dict[str, Any]]:
             ]
             if all(isinstance(value, int | float) and not isinstance(value, bool) for _, value in values):
                 numbers = [(node, float(value)) for node, value in values]
-                units = len(units_of([(node, 0.0) for node in branch]))
                 shown: Any = Interval(spread(units_of(numbers)), units)
             else:
                 texts = {repr(value) for _, value in values}

@@ -78,7 +78,7 @@ def _candidates(columns: Columns, name: str) -> Iterable[tuple[str, Callable[[],
         yield from ((f"node.{one}", make) for one, make in _fact(columns, name))
         if name in _ALWAYS_FACTS:
             return
-    groups = ("properties", "metrics", "results") if columns.may_be_measured(name) else ("properties",)
+    groups = ("properties", "metrics", "results") if columns.gleaned.mentions(name) else ("properties",)
     for group in groups:
         yield from ((f"{group}.{one}", make) for one, make in _GROUPS[group](columns, name))
 
@@ -113,7 +113,7 @@ def _best(columns: Columns, name: str) -> Iterable[tuple[str, Callable[[], Named
 def _result(columns: Columns, name: str) -> Iterable[tuple[str, Callable[[], Named]]]:
     for function, entry in columns.result_names:
         whole = spelled_result(function, entry)
-        if name in (whole, function if entry is None else entry):
+        if name in (whole, function if entry is None else entry, f"{function}.{entry}"):
             yield whole, lambda f=function, e=entry: Named(name, columns.result(f, e), False, False)  # type: ignore[misc]
 
 

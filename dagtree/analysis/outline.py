@@ -33,8 +33,7 @@ def to_text(picture: Picture) -> str:
             last = child == below[-1]
             stack.append((child, rest + ("└─ " if last else "├─ "), rest + ("   " if last else "│  ")))
     counts = ", ".join(f"{count:,} {status}" for status, count in picture.counts())
-    total = len(picture.boxes)
-    lines.append(f"{total:,} node{'' if total == 1 else 's'}" + (f": {counts}" if counts else ""))
+    lines.append(picture.size + (f": {counts}" if counts else ""))
     return "\n".join(lines)
 
 

@@ -39,11 +39,11 @@ const starts = [];
 nodes.forEach((_, at) => (lead[at] < 0 ? starts : below[lead[at]]).push(at));
 const depth = new Int32Array(nodes.length);
 nodes.forEach((_, at) => { depth[at] = lead[at] < 0 ? 0 : depth[lead[at]] + 1; });
-const size = new Int32Array(nodes.length).fill(1);
+const own = (at) => nodes[at].f ?? 1;  // a branch of replicates stands for several
+const size = Int32Array.from(nodes, (_, at) => own(at));
 const troubles = new Int32Array(nodes.length);
 for (let at = nodes.length - 1; at >= 0; at--) {
-  const own = nodes[at].s === "failed" || nodes[at].s === "damaged" ? 1 : 0;
-  troubles[at] += own;
+  if (nodes[at].s === "failed" || nodes[at].s === "damaged") troubles[at]++;
   if (lead[at] >= 0) { size[lead[at]] += size[at]; troubles[lead[at]] += troubles[at]; }
 }
 const siblings = (at) => (lead[at] < 0 ? starts : below[lead[at]]);
@@ -75,7 +75,8 @@ const openAtFirst = () => {
   for (const level of depth) counts[level] = (counts[level] ?? 0) + 1;
   let total = 0, level = 0;
   while (level < counts.length && total + counts[level] <= most) total += counts[level++];
-  foldBeyond(Math.max(level - 1, 0));
+  // One card on an empty page tells nothing: what hangs below a few roots is shown, however much it is.
+  foldBeyond(Math.max(level - 1, starts.length > most ? 0 : 1));
 };
 const isFolded = (at) => folded[at] === 1 && !(onlyHits && shownByHits);
 const childrenShown = (at) => (isFolded(at) ? [] : onlyHits && shownByHits ? below[at].filter((one) => shownByHits.has(one)) : below[at]);
@@ -142,7 +143,7 @@ let colour = null;              // {field, of(at) → css or null, text(at), leg
 const colourBy = (field) => {
   if (field.id === "status") {
     const order = Object.keys(marks), counts = new Map();
-    for (const node of nodes) counts.set(node.s, (counts.get(node.s) ?? 0) + 1);
+    for (const node of nodes) for (const [kind, count] of Object.entries(node.g ?? { [node.s]: 1 })) counts.set(kind, (counts.get(kind) ?? 0) + count);
     const kinds = [...counts.keys()].sort((a, b) => order.indexOf(a) - order.indexOf(b));
     const ink = (status) => `var(--${known(status)})`;
     return { field, of: (at) => ink(nodes[at].s), text: () => "", kinds: kinds.map((kind) => [ink(kind), `${marks[kind] ?? "?"} ${kind}`, counts.get(kind)]) };
@@ -235,7 +236,7 @@ const element = (at) => {
     role: "treeitem", id: `node${at}`, tabindex: at === active ? 0 : -1, "aria-level": depth[at] + 1,
     "aria-setsize": siblings(at).length, "aria-posinset": siblings(at).indexOf(at) + 1, "aria-selected": at === chosen ? "true" : "false",
     "aria-expanded": inside ? String(!shut) : null,
-    "aria-label": [labelOf(at), node.s, ...node.t.map((tag) => tags[tag]), ...said, shut ? `${many(size[at] - 1, "node")} below, folded` : ""].filter(Boolean).join(", "),
+    "aria-label": [labelOf(at), node.s, ...node.t.map((tag) => tags[tag]), ...said, shut ? `${many(size[at] - own(at), "node")} below, folded` : ""].filter(Boolean).join(", "),
     title: [labelOf(at), more.join(", "), said.join("\n"), node.e].filter(Boolean).join("\n"),
   });
   one.style.left = `${x[at]}px`; one.style.top = `${y[at]}px`; one.style.width = `${form.width}px`; one.style.height = `${form.height}px`;
@@ -244,7 +245,7 @@ const element = (at) => {
   if (ink) bar.style.background = ink; else bar.classList.add("none");
   const value = colour.text(at);
   const fold = inside ? make("button", { class: "fold", tabindex: -1, "aria-hidden": "true", onclick: (event) => { event.stopPropagation(); active = at; toggle(at); } },
-    shut ? `▸ ${(size[at] - 1).toLocaleString("en")}${troubles[at] - (node.s === "failed" || node.s === "damaged" ? 1 : 0) > 0 ? ` ${marks.failed ?? "!"}` : ""}` : "▾") : null;
+    shut ? `▸ ${(size[at] - own(at)).toLocaleString("en")}${troubles[at] - (node.s === "failed" || node.s === "damaged" ? 1 : 0) > 0 ? ` ${marks.failed ?? "!"}` : ""}` : "▾") : null;
   const rest = make("span", { class: "rest" }, node.e ? make("b", {}, node.e) : "", value && colour.field.id !== "recipe" ? make("b", {}, `${colour.field.label} ${short(value, 24)}`) : "",
     ...chips.slice(0, 5).map((text) => make("span", { class: "tag" }, short(text, 26))), said.filter((one) => !value || !one.startsWith(`${colour.field.label} `)).slice(0, 4).join("  "));
   const head = [make("span", { class: "mark" }, marks[node.s] ?? "?"), make("span", { class: "name" }, node.n), make("span", { class: "args" }, callText(at))];
@@ -403,7 +404,7 @@ const keeping = (at, change) => {
 const toggle = (at, shut = !folded[at]) => {
   if (!below[at].length || (onlyHits && shownByHits)) return;
   keeping(at, () => { folded[at] = shut ? 1 : 0; });
-  announce(shut ? `folded ${many(size[at] - 1, "node")}` : `unfolded ${many(below[at].length, "child", "children")}`);
+  announce(shut ? `folded ${many(size[at] - own(at), "node")}` : `unfolded ${many(below[at].length, "child", "children")}`);
 };
 const foldAll = (change) => {
   let stay = active;

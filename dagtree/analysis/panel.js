@@ -267,7 +267,7 @@ const compare = (one, other) => { pair = [one, other]; chosen = other; first = -
 const closePanel = () => { chosen = -1; pair = null; shown(); focusActive(); };
 
 // ---------------------------------------------------------------- the bar above
-const box = make("input", { type: "search", id: "search", placeholder: "Search: Train lr=0.1 failed", "aria-label": "search recipes, properties, tags, keys", spellcheck: "false", autocomplete: "off" });
+const box = make("input", { type: "search", id: "search", placeholder: "Search: Train lr=0.1", "aria-label": "search recipes, properties, tags, keys", spellcheck: "false", autocomplete: "off" });
 const found = make("span", { id: "found", role: "status", "aria-live": "polite" });
 const only = make("input", { type: "checkbox", id: "only" });
 let searched = "";
@@ -331,7 +331,8 @@ const help = make("dialog", { "aria-label": "keys" }, make("dl", {}, ...KEYS.fla
 help.addEventListener("keydown", (event) => event.stopPropagation());
 const modeButton = make("button", { id: "mode", onclick: () => { isChosen = true; setMode(mode === "drawing" ? "outline" : "drawing"); } });
 const setMode = (to) => { mode = to; modeButton.textContent = mode === "drawing" ? "As an outline" : "As a drawing"; if (rows.length) { redraw(); if (active >= 0) { intoSight(active); render(); } } };
-const counts = [many(nodes.length, "node"), tree.note].filter(Boolean).join("; ");
+const all = nodes.reduce((sum, _, at) => sum + own(at), 0);
+const counts = [many(all, "node") + (all > nodes.length ? ` as ${many(nodes.length, "branch", "branches")}` : ""), tree.note].filter(Boolean).join("; ");
 const bar = make("header", {},
   tree.title ? make("h1", { title: tree.title }, tree.title) : make("h1", { class: "hidden" }, "dagtree"), make("span", { class: "counts", title: counts }, counts),
   make("span", { class: "group" }, box, make("label", {}, only, " only matches"), found),

@@ -227,6 +227,8 @@ class _Parser:
             raise self.refuse(
                 f"{self.text!r} stands after a recipe's name; for any recipe write *{self.text}"
             )
+        if self.text[:1] in ("'", '"'):
+            raise self.refuse("this quote is never closed")
         raise self.refuse("a recipe's name is letters, digits and _; put a glob in quotes: 'Prune*'")
 
     def letter(self) -> tuple[int, int, bool]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .facts import NodeFacts, measured, property_lines, title
+from .recorded import members
 from .text import STATUSES, shorten
 
 __all__ = ["Box", "Picture"]
@@ -31,6 +32,7 @@ class Box:
     title: str  # several lines, for a tooltip
     parents: tuple[int, ...]  # places in the picture, in the recipe's order
     missing: tuple[str, ...]  # short keys of parents that aren't in the picture
+    statuses: tuple[str, ...]  # of each node that it stands for; several where replicates are one
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +48,20 @@ class Picture:
         return cls(tuple(_box(node, places) for node in nodes), shorten(title, 120))
 
     def counts(self) -> list[tuple[str, int]]:
-        """How many boxes have each status, in the order of a life."""
+        """How many nodes have each status, in the order of a life."""
         counts: dict[str, int] = {}
         for box in self.boxes:
-            counts[box.status] = counts.get(box.status, 0) + 1
+            for status in box.statuses:
+                counts[status] = counts.get(status, 0) + 1
         known = [(status, counts.pop(status)) for status in STATUSES if status in counts]
         return known + list(counts.items())
+
+    @property
+    def size(self) -> str:
+        """``79 nodes``, or, where replicates are one, ``79 nodes as 27 branches``."""
+        total, shown = sum(len(box.statuses) for box in self.boxes), len(self.boxes)
+        nodes = f"{total:,} node{'' if total == 1 else 's'}"
+        return nodes if total == shown else f"{nodes} as {shown:,} branch{'' if shown == 1 else 'es'}"
 
 
 def _cut(texts: Sequence[str], most: int) -> tuple[str, ...]:
@@ -81,4 +91,5 @@ def _box(node: NodeFacts, places: dict[str, int]) -> Box:
         title=title(node),
         parents=parents,
         missing=missing,
+        statuses=tuple(shorten(one.status, 20) for one in members(node)),
     )

@@ -129,7 +129,7 @@ class Plots(Tables):
         if len(branches) == 1:
             return [(branches[0], "", "")]
         hidden = {name.rpartition(".")[2] for name in (*names, x)}
-        telling = differing(properties, firsts, hidden)
+        telling = _said_once(properties, differing(properties, firsts, hidden), firsts)
         paths = [branch[0].path for branch in branches]
         said = [
             ", ".join([*([path] if len(set(paths)) > 1 else []), *_telling(properties, telling, row)])
@@ -181,6 +181,22 @@ def _named(value: Any) -> str:
     if isinstance(value, str) and value.strip() == value and not _LIKE_ANOTHER.fullmatch(value):
         return value
     return value_text(value)
+
+
+def _said_once(properties: Mapping[str, list[Any]], names: Sequence[str], rows: Sequence[int]) -> list[str]:
+    """Without those that, wherever they are, repeat an earlier edge's property of that name: ``Train[2].lr``
+    what ``Train[1].lr`` says. The path tells which has both."""
+    kept, before = [], dict[str, list[list[str]]]()
+    for name in properties:
+        own = [repr(properties[name][row]) for row in rows]
+        others = before.setdefault(name.rpartition(".")[2], [])
+        repeats = any(
+            all(mine in ("None", its) for mine, its in zip(own, one, strict=True)) for one in others
+        )
+        others.append(own)
+        if name in names and not repeats:
+            kept.append(name)
+    return kept
 
 
 def _telling(properties: Mapping[str, list[Any]], names: Sequence[str], row: int) -> list[str]:

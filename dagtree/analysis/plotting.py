@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,9 @@ _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#
 _MARKERS = "osD^vPX*"
 _STYLES = ("-", "--", ":", "-.")
 _MOST_NAMED = 16
-_MOST_INSIDE = 6  # of a legend: more would hide what they name
+_MOST_INSIDE = 6  # of a legend: more would hide what they name, and so would longer ones
+_LONGEST_INSIDE = 34
+_LINE, _LONGEST = 40, 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +49,10 @@ def draw_lines(lines: Sequence[Line], x: str, y: str, title: str, note: str, ax:
     """The lines on axes, new ones unless ``ax`` is given: bands around curves, bars at points."""
     plt = needed("matplotlib.pyplot", "plots")
     names = list(dict.fromkeys(line.name for line in lines))
+    labels = _labels(names)
+    is_beside = len(names) > _MOST_INSIDE
     if ax is None:
-        is_beside = len(names) > _MOST_INSIDE
+        is_beside = is_beside or any(len(label) > _LONGEST_INSIDE for label in labels.values())
         _, ax = plt.subplots(figsize=(8.8 if is_beside else 6.4, 4.2), layout="constrained")
     ticks = _categories(lines)
     named_already: set[str] = set()
@@ -56,7 +61,7 @@ def draw_lines(lines: Sequence[Line], x: str, y: str, title: str, note: str, ax:
         colour = _COLOURS[at % len(_COLOURS)]
         style = _STYLES[at // len(_COLOURS) % len(_STYLES)]
         is_named = bool(line.name) and at < _MOST_NAMED and line.name not in named_already
-        named = _literal(shorten(line.name, 48)) if is_named else "_"
+        named = _literal(labels[line.name]) if is_named else "_"
         named_already.add(line.name)
         points = line.points
         xs = [point.x if ticks is None else ticks.index(str(point.x)) for point in points]
@@ -80,8 +85,16 @@ def draw_lines(lines: Sequence[Line], x: str, y: str, title: str, note: str, ax:
         ax.margins(x=0.15)
     elif is_curve:
         ax.xaxis.get_major_locator().set_params(integer=True)
-    _dress(ax, names, x, y, title, note)
+    _dress(ax, names, x, y, title, note, is_beside)
     return ax
+
+
+def _labels(names: Sequence[str]) -> dict[str, str]:
+    """What the legend calls each: on several lines where it is long, and no two alike."""
+    short = {name: shorten(name, _LONGEST) for name in names}
+    if len(set(short.values())) < len(names):  # then what tells them apart stands at the end
+        short = {name: shorten(name[::-1], _LONGEST)[::-1] for name in names}
+    return {name: "\n".join(textwrap.wrap(text, _LINE)) for name, text in short.items()}
 
 
 def _categories(lines: Sequence[Line]) -> list[str] | None:
@@ -92,7 +105,7 @@ def _categories(lines: Sequence[Line]) -> list[str] | None:
     return list(dict.fromkeys(map(str, values)))
 
 
-def _dress(ax: Any, names: Sequence[str], x: str, y: str, title: str, note: str) -> None:
+def _dress(ax: Any, names: Sequence[str], x: str, y: str, title: str, note: str, is_beside: bool) -> None:
     ax.set_xlabel(_literal(x))
     ax.set_ylabel(_literal(y))
     ax.grid(True, color="#8b949e", alpha=0.25, linewidth=0.7)
@@ -107,11 +120,10 @@ def _dress(ax: Any, names: Sequence[str], x: str, y: str, title: str, note: str)
         heading = "\n".join(
             [*([_literal(title)] if title else []), *([f"({more:,} more)"] if more > 0 else [])]
         )
-        is_inside = len(named) <= _MOST_INSIDE
         place: dict[str, Any] = (
-            {"loc": "best"} if is_inside else {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
+            {"loc": "center left", "bbox_to_anchor": (1, 0.5)} if is_beside else {"loc": "best"}
         )
-        ax.legend(title=heading or None, frameon=is_inside, framealpha=0.85, edgecolor="none", **place)
+        ax.legend(title=heading or None, frameon=not is_beside, framealpha=0.85, edgecolor="none", **place)
 
 
 def _literal(text: str) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..storage.describe import understand
 from ..storage.notes import is_number
 from ..storage.record import Record
+from .facts import NodeFacts
 from .text import call_text
 
-__all__ = ["Recorded"]
+__all__ = ["Recorded", "members"]
 
 
 class Recorded:
@@ -101,7 +102,7 @@ class Recorded:
 
     @property
     def size_bytes(self) -> int:
-        """What the node takes in the store."""
+        """How large its state is; what it takes on disk is told by ``exp.storage()``."""
         size = self.record.more.get("bytes")
         return size if isinstance(size, int) else 0
 
@@ -130,3 +131,9 @@ class Recorded:
         for one in found if isinstance(found, list | tuple) else ():
             if isinstance(one, list | tuple) and len(one) == 3 and isinstance(one[1], dict):
                 yield one[0], one[1], one[2]
+
+
+def members(node: NodeFacts) -> Sequence[NodeFacts]:
+    """The nodes that this one stands for, the replicates of a branch; of a plain node, that alone."""
+    # Not asked of a node: inside `lazy_load`, its state's attributes are its own.
+    return (node,) if isinstance(node, Recorded) else tuple(getattr(node, "nodes", ())) or (node,)

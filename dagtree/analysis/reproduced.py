@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,9 +27,10 @@ class Reproduction:
     """What became of one node that was computed again.
 
     ``verdict`` is "bit for bit", "within tolerance" (every tensor that differs by no more than was allowed),
-    "not", or "failed" (``message`` says why it could not be computed). ``differing`` names what differs,
-    ``tensors`` says how far where both states are there, ``causes`` what may be the reason, the likeliest
-    first.
+    "not", or "failed" (``message`` says why it could not be computed). ``differing`` names what of the state
+    differs, ``tensors`` says how far where both states are there, ``yielded`` which metrics came out
+    otherwise, ``causes`` what may be the reason, the likeliest first. ``varying`` are metrics that come out
+    otherwise each time, such as seconds; they don't count.
     """
 
     node: Node
@@ -37,6 +39,8 @@ class Reproduction:
     tensors: ComparedTensors | None = None
     causes: tuple[str, ...] = ()
     message: str = ""
+    yielded: tuple[str, ...] = ()
+    varying: tuple[str, ...] = ()
 
     @property
     def agrees(self) -> bool:
@@ -44,13 +48,16 @@ class Reproduction:
 
     @property
     def relative(self) -> float | None:
-        """The largest relative L2 distance of a tensor; None where a tensor has none, or nothing is known."""
+        """The largest relative L2 distance of a tensor; NaN where one has NaN or an infinity, None where one
+        has no distance, or nothing is known."""
         if self.verdict == "bit for bit":
             return 0.0
         if self.tensors is None:
             return None
         found = [one.distance.relative if one.distance else None for one in self.tensors.differing]
         known = [one for one in found if one is not None]
+        if any(map(math.isnan, known)):
+            return math.nan  # `max` would overlook it
         return max(known, default=0.0) if len(known) == len(found) else None
 
     def lines(self) -> list[str]:
@@ -58,14 +65,17 @@ class Reproduction:
         lines = [f"{self.node.label} [{self.node.key[:8]}]: {_said(self)}"]
         if self.message:
             lines.append(f"  {shorten(self.message, 400)}")
-        if self.tensors is not None and self.verdict != "bit for bit":
+        if self.yielded:
+            lines.append(f"  what it yielded differs: {_names(self.yielded)}")
+        if self.varying:
+            lines.append(f"  comes out otherwise each time, and doesn't count: {_names(self.varying)}")
+        if self.tensors is not None and self.tensors.differing:
             furthest = sorted(self.tensors.differing, key=lambda one: -(_relative(one) or 0.0))
             lines += [f"  {shorten(one.name, 60)}: {_far(one)}" for one in furthest[:5]]
             more = len(self.tensors.differing) - 5
             lines += [f"  … and {more} more tensors"] if more > 0 else []
         elif self.differing:
-            names = ", ".join(shorten(name, 60) for name in self.differing[:5])
-            lines.append(f"  differs in {names}{', …' if len(self.differing) > 5 else ''}")
+            lines.append(f"  differs in {_names(self.differing)}")
         lines += [f"  likely cause: {shorten(cause, 300)}" for cause in self.causes[:6]]
         return lines
 
@@ -108,7 +118,8 @@ class Reproductions(Sequence[Reproduction]):
             [
                 {
                     "key": one.node.key, "path": one.node.path, "label": one.node.label,
-                    "verdict": one.verdict, "relative": one.relative, "differing": ", ".join(one.differing),
+                    "verdict": one.verdict, "relative": one.relative,
+                    "differing": ", ".join((*one.differing, *one.yielded)),
                     "causes": "; ".join(one.causes), "message": one.message,
                 }
                 for one in self._found
@@ -116,7 +127,9 @@ class Reproductions(Sequence[Reproduction]):
         )  # fmt: skip
 
     def __str__(self) -> str:
-        odd = [line for one in self._found if one.verdict != "bit for bit" for line in one.lines()]
+        odd = [
+            line for one in self._found if one.verdict != "bit for bit" or one.varying for line in one.lines()
+        ]
         shown = odd[: 4 * _ROWS]
         cut = [f"… and {len(odd) - len(shown):,} more lines"] if len(odd) > len(shown) else []
         return "\n".join([self.headline, *shown, *cut])
@@ -192,9 +205,13 @@ class Accepted(Mapping[str, str]):
         return blocks_html(self.headline, [("left", self._lines())], [], self.reproduced._repr_html_())
 
 
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(shorten(name, 60) for name in names[:5]) + (", …" if len(names) > 5 else "")
+
+
 def _said(one: Reproduction) -> str:
     if one.verdict == "not":
-        return "came out otherwise"
+        return "came out otherwise" if not one.message else "isn't known to be what it was"
     if one.verdict == "failed":
         return "could not be computed again"
     return one.verdict
@@ -215,11 +232,15 @@ def _relative(one: ComparedTensor) -> float | None:
 
 
 def likely_causes(
-    then: Mapping[str, Any], now: Mapping[str, Any], differs_from_itself: bool | None
+    then: Mapping[str, Any],
+    now: Mapping[str, Any],
+    differs_from_itself: bool | None,
+    is_edited: bool = False,
 ) -> list[str]:
     """What may be why a node came out otherwise. ``then`` and ``now`` are facts about where it was computed;
-    ``differs_from_itself`` says whether it came out in two ways here."""
-    causes = [_ITSELF] if differs_from_itself else []
+    ``differs_from_itself`` says whether it came out in two ways here, ``is_edited`` whether its code is
+    another now."""
+    causes = [_ITSELF] if differs_from_itself else [_EDITED] if is_edited else []
     places = {"device": "device", "threads": "number of torch's threads"}
     causes += [
         _changed(said, then[name], now.get(name))
@@ -243,6 +264,7 @@ _ITSELF = (
     "kernels, threads, the time and the system's randomness do that "
     "(torch.use_deterministic_algorithms(True) finds some)"
 )
+_EDITED = "the edit: the code of now, or data that its key covers, gives another result than that of then"
 _UNSEEN = (
     "something that the key doesn't cover: data behind a path, an environment variable, the time, a C "
     "extension (docs/identity.md says what a key can't see)"

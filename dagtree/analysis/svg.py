@@ -167,7 +167,7 @@ def to_svg(picture: Picture, direction: Direction | None = None) -> str:
     )
     legend, legend_width = _legend(picture, any(not arrow.leading for arrow in layout.arrows))
     width, height = max(layout.width, legend_width + 36), layout.height + 26
-    name = escape(picture.title or f"dagtree: {len(picture.boxes)} nodes")
+    name = escape(picture.title or f"dagtree: {picture.size}")
     place = f'width="{width:.0f}" height="{height:.0f}"'
     seen = f'role="img" aria-label="{name}" viewBox="0 0 {width:.0f} {height:.0f}"'
     parts = [
@@ -281,6 +281,9 @@ def _mark(status: str, x: float, y: float) -> str:
 
 def _legend(picture: Picture, extra: bool) -> tuple[str, float]:
     out, x = [], 0.0
+    if any(len(box.statuses) > 1 for box in picture.boxes):
+        out.append(f'<text x="0" y="10">{picture.size}:</text>')
+        x += text_width(picture.size, _SMALL) + 14
     for status, count in picture.counts():
         text = f"{count:,} {status}"
         out.append(f'{_mark(status, x + 5, 6)}<text x="{x + 14:.1f}" y="10">{escape(text)}</text>')

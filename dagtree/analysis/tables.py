@@ -12,6 +12,7 @@ from .branches import Branches, Over, units_of
 from .columns import FACTS, moment_in_time
 from .conditions import number
 from .extras import needed
+from .facts import entry_name
 from .names import better, find, spelled_result
 from .statistics import spread
 
@@ -146,7 +147,7 @@ class Tables(Branches):
             )
         for one in {name: None for tree, _ in trees for name in tree.columns.result_names}:
             short, whole = spelled_result(*one), ".".join(part for part in one if part is not None)
-            entry = one[1] or one[0]
+            entry = one[0] if one[1] is None else entry_name(one[0], one[1])
             spelled = _spelled(trees, entry, f"results.{short}", found)
             if spelled in found:
                 spelled = f"results.{whole}"

@@ -80,10 +80,16 @@ def define_again(
         waiting.extend((*edge.parents, *edge.links))
 
 
-def define_from_record(tree: Tree, records: Mapping[str, Record], promise: ExperimentStatePromise) -> None:
-    """A node that is known from disk only learns how it is made. Raises as `define_again`."""
+def define_from_record(
+    tree: Tree,
+    records: Mapping[str, Record],
+    promise: ExperimentStatePromise,
+    why: str = "was evicted",
+) -> None:
+    """A node that is known from disk only learns how it is made; ``why`` says in errors what for. Raises as
+    `define_again`."""
     record = records[promise.key]
-    label = f"{label_of_record(record, records)} [{record.key[:8]}]"
+    label = f"{label_of_record(record, records)} [{record.key[:8]}] {why}"
     properties = {name: understand(value) for name, value in mapping(record.more.get("properties")).items()}
     for name, value in properties.items():
         _check_whole(label, name, value)
@@ -103,7 +109,7 @@ def define_from_record(tree: Tree, records: Mapping[str, Record], promise: Exper
     expected = record.parents[0] if record.kind == "moment" and record.parents else record.key
     if key != expected:
         raise DefinitionError(
-            f"{label} was evicted, and what is imported now isn't what made it: the code of {record.recipe}, "
+            f"{label}, and what is imported now isn't what made it: the code of {record.recipe}, "
             f"or of what it calls, has changed since, or its properties. Computing it would give another "
             f"node. Run the script as it was then; its record has the code: node.sources."
         )
@@ -142,7 +148,7 @@ def _known(tree: Tree, records: Mapping[str, Record], key: str, label: str) -> E
     record = records.get(key)
     if record is None:
         raise DefinitionError(
-            f"{label} was evicted, and no record is left of node {key[:8]}, which it was made from. Run the "
+            f"{label}, and no record is left of node {key[:8]}, which it was made from. Run the "
             f"script that defines them, then go on from there."
         )
     promise = tree.adopt(lambda tree: promise_of(tree, record, records), key)
@@ -157,7 +163,7 @@ def _check_whole(label: str, name: str, value: Any) -> None:
         one = waiting.pop()
         if isinstance(one, Described):
             raise DefinitionError(
-                f"{label} was evicted, and of its property {name!r} (a {one.type}) only a description is on "
+                f"{label}, and of its property {name!r} (a {one.type}) only a description is on "
                 f"record. Run the script that defines the node: promise.get() computes it again."
             )
         if isinstance(one, list | tuple):
@@ -172,13 +178,13 @@ def _recipe(record: Record, label: str) -> type[Recipe]:
         found = getattr(importlib.import_module(module), record.recipe)
     except (ImportError, AttributeError, ValueError) as error:
         raise CodeNotFoundError(
-            f"{label} was evicted, so it must be computed again, and its recipe {record.recipe} can't be "
+            f"{label}, and its recipe {record.recipe} can't be "
             f"imported from {module or 'its module'} here ({type(error).__name__}: {error}). Put the module "
             f"on sys.path, or run the script that defines the node: promise.get() computes it again."
         ) from error
     if not (isinstance(found, type) and issubclass(found, Recipe)):
         raise CodeNotFoundError(
-            f"{label} was evicted, so it must be computed again, and {module}.{record.recipe} is no Recipe "
+            f"{label}, and {module}.{record.recipe} is no Recipe "
             f"any more. Run the script that defines the node: promise.get() computes it again."
         )
     return found

@@ -107,7 +107,7 @@ def _bring(
     if edge.is_from_disk:
         record = expected[promise.key][0]
         found = tree.adopt(lambda tree: promise_of(tree, record, records), promise.key)
-        define_from_record(tree, records, found)
+        define_from_record(tree, records, found, "is to be computed again")
         return found
 
     def known(key: str) -> ExperimentStatePromise:

@@ -48,6 +48,7 @@ class Following:
     points: SafePoints | None
     number: int
     resumed: list[dict[str, Any]]
+    accepted: dict[str, dict[str, Any]]
 
     if TYPE_CHECKING:
 
@@ -67,7 +68,8 @@ class Following:
         kept = Kept(self.store, step.node.parents)
         there = self.store.keys()  # moments of an earlier attempt of this run among them
         first = min((number for number, node in step.moments.items() if node.key not in there), default=None)
-        for key in (step.node.key, *step.extended):
+        # What was accepted has random numbers of its own: those of no edge that it could go on from.
+        for key in (step.node.key, *(() if self.accepted else step.extended)):
             found = find(self.store, key, step.code, kept, ended=key != step.node.key)
             if found is not None and (first is None or found.facts["moment"] < first):
                 return found
@@ -134,7 +136,7 @@ class Following:
             found=self.found,
             kept=Kept(self.store, step.node.parents),
             size_bytes=sum(sizes),
-            keeps_end=step.extends and step.final and not context.moments.is_never,
+            keeps_end=step.extends and step.final and not context.moments.is_never and not self.accepted,
             progress=self.so_far,
             resumed=self.take_up,
             is_beside=self.provisional,

@@ -14,12 +14,13 @@ from .kept import described, kept_properties, number, text
 __all__ = ["Nearest"]
 
 _MOST_COMPARED = 64
+_WHOLE = object()  # in the place of a value: no property is left out
 _Place = tuple[Any, ...]
 
 
 class _Siblings:
     """Records that are the same in all but one property: by its value where that is a number, and else the
-    latest."""
+    one that was defined last; of those that are the same in all, the latest."""
 
     def __init__(self) -> None:
         self.latest: Record | None = None
@@ -27,9 +28,11 @@ class _Siblings:
         self._values: list[float] | None = None
 
     def add(self, value: Any, record: Record) -> None:
-        self.latest = _later(record, self.latest)
+        order = _order if value is _WHOLE else _place_of
+        self.latest = record if self.latest is None else min(record, self.latest, key=order)
         if _is_number(value):
-            self._by_value[value] = _later(record, self._by_value.get(value))
+            known = self._by_value.get(value, record)
+            self._by_value[value] = min(record, known, key=order)
             self._values = None
 
     def near(self, value: Any) -> Iterable[Record | None]:
@@ -45,7 +48,8 @@ class _Siblings:
 
 class Nearest:
     """Finds, among many records of one recipe, one that differs from a promise in as few properties as can
-    be, and of these the one whose values are nearest; of equals the latest.
+    be, and of these the one whose values are nearest; of equals the one that was defined last, which doesn't
+    depend on what was computed first, and of versions of one node the latest.
 
     Those that differ in none or one are found by a look-up; where there is none, the latest are compared.
     """
@@ -71,24 +75,27 @@ class Nearest:
                         found[record.key] = record
         hashed = _hashable(mine)
 
-        def distance(record: Record) -> tuple[int, bool, bool, float, tuple[float, str]]:
+        def distance(record: Record) -> tuple[int, bool, bool, float, tuple[float, ...], str]:
             kept = kept_properties(record, promise)
             differ = {name for name, _ in hashed ^ _hashable(kept)}
             other = text(record.more.get("code")) != code
-            gap = math.fsum(_gap(mine.get(name), kept.get(name)) for name in differ)
-            return len(differ), record.moment != promise.moment, other, gap, _order(record)
+            # Rounded, so that 0.1 and 0.4 are as near to 0.2 whatever floats make of that.
+            gap = round(math.fsum(_gap(mine.get(name), kept.get(name)) for name in differ), 9)
+            *order, key = _place_of(record) if differ else _order(record)
+            return len(differ), record.moment != promise.moment, other, gap, tuple(order), key
 
         return min(found.values() or self._latest, key=distance, default=None)
 
 
-def _later(record: Record, known: Record | None) -> Record:
-    """The one that was computed last; of equals the one whose key is lower, in whatever order they are
-    read."""
-    return record if known is None else min(record, known, key=_order)
-
-
 def _order(record: Record) -> tuple[float, str]:
+    """The one that was computed last before others; of equals the one whose key is lower, in whatever order
+    they are read."""
     return -number(record.ended), record.key
+
+
+def _place_of(record: Record) -> tuple[float, float, str]:
+    """The one that was defined last before others."""
+    return -number(record.position), *_order(record)
 
 
 def _is_number(value: Any) -> bool:
@@ -112,7 +119,7 @@ def _places(described: Mapping[str, Any], moment: int | None, code: str) -> Iter
     """Where records are found that are the same in all properties, and in all but one, whose value is given:
     those of the same moment and code, of the same moment, and of any."""
     whole = _hashable(described)
-    parts = [(whole, None)]
+    parts: list[tuple[frozenset[tuple[str, str]], Any]] = [(whole, _WHOLE)]
     parts += [(whole - {(name, shown)}, described[name]) for name, shown in whole]
     for part, value in parts:
         for more in ((moment, code), (moment,), ()):

@@ -59,7 +59,8 @@ class Work(Following):
         self.accepted = self.find_accepted()
         # From the node's key, its horizon left out; of one that was accepted in an older one's place, as that
         # one, so that it comes out as it was.
-        self.seed = seed_of(step.seed) if self.accepted is None else int(self.accepted["seed"])
+        earlier = next(iter(self.accepted.values()), None)
+        self.seed = seed_of(step.seed) if earlier is None else int(earlier["seed"])
         self.anew = False
         while True:
             self.found = None if self.anew else self.find_safe_point()
@@ -126,15 +127,16 @@ class Work(Following):
                         return
                     contents = [self.restored(key) for key in step.node.parents]
 
-    def find_accepted(self) -> dict[str, Any] | None:
-        """What is on record of the older node in whose place this one was accepted, if it was."""
-        records = self.store.records()
-        for node in self.step.nodes():
-            known = records.get(node.key)
+    def find_accepted(self) -> dict[str, dict[str, Any]]:
+        """What is on record of the older nodes in whose place the end of this edge and its moments were
+        accepted, by the keys of these. All of them are of one run, so that what is made anew of it is too."""
+        records, found = self.store.records(), {}
+        for key in (self.step.node.key, *self.step.moment_keys()):
+            known = records.get(key)
             accepted = known.more.get("accepted") if known is not None else None
             if isinstance(accepted, dict) and isinstance(accepted.get("seed"), int):
-                return accepted
-        return None
+                found[key] = accepted
+        return found
 
     def must_own(self, error: BaseException) -> bool:
         """Whether it failed because restored memory, which is mapped, can't be resized: then again, with
@@ -223,8 +225,6 @@ class Work(Following):
             "seeds": {"key": self.seed},
             "state": step.context.state_facts,
         }
-        if self.accepted is not None:
-            facts["accepted"] = self.accepted
         if threads is not None:
             facts["torch_threads"] = threads
         cls = step.context.state_class if step.recipe is None else step.context.recipes[step.recipe]
@@ -254,6 +254,8 @@ class Work(Following):
         return digest(content)
 
     def write(self, node: NodeFacts, payload: Payload | None, facts: dict[str, Any], status: str) -> None:
+        if node.key in self.accepted:
+            facts["accepted"] = self.accepted[node.key]
         record = Record.make(
             key=node.key,
             address=node.address,

@@ -14,12 +14,15 @@ from typing import Any, NamedTuple, Protocol
 from .notes import HEX, Note, check_at, encode_json, merge_results, quoted, seal
 from .table import stored_in
 
-__all__ = ["KINDS", "MORE", "STATUSES", "Line", "Lines", "Record"]
+__all__ = ["KINDS", "MORE", "PROPERTIES", "STATUSES", "Line", "Lines", "Record"]
 
 KINDS = ("root", "recipe", "moment")
 STATUSES = ("done", "failed")
 PROPERTIES = b',"properties":'
 MORE = b',"more":{'  # between quotes a quote is escaped, so that this is nowhere else before it
+
+
+_NOTHING: Mapping[str, Any] = {}
 
 
 class Lines(Protocol):
@@ -201,28 +204,12 @@ class Record(_Facts):
         return self._more is not None
 
     @property
-    def properties_text(self) -> bytes:
-        """The properties as JSON, as they stand in the line: found without parsing what stands around them.
-        Empty where they aren't found so; ``more`` has them then."""
-        content, start, end = self._told()
-        at = content.find(PROPERTIES, content.find(MORE, start, end), end) if content else -1
-        # In a property that is a dict `,"code":"` may stand too: then what is cut out here is no JSON.
-        stop = content.find(b',"code":"', at, end) if at >= 0 else -1
-        return content[at + len(PROPERTIES) : stop] if stop >= 0 else b""
+    def later_results(self) -> Mapping[str, Any]:
+        """Results of functions that were noted after the line was written."""
+        return self._late_results or _NOTHING
 
-    def may_measure(self, name: str) -> bool:
-        """Whether a metric, a function or an entry of a result could have that name; False is certain."""
-        if self._more is not None:
-            return "history" in self._more or "results" in self._more
-        for function, said in (self._late_results or {}).items():
-            value = said.get("value") if isinstance(said, dict) else None
-            if function == name or (isinstance(value, dict) and name in value):
-                return True
-        content, start, end = self._told()
-        at = max(content.find(b',"code":"', start, end), start)
-        return content.find(b"%s:" % quoted(name).encode(), at, end) >= 0
-
-    def _told(self) -> tuple[bytes, int, int]:
+    def told(self) -> tuple[bytes, int, int]:
+        """Where the line lies: from one byte of some content to another; empty where it has none yet."""
         content, start, end = self.lines.place(self.row)
         if content:
             return content, start, end
@@ -266,7 +253,7 @@ class Record(_Facts):
         return record
 
     def _parse_more(self) -> dict[str, Any]:
-        content, start, end = self._told()
+        content, start, end = self.told()
         at = content.find(MORE, start, end)
         try:
             more = json.loads(content[at + len(MORE) - 1 : end - 1]) if at >= 0 else {}

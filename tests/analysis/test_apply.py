@@ -57,6 +57,26 @@ def count_restores(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return calls
 
 
+def share(state: Number) -> dict[str, float]:
+    return {"share": 1 / state.value, "0": 0.5}
+
+
+def test_columns_have_names_that_where_takes(tree: Any) -> None:
+    """What a function returns under its own name is called so once."""
+    applied = tree[0].graph.nodes.apply(share)
+    assert applied.columns() == ["share", "share.0"]
+    assert applied.cell(tree[0].graph.root, "share") == 1.0
+    assert "root          1      0.5" in str(applied)
+    nodes = tree[0].graph.nodes
+    for name in (*applied.columns(), "share.share", "results.share", "results.share.share"):
+        assert len(nodes.where({name: lambda value: True})) == 3, name
+
+
+def test_a_table_of_no_nodes_has_its_columns(tree: Any) -> None:
+    none = tree[0].graph.nodes.where(recipe="Add", amount=77)
+    assert list(none.apply(value).table()) == ["key", "path", "label", "value"]
+
+
 def test_nothing_is_called_before_somebody_looks(tree: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     restored = count_restores(monkeypatch)
     applied = tree[0].graph.nodes.apply(value, both, seen)

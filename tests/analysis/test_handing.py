@@ -262,7 +262,7 @@ def test_a_citation_says_every_step_in_plain_words(tree: Any) -> None:
         "1. Number was initialised with start = 1",
         "2. Add (amount = 2.5) was applied to step 1",
         "3. Count (steps_wanted = 3) was applied to step 1, as far as moment 2",
-        "4. Multiply (factor = 2) was applied to step 3",
+        "4. Multiply (factor = 2) was applied to step 3 after moment 2",
         "5. Sum was applied to step 2 and step 4",
     ]
     assert all(promise.key in text for name, promise in named.items() if name not in ("failed", "counted"))
@@ -279,6 +279,16 @@ def test_a_citation_of_a_moment_and_of_what_was_not_computed(tree: Any) -> None:
     assert text.startswith(
         f"State {later.key}, Add(amount=7), is planned. What it comes from was made in 5 steps"
     )
+
+
+def test_a_citation_says_which_moments_a_step_was_applied_to(tmp_path: Path) -> None:
+    """A network that was rewound to its first epoch wasn't rewound to its last."""
+    exp = dg.Experiment(tmp_path / "x", Number)
+    counted = Count(steps_wanted=3)(exp.spawn_new_tree(start=1))
+    both = Sum()(counted, counted.at(1), counted.at(2))
+    exp.run(progress=False)
+    text = exp.graph.node(both.key).cite()
+    assert "Sum was applied to step 2, step 2 after moment 1 and step 2 after moment 2;" in text
 
 
 def test_a_citation_names_the_data_that_the_key_covers(tmp_path: Path) -> None:

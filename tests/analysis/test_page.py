@@ -140,6 +140,19 @@ def test_five_thousand_nodes_open_with_few_in_the_document(
 
 
 @needs_browser
+def test_a_wide_tree_opens_with_more_than_its_root(grow: Any, tab: chromium.Browser, tmp_path: Path) -> None:
+    """One folded card on an empty page would tell nothing."""
+    root = grow.root()
+    for i in range(400):
+        grow.add("Prune", grow.add("Train", root, properties={"i": i}))
+    tab.open(grow.graph.draw(tmp_path / "tree.html"))
+    assert "801 nodes" in text_of(tab, "header")
+    assert 10 < count(tab, ".node") <= 200
+    assert len([one for one in labels(tab) if one.startswith("Train")]) > 10
+    assert not [one for one in labels(tab) if one.startswith("Prune")]
+
+
+@needs_browser
 def test_subtrees_fold_and_unfold(shown: chromium.Browser) -> None:
     before = labels(shown)
     assert len(before) == 13
@@ -643,6 +656,8 @@ def test_draw_by_folds_replicates_in_the_page(grow: Any, tab: chromium.Browser, 
             grow.add("Train", root, properties={"lr": lr}, history=[[1, {"loss": lr + seed / 100}, 1.0]])
     tab.open(grow.graph.draw(tmp_path / "tree.html", by="seed"))
     assert len(labels(tab)) == 3
+    assert "12 nodes as 3 branches" in text_of(tab, "header")
+    assert re.sub(r"\s+", " ", text_of(tab, "#legend")).endswith("done 12")
     assert "n=4" in text_of(tab, node(tab, "State"))
     said = re.sub(r"\s+", " ", colour_by(tab, "loss"))
     assert said.startswith("loss 0.115 0.215")

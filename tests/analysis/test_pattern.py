@@ -98,6 +98,7 @@ def test_a_pattern_matches_whole_paths(study: Any, pattern: str, paths: list[str
         ("Train/Prune[fractoin>0.5]", "fractoin", 12),
         ("Train{2}", "can't be read here", 5),
         ("9", "letters, digits", 0),
+        ("Train/'Prune*", "this quote is never closed", 6),
     ],
 )
 def test_a_malformed_pattern_says_where(study: Any, pattern: str, said: str, at: int) -> None:

@@ -219,6 +219,26 @@ def test_what_can_not_be_plotted_is_said(seeds: Any) -> None:
         nodes.plot("sparsity", "accuracy", level=95)
 
 
+def test_long_names_of_series_are_told_apart_and_hide_no_curve(grow: Any) -> None:
+    """The legend has them whole, beside the curves; a rate that is passed on along a path stands once."""
+    for width in (16, 32):
+        for lr in (0.1, 0.2):
+            trained = grow.add("Train", grow.root(width=width), properties={"lr": lr, "epochs": 2})
+            for fraction in (0.5, 0.9):
+                pruned = grow.add("PruneByMagnitude", trained, properties={"fraction": fraction})
+                history = [[k, {"loss": lr / k}, 1.0] for k in (1, 2)]
+                grow.add("Train", pruned, properties={"lr": lr, "epochs": 2}, history=history)
+    axes = grow.graph.nodes.where({"State.width": 16}).curves("loss")
+    labels = [text.get_text().replace("\n", " ") for text in axes.get_legend().get_texts()]
+    assert len(set(labels)) == len(labels) == 4
+    assert "Train[1].lr=0.1, PruneByMagnitude.fraction=0.5" in labels[0]
+    assert "Train[2]" not in "".join(labels)
+    axes.figure.canvas.draw()
+    assert axes.get_legend().get_window_extent().x0 >= axes.get_window_extent().x1
+    many = grow.graph.nodes.curves("loss", over=())
+    assert len({text.get_text() for text in many.get_legend().get_texts()}) == 8
+
+
 def test_names_with_dollars_and_text_along_x_are_drawn_as_they_are(grow: Any, tmp_path: Path) -> None:
     root = grow.root()
     for name in ("$\\frac{", "<b>&"):
@@ -233,16 +253,48 @@ def test_a_drawing_folds_replicates_into_one_node(seeds: Any, tmp_path: Path) ->
     text = graph.to_text(by="seed")
     assert "Train(lr=0.1, seed=3 values)  [n=3]  [lr:0.1]  loss 1.3 ± 2.5" in text
     assert "accuracy 0.55 ± 0.25  sparsity 0.81 ± 0.025" in text
-    assert text.endswith("5 nodes: 5 done")
+    assert text.endswith(f"\n{len(graph.nodes)} nodes as 5 branches: {len(graph.nodes)} done")
     assert "replicate:seed" not in text
     said = ["".join(one.itertext()) for one in ElementTree.fromstring(graph.to_svg(by="seed")).iter()]
     assert any(one == "accuracy 0.6 ± 0.25" for one in said)
+    assert f"{len(graph.nodes)} nodes as 5 branches:" in said
     assert graph.to_graphviz(by="seed").source.count("->") == 4
     assert graph.draw(tmp_path / "tree", by="seed").read_text() == graph.to_svg(by="seed")
     assert graph.to_text(by=graph.nodes.replicates) == text
     assert graph.to_text(by=()) == graph.to_text()
     with pytest.raises(SelectionError, match="'sed'"):
         graph.to_svg(by="sed")
+
+
+def test_the_n_of_a_branch_is_that_of_its_intervals(grow: Any) -> None:
+    """Two orders of one initialisation are one replicate, and who reads n beside ± must see that."""
+    for seed in range(3):
+        root = grow.root(seed=seed)
+        for order in range(2):
+            history = [[1, {"loss": seed + order / 10}, 1.0]]
+            grow.add("Train", root, properties={"order": order}, history=history)
+    text = grow.graph.to_text(by=["seed", "order"])
+    assert "Train(order=2 values)  [n=3 (6 nodes)]  loss 1.05 ± 2.5  " in text
+    assert text.endswith("9 nodes as 2 branches: 9 done")
+
+
+def test_a_branch_is_counted_by_what_became_of_each_node(seeds: Any) -> None:
+    """Not by the worst of them alone."""
+    trained = [record for record in seeds.records if record.recipe == "Train"]
+    seeds.statuses[trained[1].key] = "failed"
+    text, total = seeds.graph.to_text(by="seed"), len(seeds.graph.nodes)
+    assert text.endswith(f"\n{total} nodes as 5 branches: {total - 1} done, 1 failed")
+
+
+def test_entries_that_are_numbers_carry_the_name_of_their_function(grow: Any) -> None:
+    """A column "0" tells nobody what it is; the name is one that `where` takes."""
+    root = grow.root()
+    grow.add("Step", root, results={"recall": {"value": {"0": 0.5, "all": 0.7}}})
+    nodes = grow.graph.nodes
+    assert {"recall.0", "all"} <= set(nodes.table())
+    assert "0" not in nodes.table()
+    assert "recall.0 0.5  all 0.7" in grow.graph.to_text()
+    assert len(nodes.where({"recall.0": 0.5})) == len(nodes.where({"recall.all": 0.7})) == 1
 
 
 def test_a_folded_node_says_what_went_wrong_and_keeps_its_children(seeds: Any) -> None:

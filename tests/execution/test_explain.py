@@ -162,6 +162,28 @@ def test_the_closest_node_differs_in_a_property(tmp_path: Path) -> None:
     assert "property amount: 2 → 3" in str(said)
 
 
+class Set(dg.Recipe):
+    to: Any
+
+    def run(self, state: Number) -> Number:
+        return state
+
+
+@pytest.mark.parametrize("first", [0, 1, 2])
+@pytest.mark.parametrize(("values", "asked"), [((0.1, 0.4, 3.0), 0.2), ((0.1, 0.9, 7.0), 0.3), ("abc", "d")])
+def test_of_equally_near_nodes_the_last_defined_is_the_closest(
+    tmp_path: Path, first: int, values: Any, asked: Any
+) -> None:
+    """Whichever was computed first: on a cluster that is chance."""
+    exp = dg.Experiment(tmp_path, Number)
+    root = exp.spawn_new_tree(start=0)
+    nodes = [Set(to=value)(root) for value in values]
+    for node in (*nodes[first:], *nodes[:first]):
+        node.get()
+    near = nodes[2] if values == "abc" else nodes[1]
+    assert Set(to=asked)(root).explain().closest == near.key
+
+
 def test_a_changed_function_is_shown_as_a_diff_with_the_calls_that_reach_it(
     tmp_path: Path, cells: Any
 ) -> None:
