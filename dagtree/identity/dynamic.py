@@ -44,7 +44,15 @@ _HOMES = {
     "importlib": ("import_module", "__import__"),
     "importlib.util": ("find_spec", "spec_from_file_location"),
     "runpy": ("run_path", "run_module"),
-    "inspect": ("getattr_static", "getmembers"),
+    "inspect": (
+        "getattr_static",
+        "getmembers",
+        "get_annotations",
+        "getdoc",
+        "getfullargspec",
+        "signature",
+    ),
+    "typing": ("get_type_hints",),
     "pkgutil": ("resolve_name",),
     "ctypes": ("CDLL", "PyDLL"),
 }

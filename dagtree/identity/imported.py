@@ -14,6 +14,7 @@ from .changed import changed_since
 from .dynamic import lookups_in
 from .formats import taken_by_formats
 from .imports import Needed, imports_of
+from .meaning import shows
 from .names import COMPUTING, DYNAMIC, FORMATTING, computes_names, fields_in, parts_of, words_in
 from .ownership import is_library_file, is_library_module_name
 from .statics import file_of, names_of, unbelieved
@@ -52,6 +53,8 @@ def later_file(reach: Reach, path: str, module: str) -> bytes:
         lookups = lookups_in(tree)
         for line, what in lookups.unseen:
             reach.outline.note("unseen", what, b"%d" % line, line=line)
+        reach.readings.met.append((reach.outline.now, module, tree))
+        reach.readings.code(words_in(tree))
         taken = _attributes_in(tree)
         if computes_names(tree) or taken_by_formats(tree, {}, _unknown) is None:
             taken |= names_of(reach.subjects)
@@ -83,7 +86,7 @@ def _attributes_in(tree: ast.Module) -> frozenset[str]:
         found |= {name for text in texts for name in text.split(".") if name.isidentifier()}
     if words & FORMATTING:
         found |= {name for text in texts for name in fields_in(text)}
-    if words & {"repr", "ascii"}:
+    if words & {"repr", "ascii"} or shows(tree):
         found.add("__repr__")
     return frozenset(found)
 
