@@ -75,8 +75,8 @@ class Meaning:
 
 
 def shows(tree: ast.AST) -> bool:
-    """Whether an f-string in a syntax tree takes the ``repr`` of what has a name: ``{state!r}``. What is taken
-    from a state (``{state.rate!r}``) is hardly one itself."""
+    """Whether an f-string in a syntax tree takes the ``repr`` of what has a name: ``{state!r}``. What is
+    taken from a state (``{state.rate!r}``) is hardly one itself."""
     return any(
         type(part) is ast.FormattedValue and part.conversion in (97, 114) and type(part.value) is ast.Name
         for part in parts_of(tree)
