@@ -47,6 +47,7 @@ def users_class(reach: Reach, cls: type) -> None:
     head = f"class {qualname_of(cls)}({bases})"
     reach.outline.cover("class", qualname_of(cls), bases.encode(), module=module_of(cls), text=head)
     reach.readings.met.append((reach.outline.now, cls, None))
+    reach.readings.held.append((reach.outline.now, qualname_of(cls), cls))
     reach.add("class", *(reach.describe(base) for base in _bases_of(cls)), reach.describe(type(cls)))
     members: Mapping[str, Any] = held
     if isinstance(held.get("_member_map_"), dict):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import types
-from collections import deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any
@@ -189,7 +189,7 @@ class Reach:
             getter = getter_names(value)
             if getter:
                 self.attributes(getter, getter)
-            if is_record(kind):
+            if is_record(kind) or is_one_of(kind, _IN_ORDER):
                 return self._later(functools.partial(foreign, self), value)
             try:
                 encoded = shortened(encode_with(value, self.describe))
@@ -433,6 +433,8 @@ class Reach:
 
 _BY_NAME = DYNAMIC | COMPUTING
 _SHOWERS = frozenset({"repr", "ascii"})
+# As values they are encoded in no order, or with what is in them so; code may go through them.
+_IN_ORDER = frozenset({OrderedDict, defaultdict, Counter, deque, types.MappingProxyType})
 _PLACES = frozenset({"__module__", "__qualname__", "__doc__", "__firstlineno__", "__static_attributes__"})
 NAMED = (type, types.FunctionType, types.ModuleType)  # noted when they are visited, or not the user's
 CALLED = frozenset({types.MethodType, functools.partial, staticmethod, classmethod, property})

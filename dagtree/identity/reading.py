@@ -1,8 +1,9 @@
-"""What code asks of code: annotations, docstrings, and the types in the brackets of a class's bases.
+"""What code asks of code: annotations, docstrings, the types in the brackets of a class's bases, the order of
+attributes.
 
 To Python they mean nothing, and editing them changes no key. Where code that is reached asks for them
-(``inspect.signature``, ``__doc__``), or something that goes by them is given a function or a class
-(``pydantic.validate_call``), those of all functions and classes that are reached count.
+(``inspect.signature``, ``__doc__``, ``vars``), or something that goes by them is given a function or a class
+(``pydantic.validate_call``), those of all that is reached count.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from .canonical import encode
+from .library import is_made_on_use
 from .models import annotation_of
 from .outside import globals_of
 from .ownership import is_a, is_library_class, module_of, mro_of, names_in, qualname_of
-from .statics import chains_in, join
+from .statics import DESCRIPTORS, NOT_MEANT, chains_in, is_users_code, join, static_dict
 from .syntax import Definition, tree_bytes
 
 if TYPE_CHECKING:
@@ -45,21 +48,25 @@ _BY_ANNOTATIONS = frozenset(
 )  # fmt: skip
 """Packages that go by annotations, whatever is taken from them."""
 
-_ASKING = _FOR_ANNOTATIONS | _FOR_DOCSTRINGS | {"fields"}
+_FOR_ORDER = frozenset({"vars", "__dict__"})
+_ASKING = _FOR_ANNOTATIONS | _FOR_DOCSTRINGS | _FOR_ORDER | {"fields"}
 _FUTURE_ANNOTATIONS = 0x1000000  # of a code object: its annotations are texts
 _DEFINED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 class Readings:
-    """Which of them are asked for, and the code that was met, with the place of each in the outline."""
+    """Which of them are asked for, and what was met, with the place of each in the outline: ``met`` are
+    functions, classes and files, ``held`` objects and classes."""
 
-    __slots__ = ("annotations", "docstrings", "done", "met")
+    __slots__ = ("annotations", "docstrings", "done", "held", "met", "order")
 
     def __init__(self) -> None:
         self.annotations = False
         self.docstrings = False
+        self.order = False
         self.met: list[tuple[int, Any, Any]] = []
-        self.done = [0, 0]
+        self.held: list[tuple[int, str, Any]] = []
+        self.done = [0, 0, 0]
 
     def code(self, *words: Iterable[str]) -> None:
         """Code that uses these names and takes these attributes is reached."""
@@ -67,6 +74,7 @@ class Readings:
             if not _ASKING.isdisjoint(some):
                 self.annotations |= not _FOR_ANNOTATIONS.isdisjoint(some)
                 self.docstrings |= not _FOR_DOCSTRINGS.isdisjoint(some)
+                self.order |= not _FOR_ORDER.isdisjoint(some)
                 # `field.type(value) for field in dataclasses.fields(cls)`
                 self.annotations |= "fields" in some and any("type" in others for others in words)
 
@@ -79,9 +87,11 @@ class Readings:
 def read(reach: Reach) -> bool:
     """Count what is asked for, of the code that was met since the last time; whether there was any."""
     readings = reach.readings
+    if readings.order:
+        _order(reach)
     if not readings.annotations and not readings.docstrings:
         return False
-    if not any(readings.done):
+    if not any(readings.done[:2]):
         for subject, version in zip(reach.subjects, reach.versions, strict=True):
             own = [base for base in mro_of(subject) if not is_library_class(base)]
             readings.met += [(-1, base, None) for base in own if version is None]
@@ -94,6 +104,32 @@ def read(reach: Reach) -> bool:
             reach.outline.now = now
             (_docstrings if which else _annotations)(reach, code, said)
     return more
+
+
+def _order(reach: Reach) -> None:
+    """Of objects the order of their attributes, of classes that of what isn't code."""
+    readings = reach.readings
+    for now, role, value in readings.held[readings.done[2] :]:
+        if is_a(value, type):
+            names = [name for name, one in reach.members(value).items() if _is_written(name, one)]
+        else:
+            names = [str.__str__(name) for name in static_dict(value) if is_a(name, str)]
+            names = [name for name in names if not is_made_on_use(value, name)]
+        if len(names) > 1:
+            content = encode(names, [])
+            reach.add("order", content)
+            reach.outline.now = now
+            reach.outline.note(
+                "value", f"{role}, the order of its attributes", content, text=", ".join(names)
+            )
+    readings.done[2] = len(readings.held)
+
+
+def _is_written(name: str, value: object) -> bool:
+    """Whether a member of a class is neither code nor Python's own."""
+    return not (
+        name[:1] == name[-1:] == "_" or name in NOT_MEANT or is_users_code(value) or is_a(value, DESCRIPTORS)
+    )
 
 
 def _annotations(reach: Reach, code: Any, said: Any) -> None:

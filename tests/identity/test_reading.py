@@ -212,6 +212,53 @@ def test_what_a_pattern_takes_of_a_dataclass_counts(code_of: Callable[..., Code]
     assert plain != code_of("", said + "    __match_args__ = ('b', 'a')\n", run).digest
 
 
+ORDERED = {
+    "an object's attributes": (
+        "class Conf: pass\nCONF = Conf()\nfor name in '{0}': setattr(CONF, name, 1)",
+        "vars(CONF)",
+    ),
+    "a namespace": (
+        "import types\nCONF = types.SimpleNamespace(**dict.fromkeys('{0}', 1))",
+        "CONF.__dict__",
+    ),
+    "a class's attributes": (
+        "class Conf:\n    for name in '{0}': locals()[name] = 1\n    del name",
+        "vars(Conf)",
+    ),
+    "a counter": ("import collections\nCOUNTS = collections.Counter('{0}')", "COUNTS"),
+    "a dict with a default": (
+        "import collections\nTABLE = collections.defaultdict(int, dict.fromkeys('{0}', 1))",
+        "TABLE",
+    ),
+    "dicts in a queue": (
+        "import collections\nQUEUE = collections.deque([dict.fromkeys('{0}', 1)])",
+        "QUEUE[0]",
+    ),
+    "a dict that is shown": (
+        "import types\nSHOWN = types.MappingProxyType(dict.fromkeys('{0}', 1))",
+        "SHOWN",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", list(ORDERED))
+def test_the_order_in_which_code_may_go_through_things_counts(
+    code_of: Callable[..., Code], case: str
+) -> None:
+    module, read = ORDERED[case]
+    one, same, other = (code_of(word, module, f"state.x = list({read})") for word in ("ab", "ab", "ba"))
+    assert one.digest == same.digest
+    assert one.digest != other.digest
+
+
+def test_the_order_of_attributes_that_are_taken_by_name_changes_no_key(code_of: Callable[..., Code]) -> None:
+    for case in ("an object's attributes", "a namespace", "a class's attributes"):
+        module = ORDERED[case][0]
+        name = "Conf" if "class's" in case else "CONF"
+        one, other = (code_of(word, module, f"state.x = {name}.a, {name}.b") for word in ("ab", "ba"))
+        assert one.digest == other.digest
+
+
 @pytest.mark.parametrize("python", pythons())
 def test_other_pythons_read_the_same(python: str, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
@@ -219,7 +266,7 @@ def test_other_pythons_read_the_same(python: str, tmp_path: Path) -> None:
         SETTING.format(root=str(ROOT))
         + textwrap.dedent(
             """
-            import dataclasses, functools, inspect, typing
+            import dataclasses, enum, functools, inspect, typing
             from dagtree.identity.source import recipe_code
             T = typing.TypeVar("T")
             @dataclasses.dataclass
@@ -231,6 +278,10 @@ def test_other_pythons_read_the_same(python: str, tmp_path: Path) -> None:
                 kind: "typing.Literal['a', 'b']" = "a"
             class Small(Conf[int]):
                 "small"
+                steps = 3
+            class Kind(enum.Enum):
+                SLOW = "slow"
+                FAST = "fast"
             @functools.cache
             def helper(a: int, *rest: "Conf", **more: typing.Callable[[int], str]) -> dict[str, Conf]:
                 '''Helps.
@@ -241,7 +292,8 @@ def test_other_pythons_read_the_same(python: str, tmp_path: Path) -> None:
                 return inner
             class Step:
                 def run(self, state):
-                    return inspect.signature(helper), typing.get_type_hints(Small), Small.__doc__
+                    inspect.signature(helper), typing.get_type_hints(Small), Small.__doc__
+                    return vars(Small), Kind
             print(recipe_code(Step, None).digest)
             """
         )
