@@ -37,7 +37,10 @@ __all__ = ["Reasons", "code_news"]
 
 _LONGEST = 200
 _KEY = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
-_SAID_OF = re.compile(r"^(?:\S+ )?node [0-9a-f]{32}(?: was found damaged)?: |; it will be computed again$")
+_SAID_OF = re.compile(
+    r"^(?:(?:\S+ )?node [0-9a-f]{32}(?: was found damaged)?: )+"
+    r"|; (?:it will be computed again|run again to compute it)$"
+)
 _STALE = "its code, or data in `depends_on`, has changed since it was defined"
 _AGAIN = "a run refuses it until the lines that define the tree run again"
 

@@ -257,6 +257,23 @@ def test_a_failure_and_damage_are_reasons(tmp_path: Path) -> None:
     assert "cut off" in lost.reason
 
 
+def test_damage_is_told_in_one_sentence_that_names_the_node_once(tmp_path: Path) -> None:
+    exp = dg.Experiment(tmp_path, Number)
+    Add(amount=1)(exp.spawn_new_tree(start=0))
+    exp.run()
+    (pack,) = (tmp_path / "packs").iterdir()
+    pack.write_bytes(bytes(byte ^ 90 for byte in pack.read_bytes()))
+    again = dg.Experiment(tmp_path, Number)
+    lost = Add(amount=1)(again.spawn_new_tree(start=0))
+    assert again.verify().faults
+    said = lost.explain().reason
+    assert said.startswith("it was computed, and its bytes are damaged or missing: its ")
+    assert said.endswith("is not what was written")
+    for text in again.run().damaged:
+        assert text.count("node ") == 1
+        assert text.endswith("is not what was written")
+
+
 def test_lookups_that_cannot_be_followed_are_warned_of(tmp_path: Path, cells: Any) -> None:
     project = cells()
     exp, nodes = define(project, tmp_path)
