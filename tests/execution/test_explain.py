@@ -257,6 +257,42 @@ def test_a_failure_and_damage_are_reasons(tmp_path: Path) -> None:
     assert "cut off" in lost.reason
 
 
+STEP_WITH_VALUES = """
+import dagtree as dg, dataclasses, pathlib
+class State(dg.ExperimentState):
+    NONHASHED_ATTRIBUTES = ["x"]
+    def initialize_state(self): self.x = 1
+@dataclasses.dataclass
+class Shape:
+    side: int
+    def area(self): return self.side * FACTOR
+class Step(dg.Recipe):
+    shape: Shape
+    path: object
+    def run(self, state):
+        state.x = self.shape.area()
+        return state
+"""
+
+
+def test_a_property_whose_code_changed_is_told_from_one_with_another_value(tmp_path: Path) -> None:
+    def step(factor: int, side: int) -> Any:
+        names: dict[str, Any] = {"__name__": "__main__"}
+        exec(STEP_WITH_VALUES.replace("FACTOR", str(factor)), names)
+        exp = dg.Experiment(tmp_path, names["State"])
+        path = Path("a") / "b"
+        return exp, names["Step"](shape=names["Shape"](side), path=path)(exp.spawn_new_tree())
+
+    exp, first = step(2, 1)
+    exp.run()
+    said = step(3, 1)[1].explain()
+    (change,) = said.changes
+    assert change.kind == "property"
+    assert "shape=Shape(side=1) reads as it did; its code, or what else it holds, is another" in str(change)
+    assert said.closest_label == first.label == "Step(shape=Shape, path='a/b')"
+    assert str(step(2, 4)[1].explain().changes[0]) == "property shape: Shape(side=1) → Shape(side=4)"
+
+
 def test_damage_is_told_in_one_sentence_that_names_the_node_once(tmp_path: Path) -> None:
     exp = dg.Experiment(tmp_path, Number)
     Add(amount=1)(exp.spawn_new_tree(start=0))
