@@ -5,6 +5,7 @@ since."""
 from __future__ import annotations
 
 import ast
+import linecache
 import os
 import sys
 from collections.abc import Iterable
@@ -23,7 +24,9 @@ from .syntax import code_bytes, module_tree, tree_bytes
 if TYPE_CHECKING:
     from .reach import Reach
 
-__all__ = ["import_when_run", "later_file"]
+__all__ = ["import_when_run", "later_file", "text_of"]
+
+_LONGEST = 20_000
 
 
 def import_when_run(reach: Reach, needed: Iterable[Needed], home: str) -> None:
@@ -44,7 +47,7 @@ def later_file(reach: Reach, path: str, module: str) -> bytes:
         tree = module_tree(path)
         content = b"" if tree is None else tree_bytes(tree)
         reach.add("file", content)
-        reach.outline.cover("file", module, content, module=module, file=path)
+        reach.outline.cover("file", module, content, text=text_of(path), module=module, file=path)
         for function in unbelieved(module, path):
             reach.add("unbelieved", code_bytes(function))
         if tree is None:
@@ -65,6 +68,13 @@ def later_file(reach: Reach, path: str, module: str) -> bytes:
         )
 
     return reach.later(("file", path), visit)
+
+
+def text_of(path: str) -> str:
+    """A file's text, from which a diff is made; nothing of a long one, which would be written down with
+    every code that reaches it."""
+    text = "".join(linecache.getlines(path))
+    return text if len(text) <= _LONGEST else ""
 
 
 def _attributes_in(tree: ast.Module) -> frozenset[str]:

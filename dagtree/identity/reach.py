@@ -21,7 +21,7 @@ from .dynamic import Lookups, aliases_in, lookups_in, may_look_up
 from .formats import taken_by_formats
 from .holds import foreign, instance, wrapper
 from .imported import import_when_run, later_file
-from .imports import Needed
+from .imports import Needed, imports_in
 from .library import is_mark, is_record
 from .meaning import meaning_of
 from .memory import shortened
@@ -325,6 +325,8 @@ class Reach:
         else:
             what = f"a lookup by name, in {NO_SOURCE}" if mentions.is_dynamic else NO_SOURCE
             self.outline.note("unseen", what, b"", line=line)
+            package = function.__globals__.get("__package__") or ""
+            import_when_run(self, imports_in(code, str(package)), module)
         self._function_parts(function)
         globals_of(self, function.__globals__, chains, code.co_filename)
         free_modules(self, closure, mentions)

@@ -293,6 +293,44 @@ def test_a_property_whose_code_changed_is_told_from_one_with_another_value(tmp_p
     assert str(step(2, 4)[1].explain().changes[0]) == "property shape: Shape(side=1) → Shape(side=4)"
 
 
+def test_an_edit_of_a_module_that_is_imported_late_is_shown_as_a_diff(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    late = tmp_path / "late_of_explain.py"
+    script = """
+import dagtree as dg
+class State(dg.ExperimentState):
+    NONHASHED_ATTRIBUTES = ["x"]
+    def initialize_state(self): self.x = 1
+class Step(dg.Recipe):
+    def run(self, state):
+        from late_of_explain import RATE
+        state.x = RATE
+        return state
+"""
+
+    def step(text: str) -> Any:
+        late.write_text(text)
+        linecache.clearcache()
+        names: dict[str, Any] = {"__name__": "__main__"}
+        exec(script, names)
+        exp = dg.Experiment(tmp_path / "runs", names["State"])
+        return exp, names["Step"]()(exp.spawn_new_tree())
+
+    def changes(text: str) -> Any:
+        return step(text)[1].explain().changes
+
+    exp, _ = step("RATE = 1\n")
+    exp.run()
+    sys.modules.pop("late_of_explain")
+    (change,) = changes("RATE = 2\n")
+    assert change.diff.splitlines()[2:] == ["@@ -1 +1 @@", "-RATE = 1", "+RATE = 2"]
+    assert changes("# A rate.\nRATE = 1\n") == ()
+    (change,) = changes("RATE = 2\n" + "#" * 30_000)
+    assert (change.note, change.diff) == ("late_of_explain changed", "")
+
+
 def test_damage_is_told_in_one_sentence_that_names_the_node_once(tmp_path: Path) -> None:
     exp = dg.Experiment(tmp_path, Number)
     Add(amount=1)(exp.spawn_new_tree(start=0))
