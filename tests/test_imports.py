@@ -19,8 +19,8 @@ PACKAGE = Path(dagtree.__file__).parent
 LAYOUT = """
 identity:   names dynamic advice canonical standard memory arrays frames ownership formats objects models
             outline differ inside unusual library compiled written said blocks cells syntax watch statics
-            imports wording meaning holds classes changed imported content outside unordered reach declared
-            source key
+            imports wording meaning holds classes changed imported content outside unordered reading reach
+            declared source key
 definition: demands fields state extending replicate recipe promise tree
 storage:    describe notes table record sizes lines scripts abreast buffer encoding packing unpacking
             mapping sole rebuild pickling payload tensors files store snapshot board presence tensorfile

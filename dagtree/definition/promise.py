@@ -274,8 +274,11 @@ def label_of(name: str, properties: Mapping[str, Any], moment: int | None = None
 def brief(value: object) -> str:
     if isinstance(value, PurePath):
         value = str(value)
-    text = (
-        repr(value)
+    kept = getattr(type(value), "__dagtree_label__", None)  # what is left of a value in a record
+    text: str = (
+        kept(value)
+        if kept is not None
+        else repr(value)
         if type(value) in ATOMIC or isinstance(value, list | tuple | dict)
         else type(value).__name__
     )

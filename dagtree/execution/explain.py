@@ -26,8 +26,9 @@ class Change:
     ``kind`` is "property", "code" (a function or class), "value" (a constant that code reads), "version" (of
     the class that ``name`` begins with), "data" (a file that it depends on), "parent" or "moment". ``old``
     and ``new`` are texts, empty for what isn't there on that side; for a parent, ``name`` is its key.
-    ``diff`` is a unified diff of a function's source; ``chain`` names the functions by which it is reached,
-    ``place`` where it is written. ``note`` says what the texts can't.
+    ``diff`` is a unified diff of the source of a function, or of a module that is imported when one runs;
+    ``chain`` names the functions by which it is reached, ``place`` where it is written. ``note`` says what
+    the texts can't.
     """
 
     kind: str

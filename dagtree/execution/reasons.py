@@ -37,7 +37,10 @@ __all__ = ["Reasons", "code_news"]
 
 _LONGEST = 200
 _KEY = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
-_SAID_OF = re.compile(r"^(?:\S+ )?node [0-9a-f]{32}(?: was found damaged)?: |; it will be computed again$")
+_SAID_OF = re.compile(
+    r"^(?:(?:\S+ )?node [0-9a-f]{32}(?: was found damaged)?: )+"
+    r"|; (?:it will be computed again|run again to compute it)$"
+)
 _STALE = "its code, or data in `depends_on`, has changed since it was defined"
 _AGAIN = "a run refuses it until the lines that define the tree run again"
 
@@ -193,7 +196,7 @@ class Reasons:
         for name in sorted(new.keys() | old_properties.keys()):
             if name not in old_properties or name not in new or new[name] != old_properties[name]:
                 said = True
-                yield Change("property", name, *_property_texts(name, old_properties, new))
+                yield _property_change(name, old_properties, new)
         if closest.more.get("code") != promise.code.digest:
             said = True
             yield from self.code_changes(promise, closest)
@@ -376,7 +379,7 @@ def _code_change(part: PartChange, owner: str) -> Change:
     )
 
 
-def _property_texts(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, str]:
+def _property_change(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Change:
     texts, digests = [], []
     for properties in (old, new):
         value = understand(properties[name]) if name in properties else None
@@ -384,7 +387,13 @@ def _property_texts(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -
         digests.append(digest(repr(value).encode("utf-8", "surrogatepass")))
         if isinstance(value, Described) and value.digest:
             digests[-1] = value.digest
-    return told_apart(texts[0], texts[1], digests[0], digests[1], 80)
+    was, now = told_apart(texts[0], texts[1], digests[0], digests[1], 80)
+    note = ""
+    if texts[0] == texts[1]:
+        said = f"{name}={one_line(texts[0], 80)}"
+        note = f"{said} reads as it did; its code, or what else it holds, is another ({digests[0][:8]} → "
+        note += f"{digests[1][:8]})"
+    return Change("property", name, was, now, note=note)
 
 
 def _hidden_changes(promise: ExperimentStatePromise, closest: Record) -> Iterable[Change]:

@@ -157,7 +157,8 @@ def canonical_properties(properties: Mapping[str, object], subjects: tuple[type,
 
 
 def register_encoding(cls: type[T], encode: Callable[[T], object], name: str | None = None) -> None:
-    """Let values of exactly ``cls`` be part of identity: as what ``encode`` returns, under the class's name.
+    """Let values of exactly ``cls`` be part of identity: as what ``encode`` returns, under the class's name,
+    and with the code of ``cls`` where that is yours.
 
     ``encode`` returns a value that dagtree can encode (a tuple of numbers and strings, say). It must hold
     all that tells two values apart; ``dagtree.testing.EncodingContract`` tests that. ``name`` is needed where
@@ -194,7 +195,8 @@ def register_encoding(cls: type[T], encode: Callable[[T], object], name: str | N
             error.add_note(f"What register_encoding was given for {name} raised this.")
             raise
         enter(value, above)
-        inner = named("registered", _text(name, above) + encode_at(told, above, ""))
+        said = _text(name, above) + encode_at(told, above, "")
+        inner = named("registered", said + _class_encoder(cls, True))
         above.pop()
         return inner
 
@@ -256,14 +258,15 @@ def named(name: str, inner: bytes) -> bytes:
 _CODE = named("code", b"")[:-8]
 
 
-def set_class_encoder(encoder: Callable[[type], bytes]) -> None:
-    """How a class is encoded; source.py says it, since the user's classes count by their code."""
+def set_class_encoder(encoder: Callable[[type, bool], bytes]) -> None:
+    """How a class is encoded; source.py says it, since the user's classes count by their code. With True
+    one of the user's is its code alone, whatever its name, and one of a library's is nothing."""
     global _class_encoder
     _class_encoder = encoder
 
 
 def class_bytes(cls: type) -> bytes:
-    return _class_encoder(cls)
+    return _class_encoder(cls, False)
 
 
 def set_object_encoder(encoder: Encoder) -> None:
@@ -276,7 +279,7 @@ def _not_yet(value: Any, *above: object) -> bytes:
     raise Refused(description_of(value), "Import dagtree.identity first.")
 
 
-_class_encoder: Callable[[type], bytes] = _not_yet
+_class_encoder: Callable[[type, bool], bytes] = _not_yet
 _object_encoder: Encoder = _not_yet
 
 

@@ -29,6 +29,15 @@ def _is_written(name: str, value: Any) -> bool:
     return not (name.startswith("_") and name.endswith("_")) and not is_a(value, DESCRIPTORS)
 
 
+def _matched_by(fields: dict[str, Any]) -> tuple[str, ...]:
+    """What ``@dataclass`` lets ``case Point(0, 0)`` take."""
+    return tuple(
+        name
+        for name, field in fields.items()
+        if field.init and not field.kw_only and field._field_type.name == "_FIELD"
+    )
+
+
 def users_class(reach: Reach, cls: type) -> None:
     """A class by its bases, its members, and what makes it an enum or a dataclass."""
     held = reach.members(cls)
@@ -37,6 +46,8 @@ def users_class(reach: Reach, cls: type) -> None:
     bases = ", ".join(qualname_of(base) for base in _bases_of(cls))
     head = f"class {qualname_of(cls)}({bases})"
     reach.outline.cover("class", qualname_of(cls), bases.encode(), module=module_of(cls), text=head)
+    reach.readings.met.append((reach.outline.now, cls, None))
+    reach.readings.held.append((reach.outline.now, qualname_of(cls), cls))
     reach.add("class", *(reach.describe(base) for base in _bases_of(cls)), reach.describe(type(cls)))
     members: Mapping[str, Any] = held
     if isinstance(held.get("_member_map_"), dict):
@@ -74,8 +85,11 @@ def users_class(reach: Reach, cls: type) -> None:
                 reach.add(
                     b"-" if type(part) is _NO_DEFAULT else reach.found(f"{qualname_of(cls)}.{name}", part)
                 )
-    elif type(held.get("__match_args__")) is tuple:
-        reach.add("match", encode(held["__match_args__"], []))
+    matched = held.get("__match_args__")
+    if type(matched) is tuple and not (isinstance(fields, dict) and matched == _matched_by(fields)):
+        reach.add("match", encode(matched, []))
+    elif isinstance(fields, dict) and type(matched) is not tuple:
+        reach.add("match")  # by `match_args=False`
     said = declared_fields(held)
     if said is not None:
         reach.add("fields", reach.found(qualname_of(cls), said))

@@ -17,6 +17,7 @@ from ..errors import DefinitionError, PropertyError
 from .canonical import canonical_bytes
 from .changed import changed_since
 from .content import Unreadable, content_digest
+from .imported import text_of
 from .outline import Outline, shown
 from .ownership import (
     is_a,
@@ -262,7 +263,7 @@ def _module(reach: Reach, path: str, name: str) -> None:
     tree = module_tree(path)
     content = b"" if tree is None else tree_bytes(tree)
     reach.add("module", content)
-    reach.outline.cover("file", name, content, module=name, file=path)
+    reach.outline.cover("file", name, content, text=text_of(path), module=name, file=path)
     reach.outline.now = -1
     for code in unbelieved(name, path):
         reach.add("unbelieved", code_bytes(code))

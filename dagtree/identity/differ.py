@@ -14,14 +14,17 @@ __all__ = ["PartChange", "chain_to", "compare", "outline_from", "place_of", "tol
 
 _COMPARED = frozenset({"function", "class", "value", "file", "data", "type"})
 
+_UNKNOWN_FILE = "a file"  # a long one, or one of which an earlier release kept no text
+
 
 @dataclasses.dataclass(frozen=True)
 class PartChange:
     """A part that is new, gone, or other than it was.
 
     ``chain`` names the parts by which it is reached, from where the code begins; ``diff`` is a unified diff
-    of a function's source, empty for values, whose texts are ``old`` and ``new``. ``origin`` is the file in
-    which it is found. ``is_version`` is whether it is what a class declares in place of its code.
+    of the source of a function or a file, empty for values, whose texts are ``old`` and ``new``. ``origin``
+    is the file in which it is found. ``is_version`` is whether it is what a class declares in place of its
+    code.
     """
 
     kind: str
@@ -36,7 +39,9 @@ class PartChange:
 
     @property
     def diff(self) -> str:
-        if self.kind != "function" or not self.old or not self.new or self.reads_the_same:
+        if self.kind not in ("function", "file") or not self.old or not self.new or self.reads_the_same:
+            return ""
+        if self.kind == "file" and _UNKNOWN_FILE in (self.old, self.new):
             return ""
         lines = difflib.unified_diff(
             self.old.splitlines(), self.new.splitlines(), "kept", "now", n=2, lineterm=""

@@ -44,7 +44,15 @@ _HOMES = {
     "importlib": ("import_module", "__import__"),
     "importlib.util": ("find_spec", "spec_from_file_location"),
     "runpy": ("run_path", "run_module"),
-    "inspect": ("getattr_static", "getmembers"),
+    "inspect": (
+        "getattr_static",
+        "getmembers",
+        "get_annotations",
+        "getdoc",
+        "getfullargspec",
+        "signature",
+    ),
+    "typing": ("get_type_hints",),
     "pkgutil": ("resolve_name",),
     "ctypes": ("CDLL", "PyDLL"),
 }
@@ -173,6 +181,8 @@ def _call(node: ast.Call, found: Lookups, indexed: set[int], meant: Mapping[str,
     elif named in _IMPORTING:
         if literal is None or named in ("run_path", "exec_module"):
             found.unseen.append((_line(node), f"`{named}` with a computed name"))
+        elif literal.startswith(".") and (name := _below(node, literal)):
+            found.imports.add(name)
         elif literal.startswith("."):
             found.unseen.append((_line(node), f"`{named}` with a relative name"))
         elif named == "resolve_name":
@@ -192,6 +202,18 @@ def _call(node: ast.Call, found: Lookups, indexed: set[int], meant: Mapping[str,
         found.unseen.append((_line(node), "`getmembers()`"))
     elif named in ("globals", "vars", "locals") and id(node) not in indexed and not _is_item(node, named):
         found.unseen.append((_line(node), f"`{named}()`"))
+
+
+def _below(node: ast.Call, relative: str) -> str:
+    """The module that a relative name means, where the package is written there too; nothing otherwise."""
+    given = [*node.args[1:2], *(one.value for one in node.keywords if one.arg == "package")]
+    package = _literal(given[0]) if given else None
+    if not package:
+        return ""
+    name = relative.lstrip(".")
+    parts = package.split(".")
+    kept = parts[: len(parts) - (len(relative) - len(name)) + 1]
+    return ".".join([*kept, name]) if kept and name else ""
 
 
 def _is_item(node: ast.Call, named: str) -> bool:

@@ -46,9 +46,11 @@ def foreign(reach: Reach, value: Any) -> None:
     inside = is_looked_into(value)
     if _inside(reach, value, role):
         return
-    if not (_content(reach, value, role) or _state(reach, value)) and (not inside or _hides(kind)):
+    told = _content(reach, value, role) or _scalar(reach, value, role) or _state(reach, value)
+    if not told and (not inside or _hides(kind)):
         _by_type(reach, value, role)
     if inside:
+        reach.readings.held.append((reach.outline.now, role, value))
         reach.watch.names_of(held)
         _slots(reach, value, role)
     for name, item in attributes_of(value):
@@ -68,6 +70,7 @@ def instance(reach: Reach, value: Any) -> None:
     reach.watch.kind(value)
     reach.watch.bases(kind)
     held = static_dict(value)
+    reach.readings.held.append((reach.outline.now, role, value))
     reach.watch.names_of(held)
     for name, item in attributes_of(value):
         _watch(reach, held, name, item)
@@ -77,18 +80,24 @@ def instance(reach: Reach, value: Any) -> None:
             "type", role, qualname_of(kind).encode(), text=f"{shown(value)}, whose __dict__ is its own"
         )
     _slots(reach, value, role)
-    if _content(reach, value, role):
+    if _content(reach, value, role) or _scalar(reach, value, role):
         return
-    if is_a(value, _SCALARS):
-        base_type: Any = next(scalar for scalar in _SCALARS if is_a(value, scalar))
-        try:
-            content = base_type.__repr__(value)
-        except ValueError:  # Python writes no number of more than 4300 digits in decimals
-            content = int.__format__(value, "x")
-        reach.add("content", type(value).__name__, content)
-        reach.outline.note("value", role, content.encode("utf-8", "surrogatepass"), text=content[:200])
-    elif not _inside(reach, value, role) and not _state(reach, value) and _hides(kind):
+    if not _inside(reach, value, role) and not _state(reach, value) and _hides(kind):
         _by_type(reach, value, role)
+
+
+def _scalar(reach: Reach, value: Any, role: str) -> bool:
+    """Count the text or the number that an instance of a subclass of Python's is; whether it is one."""
+    if not is_a(value, _SCALARS):
+        return False
+    base_type: Any = next(scalar for scalar in _SCALARS if is_a(value, scalar))
+    try:
+        content = base_type.__repr__(value)
+    except ValueError:  # Python writes no number of more than 4300 digits in decimals
+        content = int.__format__(value, "x")
+    reach.add("content", type(value).__name__, content)
+    reach.outline.note("value", role, content.encode("utf-8", "surrogatepass"), text=content[:200])
+    return True
 
 
 def _without_numbers(reach: Reach, hooks: OrderedDict[Any, Any]) -> object:

@@ -5,6 +5,7 @@ since."""
 from __future__ import annotations
 
 import ast
+import linecache
 import os
 import sys
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ from .changed import changed_since
 from .dynamic import lookups_in
 from .formats import taken_by_formats
 from .imports import Needed, imports_of
+from .meaning import shows
 from .names import COMPUTING, DYNAMIC, FORMATTING, computes_names, fields_in, parts_of, words_in
 from .ownership import is_library_file, is_library_module_name
 from .statics import file_of, names_of, unbelieved
@@ -22,7 +24,9 @@ from .syntax import code_bytes, module_tree, tree_bytes
 if TYPE_CHECKING:
     from .reach import Reach
 
-__all__ = ["import_when_run", "later_file"]
+__all__ = ["import_when_run", "later_file", "text_of"]
+
+_LONGEST = 20_000
 
 
 def import_when_run(reach: Reach, needed: Iterable[Needed], home: str) -> None:
@@ -43,7 +47,7 @@ def later_file(reach: Reach, path: str, module: str) -> bytes:
         tree = module_tree(path)
         content = b"" if tree is None else tree_bytes(tree)
         reach.add("file", content)
-        reach.outline.cover("file", module, content, module=module, file=path)
+        reach.outline.cover("file", module, content, text=text_of(path), module=module, file=path)
         for function in unbelieved(module, path):
             reach.add("unbelieved", code_bytes(function))
         if tree is None:
@@ -52,6 +56,8 @@ def later_file(reach: Reach, path: str, module: str) -> bytes:
         lookups = lookups_in(tree)
         for line, what in lookups.unseen:
             reach.outline.note("unseen", what, b"%d" % line, line=line)
+        reach.readings.met.append((reach.outline.now, module, tree))
+        reach.readings.code(words_in(tree))
         taken = _attributes_in(tree)
         if computes_names(tree) or taken_by_formats(tree, {}, _unknown) is None:
             taken |= names_of(reach.subjects)
@@ -62,6 +68,13 @@ def later_file(reach: Reach, path: str, module: str) -> bytes:
         )
 
     return reach.later(("file", path), visit)
+
+
+def text_of(path: str) -> str:
+    """A file's text, from which a diff is made; nothing of a long one, which would be written down with
+    every code that reaches it."""
+    text = "".join(linecache.getlines(path))
+    return text if len(text) <= _LONGEST else ""
 
 
 def _attributes_in(tree: ast.Module) -> frozenset[str]:
@@ -83,7 +96,7 @@ def _attributes_in(tree: ast.Module) -> frozenset[str]:
         found |= {name for text in texts for name in text.split(".") if name.isidentifier()}
     if words & FORMATTING:
         found |= {name for text in texts for name in fields_in(text)}
-    if words & {"repr", "ascii"}:
+    if words & {"repr", "ascii"} or shows(tree):
         found.add("__repr__")
     return frozenset(found)
 

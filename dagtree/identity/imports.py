@@ -1,14 +1,17 @@
-"""What import statements load, and which names are taken from it. Read from syntax trees alone."""
+"""What import statements load, and which names are taken from it. Read from syntax trees, and from bytecode
+where there is no source."""
 
 from __future__ import annotations
 
 import ast
+import dis
 from collections.abc import Iterable, Sequence
+from types import CodeType
 from typing import NamedTuple
 
 from .names import parts_of
 
-__all__ = ["Needed", "absolute", "imports_of"]
+__all__ = ["Needed", "absolute", "imports_in", "imports_of"]
 
 
 class Needed(NamedTuple):
@@ -49,6 +52,27 @@ def imports_of(nodes: Sequence[ast.AST], package: str) -> list[Needed]:
         for module, names in sorted(found.items())
         if module
     ]
+
+
+def imports_in(code: CodeType, package: str) -> list[Needed]:
+    """What the import statements of a function load whose source isn't there: anything may be taken from
+    it."""
+    found: list[Needed] = []
+    told = [*dis.get_instructions(code)]
+    for place, one in enumerate(told):
+        if one.opname == "IMPORT_NAME":
+            # Before it lie how many packages up, and the names that are taken.
+            before = [step.argval for step in told[:place] if step.opname.startswith("LOAD_")][-2:]
+            level = before[0] if before and type(before[0]) is int else 0
+            names = [name for name in before[-1] or () if name != "*"] if type(before[-1]) is tuple else []
+            said = ast.ImportFrom(module=one.argval, names=[ast.alias(name) for name in names], level=level)
+            base = absolute(said, package)
+            found += [Needed(f"{base}.{name}", None) for name in names]
+            found.append(Needed(base, None))
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            found += imports_in(inner, package)
+    return found
 
 
 def absolute(node: ast.ImportFrom, package: str) -> str:

@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable
 from functools import cmp_to_key
 from operator import length_hint
-from types import FunctionType
+from types import FunctionType, MappingProxyType
 from typing import Any
 
 from .ownership import is_a, is_library_class, is_library_function, is_one_of, module_of, mro_of, qualname_of
@@ -27,7 +27,7 @@ _TELLING: frozenset[type] = frozenset(
     }
 )  # fmt: skip
 """Iterators that say what they go through, and where they are, by Python's own ``__reduce__``."""
-_VIEWS: frozenset[type] = frozenset({type({}.keys()), type({}.values()), type({}.items())})
+_VIEWS: frozenset[type] = frozenset({type({}.keys()), type({}.values()), type({}.items()), MappingProxyType})
 _STARTED: frozenset[type] = frozenset(
     {type(iter({})), type(iter({}.values())), type(iter({}.items())), type(iter(set()))}
 )

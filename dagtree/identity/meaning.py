@@ -17,7 +17,7 @@ from .statics import chains_in
 from .syntax import Definition, tree_bytes
 from .written import Keys, names_written
 
-__all__ = ["Meaning", "Statement", "meaning_of", "statement_of"]
+__all__ = ["Meaning", "Statement", "meaning_of", "shows", "statement_of"]
 
 _MAX_KEPT = 10_000
 _NUMBER = (ast.Constant, ast.BinOp, ast.operator)
@@ -26,7 +26,8 @@ _IMPORTS = frozenset({ast.Import, ast.ImportFrom})
 
 class Meaning:
     """``content``: the tree in bytes; ``words``: the names that it uses, takes after a dot or imports;
-    ``decorators``: the dotted names in them; ``first``: the line on which it begins, with them."""
+    ``decorators``: the dotted names in them; ``first``: the line on which it begins, with them; ``shows``:
+    whether an f-string takes the ``repr`` of what has a name."""
 
     def __init__(self, definition: Definition) -> None:
         tree = definition.tree()
@@ -38,7 +39,9 @@ class Meaning:
         called = [(place, one) for place, one in enumerate(decorators) if isinstance(one, ast.Call)]
         self._called = [(place, chain) for place, one in called if (chain := chain_of(one.func)) is not None]
         self._sizeless: dict[tuple[int, ...], bytes] = {}
-        self._has_imports = not _IMPORTS.isdisjoint(map(type, parts_of(tree)))
+        kinds = set(map(type, parts_of(tree)))
+        self.shows = ast.FormattedValue in kinds and shows(tree)
+        self._has_imports = not _IMPORTS.isdisjoint(kinds)
         self._definition = definition
 
     def content_in(self, names: Mapping[str, Any]) -> bytes:
@@ -69,6 +72,15 @@ class Meaning:
     def imports(self, package: str) -> list[Needed]:
         """What it imports when it runs, in a module of the package."""
         return imports_of([self._definition.tree()], package) if self._has_imports else []
+
+
+def shows(tree: ast.AST) -> bool:
+    """Whether an f-string in a syntax tree takes the ``repr`` of what has a name: ``{state!r}``. What is
+    taken from a state (``{state.rate!r}``) is hardly one itself."""
+    return any(
+        type(part) is ast.FormattedValue and part.conversion in (97, 114) and type(part.value) is ast.Name
+        for part in parts_of(tree)
+    )
 
 
 def _at(names: Mapping[str, Any], chain: tuple[str, ...]) -> object:

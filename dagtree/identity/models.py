@@ -13,7 +13,7 @@ from typing import Any
 
 from .ownership import is_a, members_of, module_of, qualname_of
 
-__all__ = ["declared_fields", "is_made_from_fields"]
+__all__ = ["annotation_of", "declared_fields", "is_made_from_fields"]
 
 _MADE = frozenset({"__signature__", "__class_vars__", "__private_attributes__", "__is_pydantic_dataclass__"})
 _TYPES = frozenset({"typing", "types", "typing_extensions"})
@@ -76,7 +76,7 @@ def _default(field: Any) -> tuple[object, ...]:
 def _pydantic_field(field: Any) -> tuple[object, ...]:
     said = tuple((name, getattr(field, name, None)) for name in _SAID)
     checks = tuple(_check(check) for check in field.metadata)
-    return (_annotation(field.annotation), _default(field), said, checks)
+    return (annotation_of(field.annotation), _default(field), said, checks)
 
 
 def _check(check: Any) -> object:
@@ -86,7 +86,7 @@ def _check(check: Any) -> object:
     return check
 
 
-def _annotation(said: Any) -> object:
+def annotation_of(said: Any) -> object:
     """A type as classes and words: what typing calls it differs between versions of Python."""
     if is_a(said, type) and type(said) is not types.GenericAlias:
         return said
@@ -100,7 +100,7 @@ def _annotation(said: Any) -> object:
     origin = getattr(said, "__origin__", None)
     word = origin if is_a(origin, type) else "Union" if type(said) is types.UnionType else None
     name = word or getattr(origin, "_name", None) or qualname_of(type(said))
-    return (name, *(_annotation(argument) for argument in arguments))
+    return (name, *(annotation_of(argument) for argument in arguments))
 
 
 def _decorators(found: Any) -> tuple[object, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import types
-from collections import deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any
@@ -21,7 +21,7 @@ from .dynamic import Lookups, aliases_in, lookups_in, may_look_up
 from .formats import taken_by_formats
 from .holds import foreign, instance, wrapper
 from .imported import import_when_run, later_file
-from .imports import Needed
+from .imports import Needed, imports_in
 from .library import is_mark, is_record
 from .meaning import meaning_of
 from .memory import shortened
@@ -40,6 +40,7 @@ from .ownership import (
     public_name,
     qualname_of,
 )
+from .reading import Readings, read
 from .standard import public_module, renamed
 from .statics import (
     CONTAINERS,
@@ -93,6 +94,7 @@ class Reach:
         self.filled: dict[int, Keys] = {}
         self.origins: dict[tuple[int, str], Callable[[], Wording]] = {}
         self.unknown: list[tuple[int, str]] = []
+        self.readings = Readings()
         self._labels: dict[int, int] = {}
         self._depth = 0
         self._held: list[object] = []
@@ -110,7 +112,7 @@ class Reach:
         self.add("entry", label, self.describe(value))
         outline = self.outline
         with uncollected():
-            while self._waiting or settle(self):
+            while self._waiting or settle(self) or read(self):
                 while self._waiting:
                     visit, reached, outline.now, outline.role = self._waiting.popleft()
                     visit(reached)
@@ -187,7 +189,7 @@ class Reach:
             getter = getter_names(value)
             if getter:
                 self.attributes(getter, getter)
-            if is_record(kind):
+            if is_record(kind) or is_one_of(kind, _IN_ORDER):
                 return self._later(functools.partial(foreign, self), value)
             try:
                 encoded = shortened(encode_with(value, self.describe))
@@ -236,12 +238,14 @@ class Reach:
         if function.__closure__ or "__wrapped__" in function.__dict__:
             name = public_name(function)
             return self._later(self._wrapper, function) if name is None else join("library", name)
-        return join("library", library_name(function))
+        self.readings.package(name := library_name(function))
+        return join("library", name)
 
     def _wrapper(self, function: types.FunctionType) -> None:
         """A library's wrapper (``torch.no_grad()``, ``functools.wraps``): by name, and by what of the user's
         it was made from."""
-        self.add("wrapper", library_name(function))
+        self.add("wrapper", name := library_name(function))
+        self.readings.package(name)
         # Some of the standard library's say what they wrap only in newer Pythons.
         self._function_parts(function, says_twice="__wrapped__")
 
@@ -293,11 +297,14 @@ class Reach:
             line, text = definition.line, definition.text
         self.add("function", content)
         self.outline.cover("function", function.__qualname__, content, text=text, line=line, **where)
+        self.readings.code(mentions.attributes, mentions.heads - {"__doc__"}, aliases.values())
         if definition is not None:
             lookups = Lookups()
             if aliases or may_look_up(meaning.words):
                 lookups = lookups_in(definition.tree(), aliases)
             chains |= lookups.chains | meaning.decorators
+            self.readings.met.append((self.outline.now, function, definition))
+            self.readings.code(*meaning.decorators)
             self._unseen(lookups, meaning.first, line)
             if mentions.uses_super:
                 supers = mentions.attributes if meaning.supers is None else meaning.supers
@@ -309,6 +316,7 @@ class Reach:
                         self.filled[place] = both(keys, self.filled.get(place, frozenset()))
             needed = [*meaning.imports(str(package)), *(Needed(name, None) for name in lookups.imports)]
             import_when_run(self, needed, module)
+            self.readings.code(*[one.names for one in needed if one.names])
             if self._is_method_of_recipe(function) and hands_on(
                 definition.tree(), code.co_varnames[0], outside
             ):
@@ -317,10 +325,12 @@ class Reach:
         else:
             what = f"a lookup by name, in {NO_SOURCE}" if mentions.is_dynamic else NO_SOURCE
             self.outline.note("unseen", what, b"", line=line)
+            package = function.__globals__.get("__package__") or ""
+            import_when_run(self, imports_in(code, str(package)), module)
         self._function_parts(function)
         globals_of(self, function.__globals__, chains, code.co_filename)
         free_modules(self, closure, mentions)
-        if any(chain[0] in _SHOWERS for chain in chains):
+        if (definition is not None and meaning.shows) or any(chain[0] in _SHOWERS for chain in chains):
             # `str` and f-strings are about other things nearly always.
             self.attributes(frozenset({"__repr__"}))
         taken: frozenset[str] | None = frozenset()
@@ -395,6 +405,7 @@ class Reach:
         held: Any = types.ModuleType.__getattribute__(module, "__dict__")
         name, path = str(held.get("__name__", "")), held.get("__file__")
         if is_library_module(module):
+            self.readings.package(name)
             return join("module", public_module(name).encode())
         if isinstance(path, str) and path.endswith(".py") and name != "__main__":
             return later_file(self, path, name)
@@ -416,12 +427,16 @@ class Reach:
                 # mentions. Its bases count whole where they are reached in another way than through it.
                 return b"subject %d" % index
         if is_library_class(cls):
-            return join("library", renamed(cls) or f"{public_module(module_of(cls))}.{qualname_of(cls)}")
+            name = renamed(cls) or f"{public_module(module_of(cls))}.{qualname_of(cls)}"
+            self.readings.package(name)
+            return join("library", name)
         return self._later(functools.partial(users_class, self), cls)
 
 
 _BY_NAME = DYNAMIC | COMPUTING
 _SHOWERS = frozenset({"repr", "ascii"})
+# As values they are encoded in no order, or with what is in them so; code may go through them.
+_IN_ORDER = frozenset({OrderedDict, defaultdict, Counter, deque, types.MappingProxyType})
 _PLACES = frozenset({"__module__", "__qualname__", "__doc__", "__firstlineno__", "__static_attributes__"})
 NAMED = (type, types.FunctionType, types.ModuleType)  # noted when they are visited, or not the user's
 CALLED = frozenset({types.MethodType, functools.partial, staticmethod, classmethod, property})

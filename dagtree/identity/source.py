@@ -224,7 +224,9 @@ def _function(function: types.FunctionType, above: list[object]) -> bytes:
     return _value_bytes(function)
 
 
-def _class(cls: type) -> bytes:
+def _class(cls: type, by_code: bool) -> bytes:
+    if by_code:
+        return b"" if is_library_class(cls) else _value_bytes(cls)
     if is_library_class(cls):
         name = renamed(cls)
         if name is not None:

@@ -21,6 +21,7 @@ __all__ = ["Described", "describe", "plain", "understand"]
 
 _LONGEST_TEXT = 200
 _MARKS = frozenset({"$tuple", "$dict", "$float", "$type"})
+_PATH = re.compile(r"\w*Path\((.*)\)")
 _ADDRESS = re.compile(r"\s*\b(?:object\s+)?at\s+0x[0-9a-fA-F]+|0x[0-9a-fA-F]{6,}")
 
 
@@ -40,6 +41,11 @@ class Described:
 
     def __repr__(self) -> str:
         return self.text
+
+    def __dagtree_label__(self) -> str:
+        """As the value itself stands in the label of a node: by its type, a path as its text."""
+        path = _PATH.fullmatch(self.text)
+        return path[1] if path and self.type.startswith("pathlib.") else self.type.rpartition(".")[2]
 
 
 def describe(value: object) -> Any:

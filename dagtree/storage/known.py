@@ -19,7 +19,7 @@ from .ground import Ground
 from .index import Index
 from .ledger import NO_NODE, Ledger
 from .lines import Said, decode_line
-from .notes import HEX, Damage, Note, Removal
+from .notes import HEX, Damage, Note, Removal, damage_text
 from .payload import Payload
 from .presence import Someone
 from .record import Record
@@ -188,7 +188,7 @@ class Known:
             damage = Damage(key, reason, lines)
             self._ledger.take(damage)
             self._forget_places()
-            self._ledger.report(f"node {key} was found damaged: {reason}")
+            self._ledger.report(damage_text(key, reason))
             self.revision += 1
         if not self.read_only:
             with self._errors(f"write down that node {key} is damaged"):

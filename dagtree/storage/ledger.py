@@ -13,7 +13,7 @@ from .files import disk_errors, replace_file
 from .index import Index
 from .indexfile import INDEX_FILE, Chapter, read_index, summarize, write_index
 from .lines import Said, decode_at
-from .notes import Damage, Note, Removal
+from .notes import Damage, Note, Removal, damage_text
 from .record import Record
 
 __all__ = ["NO_NODE", "Ledger"]
@@ -183,7 +183,7 @@ class Ledger:
         else:
             self.take(said)
             if isinstance(said, Damage) and said.key != NO_NODE:
-                suspects.append((said.key, f"node {said.key} was found damaged: {said.reason}", ""))
+                suspects.append((said.key, damage_text(said.key, said.reason), ""))
 
     def write_index(self, anew: bool = False) -> None:
         """Writes the file that makes the next opening fast, when that is worth it; with ``anew`` also when

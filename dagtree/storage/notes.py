@@ -17,6 +17,7 @@ __all__ = [
     "Removal",
     "Removed",
     "check_at",
+    "damage_text",
     "encode_json",
     "is_number",
     "is_sealed",
@@ -50,6 +51,12 @@ def seal(text: str) -> bytes:
     """The line, without its newline, for the JSON `text` that follows the check."""
     content = text.encode("ascii")
     return b'{"check":"%b"%b' % (xxh3_64_hexdigest(content).encode(), content)
+
+
+def damage_text(key: str, reason: str) -> str:
+    """What a node was found damaged for, in one sentence that names it once."""
+    said = reason.removeprefix(f"node {key}: ").removesuffix("; run again to compute it")
+    return f"node {key} was found damaged: {said}"
 
 
 def is_sealed(content: bytes, view: memoryview, start: int, end: int) -> bool:

@@ -279,6 +279,97 @@ def test_a_failure_and_damage_are_reasons(tmp_path: Path) -> None:
     assert "cut off" in lost.reason
 
 
+STEP_WITH_VALUES = """
+import dagtree as dg, dataclasses, pathlib
+class State(dg.ExperimentState):
+    NONHASHED_ATTRIBUTES = ["x"]
+    def initialize_state(self): self.x = 1
+@dataclasses.dataclass
+class Shape:
+    side: int
+    def area(self): return self.side * FACTOR
+class Step(dg.Recipe):
+    shape: Shape
+    path: object
+    def run(self, state):
+        state.x = self.shape.area()
+        return state
+"""
+
+
+def test_a_property_whose_code_changed_is_told_from_one_with_another_value(tmp_path: Path) -> None:
+    def step(factor: int, side: int) -> Any:
+        names: dict[str, Any] = {"__name__": "__main__"}
+        exec(STEP_WITH_VALUES.replace("FACTOR", str(factor)), names)
+        exp = dg.Experiment(tmp_path, names["State"])
+        path = Path("a") / "b"
+        return exp, names["Step"](shape=names["Shape"](side), path=path)(exp.spawn_new_tree())
+
+    exp, first = step(2, 1)
+    exp.run()
+    said = step(3, 1)[1].explain()
+    (change,) = said.changes
+    assert change.kind == "property"
+    assert "shape=Shape(side=1) reads as it did; its code, or what else it holds, is another" in str(change)
+    assert said.closest_label == first.label == "Step(shape=Shape, path='a/b')"
+    assert str(step(2, 4)[1].explain().changes[0]) == "property shape: Shape(side=1) → Shape(side=4)"
+
+
+def test_an_edit_of_a_module_that_is_imported_late_is_shown_as_a_diff(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    late = tmp_path / "late_of_explain.py"
+    script = """
+import dagtree as dg
+class State(dg.ExperimentState):
+    NONHASHED_ATTRIBUTES = ["x"]
+    def initialize_state(self): self.x = 1
+class Step(dg.Recipe):
+    def run(self, state):
+        from late_of_explain import RATE
+        state.x = RATE
+        return state
+"""
+
+    def step(text: str) -> Any:
+        late.write_text(text)
+        linecache.clearcache()
+        names: dict[str, Any] = {"__name__": "__main__"}
+        exec(script, names)
+        exp = dg.Experiment(tmp_path / "runs", names["State"])
+        return exp, names["Step"]()(exp.spawn_new_tree())
+
+    def changes(text: str) -> Any:
+        return step(text)[1].explain().changes
+
+    exp, _ = step("RATE = 1\n")
+    exp.run()
+    sys.modules.pop("late_of_explain")
+    (change,) = changes("RATE = 2\n")
+    assert change.diff.splitlines()[2:] == ["@@ -1 +1 @@", "-RATE = 1", "+RATE = 2"]
+    assert changes("# A rate.\nRATE = 1\n") == ()
+    (change,) = changes("RATE = 2\n" + "#" * 30_000)
+    assert (change.note, change.diff) == ("late_of_explain changed", "")
+
+
+def test_damage_is_told_in_one_sentence_that_names_the_node_once(tmp_path: Path) -> None:
+    exp = dg.Experiment(tmp_path, Number)
+    Add(amount=1)(exp.spawn_new_tree(start=0))
+    exp.run()
+    (pack,) = (tmp_path / "packs").iterdir()
+    pack.write_bytes(bytes(byte ^ 90 for byte in pack.read_bytes()))
+    again = dg.Experiment(tmp_path, Number)
+    lost = Add(amount=1)(again.spawn_new_tree(start=0))
+    assert again.verify().faults
+    said = lost.explain().reason
+    assert said.startswith("it was computed, and its bytes are damaged or missing: its ")
+    assert said.endswith("is not what was written")
+    for text in again.run().damaged:
+        assert text.count("node ") == 1
+        assert text.endswith("is not what was written")
+
+
 def test_lookups_that_cannot_be_followed_are_warned_of(tmp_path: Path, cells: Any) -> None:
     project = cells()
     exp, nodes = define(project, tmp_path)

@@ -621,6 +621,33 @@ def test_users_register_an_encoding_in_one_line(clean_registry):
     assert caught.value.path == "value[0][1]"
 
 
+def test_a_registered_class_counts_by_its_code_and_not_by_what_it_is_called_now(clean_registry):
+    source = "class Vector:\n    def __init__(self, x): self.x = x\n    def norm(self): return self.x * {}\n"
+
+    def encoded(factor, called="Vector"):
+        names = {"__name__": "__main__"}
+        exec(source.replace("Vector", called).format(factor), names)
+        canonical._registered.clear()
+        register_encoding(names[called], lambda vector: vector.x, name="vector")
+        return canonical_bytes(names[called](1))
+
+    assert encoded(2) == encoded(2) == encoded(2, "Arrow")
+    assert encoded(2) != encoded(3)
+
+
+def test_a_method_that_is_replaced_in_a_registered_class_is_noticed(clean_registry):
+    class Vector:
+        def norm(self):
+            return 1
+
+    register_encoding(Vector, lambda vector: 1)
+    before = canonical_bytes(Vector())
+    norm, Vector.norm = Vector.norm, lambda self: 2
+    assert canonical_bytes(Vector()) != before
+    Vector.norm = norm
+    assert canonical_bytes(Vector()) == before
+
+
 def test_two_classes_of_one_name_need_two_names(clean_registry):
     class Vector:
         pass

@@ -82,6 +82,34 @@ def test_a_module_that_a_literal_string_names_counts(project: Any, tmp_path: Pat
     assert digests[0] == digests[2] != digests[1]
 
 
+@pytest.mark.parametrize(
+    "run",
+    [
+        'importlib.import_module(".inner.deep", "box_by_name").go(1)',
+        'importlib.import_module("..deep", package="box_by_name.inner.other").go(1)',
+    ],
+)
+def test_a_module_that_a_relative_name_means_counts_where_the_package_is_written(
+    project: Any, tmp_path: Path, run: str
+) -> None:
+    codes = []
+    (tmp_path / "box_by_name" / "inner").mkdir(parents=True)
+    (tmp_path / "box_by_name" / "__init__.py").write_text("")
+    (tmp_path / "box_by_name" / "inner" / "__init__.py").write_text("")
+    for number in (1, 2, 1):
+        (tmp_path / "box_by_name" / "inner" / "deep.py").write_text(f"def go(x): return x + {number}\n")
+        importlib.invalidate_caches()
+        codes.append(project(run))
+    assert codes[0].digest == codes[2].digest != codes[1].digest
+    assert not [part for part in codes[0].sources if part.kind == "unseen"]
+    (part,) = [
+        part
+        for part in project('importlib.import_module(".deep", __package__)').sources
+        if part.kind == "unseen"
+    ]
+    assert part.name == "`import_module` with a relative name"
+
+
 def test_a_modules_own_getattr_counts(project: Any) -> None:
     def code(number: int) -> Any:
         lazy = f"def __getattr__(name): return lambda x: x + {number}\n"

@@ -44,6 +44,8 @@ def parts(setting: str) -> tuple[str, list[Source]]:
         "class R(random.Random): pass\nC = R({})",
         "class E(ValueError): pass\nC = E({})",
         "class A(array.array): pass\nC = A('i', [{}])",
+        "from markupsafe import Markup\nC = Markup('{}')",
+        "import email.message\nC = email.message.EmailMessage()\nC['a'] = 'b{}'",
     ],
 )
 def test_the_content_counts_and_is_not_pointed_out(setting: str) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 import importlib
 import itertools
+import linecache
 import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_source import pythons
@@ -551,3 +553,31 @@ def test_other_pythons_see_the_same_changes(python: str, tmp_path: Path) -> None
     not_loaded, loaded, filled, changed = shown(sys.executable)
     assert not_loaded == loaded == filled != changed
     assert shown(python) == [not_loaded, loaded, filled, changed]
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        "import late_of_exec",
+        "from late_of_exec import RATE",
+        "from .late_of_exec import RATE",
+        "from . import late_of_exec",
+        "def inner():\n            import late_of_exec",
+    ],
+)
+def test_code_without_a_source_counts_with_what_it_imports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: str
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "box_of_exec").mkdir()
+    (tmp_path / "box_of_exec" / "__init__.py").write_text("")
+    folder = tmp_path / "box_of_exec" if "." in run else tmp_path
+    digests = []
+    for rate in (1, 2, 1):
+        (folder / "late_of_exec.py").write_text(f"RATE = {rate}\n")
+        linecache.clearcache()
+        importlib.invalidate_caches()
+        names: dict[str, Any] = {"__name__": "box_of_exec.step", "__package__": "box_of_exec"}
+        exec(f"class Step:\n    def run(self, state):\n        {run}\n", names)
+        digests.append(recipe_code(names["Step"], None).digest)
+    assert digests[0] == digests[2] != digests[1]

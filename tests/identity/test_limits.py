@@ -198,11 +198,23 @@ def test_a_library_that_a_script_patches_is_seen_only_where_it_is_named(step: An
         textwrap.TextWrapper.fill = before  # type: ignore[method-assign]
 
 
-@shows("Docstrings and annotations that code reads as data")
-def test_a_docstring_that_code_reads_is_not_seen(step: Any) -> None:
-    module = "def prompt():\n    'classify {}'\n"
-    run = "state.x = prompt.__doc__"
-    assert step(module.format("a"), run).digest == step(module.format("b"), run).digest
+@shows("Docstrings and annotations that only others read")
+def test_an_annotation_that_only_a_package_reads_is_not_seen(step: Any, tmp_path: Path) -> None:
+    installed = tmp_path / "lib" / "site-packages"
+    installed.mkdir(parents=True)
+    (installed / "caster_of_limits.py").write_text(
+        "def cast(function): return lambda a: function(function.__annotations__['a'](a))\n"
+    )
+    sys.path.insert(0, str(installed))
+    try:
+        module = "from caster_of_limits import cast\n@cast\ndef helper(a: {}): return a\n"
+        run = "state.x = helper('1')"
+        assert step(module.format("int"), run).digest == step(module.format("float"), run).digest
+        asked = run + "; helper.__annotations__"
+        assert step(module.format("int"), asked).digest != step(module.format("float"), asked).digest
+    finally:
+        sys.path.remove(str(installed))
+        sys.modules.pop("caster_of_limits", None)
 
 
 @shows("Objects that can't be written down")
