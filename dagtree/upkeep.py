@@ -142,7 +142,7 @@ class Upkeep:
         Returns a Freed. Raises ValueError for a budget that is none; BusyError while another process is at
         work there.
         """
-        from .storage.sizes import parse_size, size_text
+        from .amounts import parse_size, size_text
 
         budget_bytes = parse_size(budget)
         spared = set(self._keys_of(spare))

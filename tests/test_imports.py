@@ -38,7 +38,7 @@ analysis:   order text extras statistics facts recorded select html loader glean
             nodeset tree folded measure picture layout dot outline svg embedded page draw graph
 """
 ROOMS = {room: files.split() for room, files in re.findall(r"(\w+):([\w\s]+?)(?=\w+:|$)", LAYOUT)}
-FOR_ALL = {"errors", "deprecation", "garbage", "version"}  # import nothing of the house
+FOR_ALL = {"amounts", "errors", "deprecation", "garbage", "version"}  # import nothing of the house
 FACES = {
     "experiment",
     "fakes",

@@ -7,7 +7,8 @@ import unicodedata
 from collections.abc import Mapping
 from datetime import datetime
 
-from ..storage.sizes import aligned, size_text
+from ..amounts import size_text
+from ..storage.sizes import aligned
 
 __all__ = [
     "STATUSES",

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from ..amounts import parse_duration, parse_size
 from ..errors import DefinitionError
 
 __all__ = ["DEMANDS", "NONE", "Demands", "class_demands", "demands_with"]
 
 DEMANDS = ("resources", "retries", "timeout", "priority")
-_SIZE = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([kMGTP]i?)?B?\s*\Z", re.IGNORECASE)
-_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5}
-_TIME = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)\s*", re.IGNORECASE)
-_SECONDS = {"ms": 0.001, "s": 1.0, "sec": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 class Demands(NamedTuple):
@@ -79,12 +75,12 @@ def _resources(resources: object, name: str) -> dict[str, float]:
         if not isinstance(what, str) or not what:
             raise _wrong(name, "resources", resources, hint)
         if what.lower() in ("memory", "mem", "ram"):
-            size = _size(amount)
-            if what != "memory" or size is None:
+            try:
+                found["memory"] = parse_size(amount if what == "memory" else None)
+            except ValueError:
                 raise _wrong(
                     name, "resources", resources, f"{hint}; memory in bytes, or as a text with a unit"
-                )
-            found[what] = size
+                ) from None
         elif type(amount) in (int, float) and math.isfinite(amount) and amount >= 0:
             found[what] = amount
         else:
@@ -94,35 +90,12 @@ def _resources(resources: object, name: str) -> dict[str, float]:
     return found
 
 
-def _size(size: object) -> float | None:
-    if isinstance(size, str):
-        found = _SIZE.match(size)
-        if found is None:
-            return None
-        unit = (found[2] or "").upper()
-        return float(int(float(found[1]) * (1024 if unit.endswith("I") else 1000) ** _POWERS[unit[:1]]))
-    if isinstance(size, int | float) and type(size) is not bool and math.isfinite(size) and size >= 0:
-        return size
-    return None
-
-
 def _timeout(timeout: object, name: str) -> float:
-    """Seconds; of a text the parts add up: ``"1h 30min"``."""
-    hint = 'seconds, or a text like "90s", "30 min", "2h" or "1h 30min"'
-    seconds = 0.0
-    if isinstance(timeout, str):
-        end = 0
-        while end < len(timeout):
-            found = _TIME.match(timeout, end)
-            if found is None or (found[2] or "s").lower() not in _SECONDS:
-                raise _wrong(name, "timeout", timeout, hint)
-            seconds += float(found[1]) * _SECONDS[(found[2] or "s").lower()]
-            end = found.end()
-    elif isinstance(timeout, int | float) and type(timeout) is not bool:
-        seconds = timeout
-    if not (math.isfinite(seconds) and seconds > 0):
-        raise _wrong(name, "timeout", timeout, hint)
-    return seconds
+    try:
+        return parse_duration(timeout)
+    except ValueError:
+        hint = 'seconds, or a text like "90s", "30 min", "2h" or "1h 30min"'
+        raise _wrong(name, "timeout", timeout, hint) from None
 
 
 def _wrong(name: str, what: str, value: object, right: str) -> DefinitionError:

@@ -10,9 +10,9 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from ..amounts import parse_size, size_text
 from ..definition.demands import Demands
 from ..errors import DefinitionError
-from ..storage.sizes import parse_size, size_text
 
 __all__ = ["Budget", "Grant", "Solitude", "asked_in_words", "machine_budget", "machine_memory_bytes"]
 

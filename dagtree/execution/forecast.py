@@ -8,8 +8,8 @@ from functools import cached_property
 from html import escape
 from typing import NamedTuple
 
+from ..amounts import size_text
 from ..storage.record import Record
-from ..storage.sizes import size_text
 from .estimate import Estimate, Estimator, time_on
 from .explain import CodeNews, Explanations
 from .plan import Plan

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TextIO
 
-from ..storage.sizes import size_text
+from ..amounts import size_text
 from .progress import is_seen
 
 __all__ = ["Gauge"]

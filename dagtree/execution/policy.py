@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import math
-import re
+import contextlib
 from datetime import timedelta
 from typing import NamedTuple
 
+from ..amounts import parse_duration
 from ..errors import DefinitionError
 
 __all__ = ["AUTO", "Policy", "policy_of"]
-
-_UNITS_S = {
-    **dict.fromkeys(("s", "sec", "second", "seconds"), 1.0),
-    **dict.fromkeys(("m", "min", "minute", "minutes"), 60.0),
-    **dict.fromkeys(("h", "hour", "hours"), 3600.0),
-    **dict.fromkeys(("d", "day", "days"), 86400.0),
-}
-_DURATION = r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z]+)\s*\Z"
 
 
 class Policy(NamedTuple):
@@ -53,17 +45,10 @@ def policy_of(said: object) -> Policy:
         return Policy(every=1)
     if type(said) is int and said >= 1:
         return Policy(every=said)
-    seconds = math.nan
-    if isinstance(said, timedelta):
-        seconds = said.total_seconds()
-    elif (
-        isinstance(said, str)
-        and (found := re.match(_DURATION, said, re.IGNORECASE))
-        and found[2].lower() in _UNITS_S
-    ):
-        seconds = float(found[1]) * _UNITS_S[found[2].lower()]
-    if math.isfinite(seconds) and seconds > 0:
-        return Policy(seconds=seconds)
+    # A text without a unit may be meant as seconds or as steps.
+    if isinstance(said, timedelta) or (isinstance(said, str) and any(map(str.isalpha, said))):
+        with contextlib.suppress(ValueError):
+            return Policy(seconds=parse_duration(said))
     raise DefinitionError(
         f'moments={said!r} says no time: give "auto" (as often as costs next to nothing), "all", a number n '
         f'for every n-th step, a time like "10min", or "none".'

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from distributed.diagnostics.plugin import SchedulerPlugin
 
+from ..amounts import size_text
 from ..definition.demands import Demands
 from ..errors import WorkerError
-from ..storage.sizes import size_text
 from .budget import asked_in_words
 from .progress import log
 from .report import duration

@@ -14,13 +14,14 @@ from typing import Any, NamedTuple, TypeAlias, overload
 
 from xxhash import xxh3_128
 
+from ..amounts import size_text
 from .buffer import Buffer
 from .files import open_regular
 from .ground import Ground, Range
 from .known import Known
 from .reading import unreadable
 from .record import Record
-from .sizes import label_of_line, size_text
+from .sizes import label_of_line
 from .space import Orphan, find_orphans
 from .table import MALFORMED, understand_table
 

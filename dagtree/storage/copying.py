@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from typing import Any, NamedTuple
 
+from ..amounts import size_text
 from ..identity.key import digest
 from .payload import Payload
 from .record import Record
 from .sameness import essence_of
-from .sizes import size_text
 from .store import Folder, Store
 from .table import stored_in
 

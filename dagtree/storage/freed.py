@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from html import escape
 from typing import Literal, NamedTuple
 
-from .sizes import size_text
+from ..amounts import size_text
 
 __all__ = ["Freed", "Gone"]
 

@@ -13,11 +13,11 @@ import sys
 import threading
 from pathlib import Path
 
+from ..amounts import parse_size
 from ..errors import StorageError
 from .files import Bytes, read_exactly, replace_file
 from .mapping import FileMap, can_map, is_worth_mapping
 from .notes import HEX
-from .sizes import parse_size
 
 __all__ = ["Nearby", "nearby"]
 

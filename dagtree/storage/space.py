@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple, overload
 
+from ..amounts import size_text
 from .ground import Range
 from .known import Known
 from .record import Record
-from .sizes import label_of_line, size_text
+from .sizes import label_of_line
 from .table import MALFORMED, understand_table
 
 __all__ = [

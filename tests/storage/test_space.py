@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import dagtree as dg
+from dagtree.amounts import parse_size, size_text
 from dagtree.storage.local import LocalStore
 from dagtree.storage.payload import Payload
-from dagtree.storage.sizes import parse_size, size_text
 from dagtree.storage.space import Uses, measure_space
 from dagtree.testing import make_record
 from place import new_place
