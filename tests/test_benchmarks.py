@@ -222,12 +222,14 @@ def test_no_two_steps_of_a_tree_add_the_same_number() -> None:
     assert sum(shape.expected()) == sum(added)
 
 
-def test_figures_replace_only_what_is_between_the_markers() -> None:
-    page = f"before\n{BEGIN}\nold\n{END}\nafter\n"
-    assert with_figures(page, "new\n") == f"before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"
-    assert with_figures(with_figures(page, "a\n"), "b\n") == with_figures(page, "b\n")
+def test_figures_replace_only_their_section_between_the_markers() -> None:
+    page = f"before\n{BEGIN}\n\n### A\n\nold a\n\n### B\n\nold b\n\n{END}\nafter\n"
+    assert with_figures(page, ["### A\n\nnew a\n"]) == page.replace("old a", "new a")
+    assert with_figures(page, ["### C\n\nc\n"]) == page.replace("old b\n\n", "old b\n\n### C\n\nc\n\n")
+    both = with_figures(with_figures(page, ["### B\n\nb\n"]), ["### A\n\na\n"])
+    assert both == page.replace("old ", "")
     with pytest.raises(ValueError, match="the page needs a line '<!-- figures -->'"):
-        with_figures("no markers", "new")
+        with_figures("no markers", ["### A\n"])
     assert BEGIN in README.read_text(encoding="utf-8")
 
 
