@@ -60,6 +60,8 @@ def _do_some(cargo: Cargo, given: Sequence[Outcome]) -> list[Outcome]:
     done: list[Outcome] = []
     for number, step in enumerate(steps):
         if number and (not is_cheap or last - began > _TASK_S):
+            # What goes on from there is sent again, and reads it: nobody takes the live state any more.
+            done[-1].handles.clear()
             done += map(_left, steps[number:])
             break
         outcome = perform(step, *before, is_first=not number)
