@@ -11,7 +11,7 @@ from ..definition.spelling import may_hold_code
 from ..storage.store import Store
 from .explain import Change, CodeNews
 from .kept import number, text
-from .reasons import Reasons
+from .reasons import Reasons, told_as
 
 __all__ = ["code_news"]
 
@@ -52,9 +52,8 @@ def code_news(
         if pair[1] != pair[2] and pair not in seen:
             seen.add(pair)
             placed += reasons.placed_changes(promise, record)
-        for origin, change in placed:
-            what = (change.kind, change.name, change.place, change.old, change.new, change.diff)
-            changes.setdefault((*origin, *what), change)
+        for one in placed:
+            changes.setdefault(told_as(one), one[1])
     seconds = sum(number(record.more.get("seconds")) for promise, record in again if promise.kind != "moment")
     news = CodeNews(
         keys=tuple(promise.key for promise, _ in again),

@@ -39,7 +39,7 @@ from .plan import results_of
 from .report import one_line
 from .warned import warnings_of
 
-__all__ = ["Reasons"]
+__all__ = ["Reasons", "told_as"]
 
 _LONGEST = 200
 _KEY = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
@@ -66,6 +66,7 @@ class Reasons:
         self._by_address = latest_of_each(self.records)
         self._spellings = spellings_of(self.records)
         self._older: dict[str, Record] | None = None
+        self._covered: dict[tuple[object, ...], tuple[Source, ...]] = {}
         self._groups: dict[tuple[str, str, str], list[Record]] = {}
         for record in self.records.values():
             if record.status == "done":
@@ -175,7 +176,16 @@ class Reasons:
     def _covers(self, promise: ExperimentStatePromise) -> tuple[Source, ...]:
         edge = promise.edge
         values = self._spellings.values(edge)
-        return with_values(edge.code, edge.name, values) if values else edge.code.sources
+        if not values:
+            return edge.code.sources
+        same = (
+            edge.name,
+            edge.code.digest,
+            *[(one.name, *[code.digest for code in one.codes]) for one in values],
+        )
+        if same not in self._covered:
+            self._covered[same] = with_values(edge.code, edge.name, values)
+        return self._covered[same]
 
     # Which kept node is the closest
 
@@ -233,17 +243,22 @@ class Reasons:
             return
         said = False
         new, old_properties = described(promise), kept_properties(closest, promise)
+        own = closest.more.get("code") != promise.code.digest
+        changed = self.placed_changes(promise, closest) if own else []
         behind = self.value_changes(promise, closest)
+        told = {told_as(placed) for placed in changed}
         for name in sorted(new.keys() | old_properties.keys() | behind.keys()):
             if name in behind:
                 said = True
-                yield from (change for _, change in behind[name])
+                # What the edge reaches as well is told once, as its own; so is what two values reach.
+                news = {told_as(placed): placed[1] for placed in behind[name] if told_as(placed) not in told}
+                told |= news.keys()
+                yield from news.values()
             elif name not in old_properties or name not in new or new[name] != old_properties[name]:
                 said = True
                 yield _property_change(name, old_properties, new)
-        if closest.more.get("code") != promise.code.digest:
-            said = True
-            yield from self.code_changes(promise, closest)
+        said = said or own
+        yield from (change for _, change in changed)
         for index, parent in enumerate(promise.parents):
             old_key = closest.parents[index] if index < len(closest.parents) else ""
             if old_key != parent.key:
@@ -266,14 +281,11 @@ class Reasons:
             return f"{label_of_record(was, self.records)} [{key[:8]}]"
         return f"[{key[:8]}], of which nothing can be read any more" if key else ""
 
-    def code_changes(self, promise: ExperimentStatePromise, record: Record) -> list[Change]:
-        """What differs between the code of now and that of a record, of one edge."""
-        return [change for _, change in self.placed_changes(promise, record)]
-
     def placed_changes(
         self, promise: ExperimentStatePromise, record: Record
     ) -> list[tuple[tuple[str, ...], Change]]:
-        """The same, each with what tells it from another change that reads the same."""
+        """What differs between the code of now and that of a record, of one edge; each with what tells it
+        from another change that reads the same."""
         pair = (promise.name, promise.code.digest, text(record.more.get("code")))
         if pair not in self._compared:
             self._compared[pair] = self._compare(promise, record)
@@ -391,6 +403,12 @@ def _code_change(part: PartChange, owner: str) -> Change:
         place=part.place,
         note=str(part) if is_source else "",
     )
+
+
+def told_as(placed: tuple[tuple[str, ...], Change]) -> tuple[object, ...]:
+    """What tells a change from another, however it is reached."""
+    origin, change = placed
+    return *origin, change.kind, change.name, change.place, change.old, change.new, change.diff
 
 
 def _property_change(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Change:

@@ -812,7 +812,7 @@ def test_what_differs_in_no_part_that_is_shown_is_said_so(tmp_path: Path, cells:
     from dagtree.execution.reasons import Reasons
 
     record = exp._store.records()[nodes["train 0.1"].key]
-    (change,) = Reasons(exp._store).code_changes(nodes["train 0.1"], record)
+    ((_, change),) = Reasons(exp._store).placed_changes(nodes["train 0.1"], record)
     assert "in no part that is shown" in change.note
 
 

@@ -79,7 +79,7 @@ PROJECT = """
         def run(self, state):
             f = self.f() if isinstance(self.f, type) else self.f
             for _ in range(self.times):
-                state.x = f(state if isinstance(f, operator.methodcaller) else state.x)
+                state.x = f(state if type(f).__name__ == "methodcaller" else state.x)
             return state
 
 
@@ -214,6 +214,17 @@ def test_an_edit_and_another_property_are_told_together(tmp_path: Path, cells: A
     ]  # fmt: skip
     assert said.closest_label.startswith("Apply(f=function")
     assert exp.plan().code_news is None
+
+
+def test_what_a_value_and_the_recipe_both_reach_is_told_once(tmp_path: Path, cells: Any) -> None:
+    own = ("state.x = f(", "scaled(1)\n            state.x = f(")
+    grown(cells("relu", own), tmp_path)[0].run()
+    exp, (applied, _) = grown(cells("relu", own, ("x * SCALE", "x / SCALE")), tmp_path)
+    (change,) = applied.explain().changes
+    assert change.chain == ("Apply.run", "scaled")
+    news = exp.plan().code_news
+    assert news is not None
+    assert [change.name for change in news.changes] == ["scaled"]
 
 
 def test_a_cell_that_is_run_again_in_one_session_is_an_edit_too(tmp_path: Path, cells: Any) -> None:
