@@ -15,6 +15,7 @@ import pytest
 import dagtree as dg
 from dagtree.analysis.parting import part
 from dagtree.execution import assemble
+from dagtree.storage.notes import seal
 
 PROJECT = """
     import dataclasses
@@ -305,3 +306,22 @@ def test_a_library_s_function_behind_a_value_costs_nothing_and_says_nothing(
     exp, (applied, _) = grown(cells("functools.partial(operator.mul, 3)"), tmp_path)
     exp.run()
     assert "spelled" not in exp.graph.node(applied.key).record.more
+
+
+@pytest.mark.parametrize("more", ['"spelled":[1]', '"spelled":{"f":[1]}', '"spelling":[1]', '"spelling":"x"'])
+def test_silly_names_in_a_record_are_no_reason_to_fail(more: str, tmp_path: Path, cells: Any) -> None:
+    exp, (applied, _) = grown(cells("relu"), tmp_path)
+    exp.run()
+    line = (
+        f',"key":"{applied.key}","kind":"recipe","status":"done","needs":{{}},"ended":9e9,'
+        f'"address":"{applied.address}","recipe":"Apply","parents":["{applied.parents[0].key}"],"tags":[],'
+        f'"moment":null,"position":1,"more":{{"properties":{{"f":1}},{more}}}}}'
+    )
+    (lines,) = (tmp_path / "records").iterdir()
+    with lines.open("ab") as file:
+        file.write(seal(line) + b"\n")
+    exp, (edited, _) = grown(project := cells("relu", ("max(x, 0)", "max(x, 1)")), tmp_path)
+    other = project.Apply(f=project.gelu)(exp.spawn_new_tree())
+    for said in (edited.explain(), other.explain(), exp.explain(), exp.plan()):
+        assert str(said)
+    assert str(dg.Experiment.restore(tmp_path).explain())
