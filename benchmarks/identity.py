@@ -7,6 +7,9 @@ a false hit; one that ran again though nothing that it depends on changed is a f
 edited program also runs without a cache: the nodes that hold another value there must be those that the
 corpus names.
 
+Install `ai2-tango==1.3.2` by its version: beside the pins of constraints.txt pip takes 0.0.1 else, which is
+another tool.
+
 `--edits N` takes the first N of each kind; `--update` writes the tables into identity.md.
 """
 

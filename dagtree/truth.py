@@ -384,10 +384,11 @@ class Truth:
         )  # fmt: skip
 
     def _adopt(self, now: ExperimentStatePromise, then: Record, how_found: str) -> None:
+        from .definition.spelling import Spellings
         from .execution.assemble import keep_source
 
         record = self._standing_in(now, then, how_found)
-        record.more["sources"] = keep_source(now.edge.code, self._store)
+        record.more["sources"] = keep_source(now.edge, Spellings().values(now.edge), self._store)
         there = self._store.keys()
         if then.key in there:
             self._store.write_again(record)

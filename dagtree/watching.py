@@ -78,8 +78,9 @@ class Watching:
         from .execution.explain import Explanations
         from .execution.forecast import Forecast, costs_of
         from .execution.kinds import check_workers
+        from .execution.news import code_news
         from .execution.plan import make_plan, results_of
-        from .execution.reasons import Reasons, code_news
+        from .execution.reasons import Reasons
 
         check_workers(workers)
         self._store.refresh()

@@ -20,18 +20,18 @@ LAYOUT = """
 identity:   names dynamic advice canonical standard memory arrays frames ownership formats objects models
             outline differ inside unusual library compiled written said blocks cells syntax watch statics
             imports wording meaning holds classes changed imported content outside unordered reading reach
-            declared source key
-definition: demands fields state extending replicate recipe promise tree
+            declared source key spelling
+definition: demands fields state extending replicate recipe promise tree spelling
 storage:    describe notes table record sizes lines scripts abreast buffer encoding packing unpacking
             mapping sole rebuild pickling payload tensors files store snapshot board presence tensorfile
             reading sharing writing index sameness indexfile ledger ground known leftovers local claims
             bucket nearby fetching outbox remoteledger remotefiles remoteground remote opening copying
             exporting space checking freed freeing choosing
-execution:  events listener halts loops policy granted environment generators kinds output report explain kept
-            nearest current warned reasons extending plan estimate forecast again handle luggage watch
-            limits marks budget task assemble snapshots progress notebook views gauge fates status audience
-            teller monitor safepoints following work step cargo pools channel processes workers cluster
-            schedulers rounds run running calls beside
+execution:  events listener halts loops policy granted environment generators kinds output report
+            explain kept nearest alike current warned extending plan needed reasons news estimate
+            forecast again handle luggage watch limits marks budget task assemble snapshots progress
+            notebook views gauge fates status audience teller monitor safepoints following work step
+            cargo pools channel processes workers cluster schedulers rounds run running calls beside
 analysis:   order text extras statistics facts recorded select html loader gleaned columns conditions names
             pattern walk distance behaviour compared parting diff follow apply matrix reproduced verdict
             deeds cite listing prov crate related node sequence choose kin branches tables plotting plots

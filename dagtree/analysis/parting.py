@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from ..errors import DagtreeError
 from ..identity.differ import PartChange, compare, outline_from
+from ..identity.spelling import sections
 from ..storage.record import Record
 from .facts import NodeFacts
 from .select import exactly
@@ -151,14 +152,29 @@ def _step(before: PathNode, after: PathNode) -> Step:
 
 
 def _code(before: PathNode, after: PathNode) -> tuple[tuple[PartChange, ...], str]:
-    old, new = before.record.more.get("code"), after.record.more.get("code")
-    if old == new:
+    """What differs in the code of two steps of one recipe, and in that behind the values of properties that
+    are the same but for it."""
+    mine, others = before.record.more, after.record.more
+    spelled = [_spelled(more) for more in (mine, others)]
+    values = [name for name in spelled[0] if spelled[0][name] == spelled[1].get(name)]
+    is_own = mine.get("code") != others.get("code")
+    if not is_own and (not values or mine.get("sources") == others.get("sources")):
         return (), ""
     try:
-        changes = compare(outline_from(before.sources), outline_from(after.sources))
+        old, new = sections(outline_from(before.sources)), sections(outline_from(after.sources))
     except DagtreeError as error:
         return (), f"the code differs, and what was kept of it can't be read: {shorten(str(error), 200)}"
-    return tuple(changes), "" if changes else "the code differs, in what no source was kept of"
+    changes = compare(old[0], new[0]) if is_own else []
+    for name in values:
+        place = f"{before.record.recipe}.{name}"
+        if place in old[1] and place in new[1]:
+            changes += compare(old[1][place], new[1][place])
+    return tuple(changes), "" if changes or not is_own else "the code differs, in what no source was kept of"
+
+
+def _spelled(more: Mapping[str, Any]) -> Mapping[str, Any]:
+    spelled = more.get("spelled")
+    return spelled if isinstance(spelled, dict) else {}
 
 
 def _further(node: PathNode) -> list[str]:

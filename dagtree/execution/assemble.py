@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..definition.promise import ExperimentStatePromise
 from ..definition.recipe import Recipe
+from ..definition.spelling import Spellings, may_hold_code
 from ..definition.state import ExperimentState
 from ..definition.tree import Tree
 from ..identity.key import digest
-from ..identity.source import Code
+from ..identity.spelling import SpelledValue, with_values
 from ..storage.scripts import by_value, script_classes
 from ..storage.store import Store
+from .alike import spellings_of
 from .environment import Commit, torch_threads
 from .extending import Shorter
 from .plan import Plan, Unit
@@ -24,7 +26,7 @@ from .task import Context, Job, LinkedNode, NodeFacts, Step
 if TYPE_CHECKING:
     from .marks import MarkPlace
 
-__all__ = ["assemble", "keep_source"]
+__all__ = ["assemble", "keep_source", "other_name"]
 
 
 def assemble(
@@ -68,8 +70,11 @@ def assemble(
         moments=policy_of(tree.moments),
         watched_by=watched_by,
     )
-    sources = _keep_sources(plan, store)
-    shorter = Shorter(store.records())
+    sources = _Sources(store)
+    kept = store.records()
+    # Where no property has code, nodes have no other names than their addresses.
+    spellings = spellings_of(kept) if may_hold_code(tree.promises.values()) else None
+    shorter = Shorter(kept)
     graph: dict[str, tuple[Step, Sequence[str]]] = {}
     for key, unit in plan.units.items():
         promise = unit.promise
@@ -77,17 +82,22 @@ def assemble(
         properties: Mapping[str, Any] = promise.properties
         if promise.links:
             properties = {name: _travelling(value) for name, value in properties.items()}
+        values = () if spellings is None else spellings.values(promise)
         step = Step(
             context=context,
-            node=_facts(promise),
+            node=_facts(promise, spellings),
             recipe=None if recipe is None else recipes[recipe],
             properties=properties,
             links=tuple([link.key for link in promise.links]),
             module=(recipe or tree.state_class).__module__,
             code=promise.code.digest,
-            sources=sources.get(promise.code.digest, ""),
+            sources=sources.keep(promise, values) if unit.computes else "",
             final=unit.final,
-            moments={number: _facts(node) for number, node in unit.moments.items()} if unit.moments else {},
+            moments=(
+                {number: _facts(node, spellings) for number, node in unit.moments.items()}
+                if unit.moments
+                else {}
+            ),
             jobs=_jobs(unit, places) if unit.functions else [],
             takers=unit.takers + (promise is taken),
             demands=tree.demands_of(promise),
@@ -98,16 +108,24 @@ def assemble(
                 if recipe is not None and recipe.extends is not None and unit.computes
                 else ()
             ),
+            spelled={value.name: value.digest for value in values} if unit.computes else {},
         )
         graph[key] = step, unit.after
     return graph
 
 
-def _facts(promise: ExperimentStatePromise) -> NodeFacts:
+def _facts(promise: ExperimentStatePromise, spellings: Spellings | None) -> NodeFacts:
     return NodeFacts(
         promise.key, promise.address, promise.kind, promise.name, promise.recorded_parents,
         promise.tags, promise.position, promise.moment,
+        "" if spellings is None else other_name(promise, spellings),
     )  # fmt: skip
+
+
+def other_name(promise: ExperimentStatePromise, spellings: Spellings) -> str:
+    """What its record says that it is called; empty where that is its address."""
+    spelled = spellings.address(promise)
+    return "" if spelled == promise.address else spelled
 
 
 def _jobs(unit: Unit, places: Mapping[int, int]) -> list[Job]:
@@ -142,15 +160,27 @@ def _state_facts(cls: type[ExperimentState], store: Store | None) -> dict[str, A
     return facts
 
 
-def _keep_sources(plan: Plan, store: Store) -> dict[str, str]:
-    """Write the code down, by content; the digests of what was written, by fingerprint."""
-    codes = {unit.promise.code.digest: unit.promise.code for unit in plan.units.values() if unit.computes}
-    return {name: keep_source(code, store) for name, code in codes.items()}
+class _Sources:
+    """Writes the code of edges down, by content, once for all that have the same."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._names: dict[tuple[object, ...], str] = {}
+
+    def keep(self, promise: ExperimentStatePromise, values: Sequence[SpelledValue]) -> str:
+        """The digest of what was written."""
+        code = promise.code.digest
+        behind = [(value.name, value.names, [one.digest for one in value.codes]) for value in values]
+        same = (promise.name, code, repr(behind)) if values else (code,)
+        if same not in self._names:
+            self._names[same] = keep_source(promise, values, self._store)
+        return self._names[same]
 
 
-def keep_source(code: Code, store: Store) -> str:
-    """Write the code down that a fingerprint covers; the digest of what was written."""
-    parts = [dataclasses.asdict(source) for source in code.sources]
+def keep_source(promise: ExperimentStatePromise, values: Sequence[SpelledValue], store: Store) -> str:
+    """Write the code down that a key covers, that behind the values of properties after the edge's own; the
+    digest of what was written."""
+    parts = [dataclasses.asdict(source) for source in with_values(promise.code, promise.name, values)]
     content = json.dumps(parts, indent=1).encode()
     name = digest(content)
     store.write_once("sources", name, content)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from ..definition.promise import ExperimentStatePromise
 from ..definition.recipe import Recipe
+from ..definition.spelling import Spellings, may_hold_code
 from ..definition.state import ExperimentState
 from ..definition.tree import Tree
 from ..errors import DefinitionError, RecipeError
@@ -37,7 +38,7 @@ def current(
     for promise in targets:
         if promise.key not in stale.nodes:
             kept.append(promise)
-        elif promise.address not in stale.fresh:
+        elif not stale.is_replaced(promise):
             what = "code" if _changed_code(stale) else "data in `depends_on`"
             raise DefinitionError(
                 f"{promise.label} [{promise.key[:8]}] was defined with {what} that has changed since, so its "
@@ -50,11 +51,16 @@ def current(
 
 class Stale(NamedTuple):
     """``nodes`` of a tree that are missing and whose code, or that of what they are made from, is another
-    than when they were defined; ``codes`` as they are now; ``fresh`` addresses that others stand for."""
+    than when they were defined; ``codes`` as they are now; ``fresh`` what the other nodes are called."""
 
     nodes: dict[str, ExperimentStatePromise]
     codes: dict[type[Recipe] | None, str]
     fresh: Set[str]
+    spellings: Spellings | None
+
+    def is_replaced(self, promise: ExperimentStatePromise) -> bool:
+        """Whether the node was defined again with the code of now, which stands for it."""
+        return not self.fresh.isdisjoint(_called(promise, self.spellings))
 
 
 def stale_nodes(
@@ -74,10 +80,19 @@ def stale_nodes(
                 now = codes[promise.recipe] = code_now(promise.recipe, tree.state_class)
             if promise.code.digest != now or not promise.is_as_defined():
                 nodes[promise.key] = promise
-    fresh = (
-        {promise.address for key, promise in tree.promises.items() if key not in nodes} if nodes else set()
-    )
-    return Stale(nodes, codes, fresh)
+    spellings = Spellings() if nodes and may_hold_code(tree.promises.values()) else None
+    fresh: set[str] = set()
+    for key, promise in tree.promises.items() if nodes else ():
+        if key not in nodes:
+            fresh.update(_called(promise, spellings))
+    return Stale(nodes, codes, fresh, spellings)
+
+
+def _called(promise: ExperimentStatePromise, spellings: Spellings | None) -> tuple[str, ...]:
+    """By what a node is known again. A lambda's name stands for many, so that it tells nothing."""
+    if spellings is None or not spellings.is_unique(promise):
+        return (promise.address,)
+    return promise.address, spellings.address(promise)
 
 
 def code_of(recipe: type[Recipe] | None, state_class: type[ExperimentState], data: bool = True) -> str:

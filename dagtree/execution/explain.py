@@ -120,7 +120,7 @@ class Explanation:
         if self.properties:
             lines.append(f"    properties {', '.join(self.properties)}")
         lines += [f"    parent {one_line(parent, 400)}" for parent in self.parents]
-        shown = [part for part in self.covers if part.kind not in ("unseen", "type", "moving")]
+        shown = [part for part in self.covers if part.kind not in ("unseen", "type", "moving", "property")]
         for part in shown[:_SHOWN_PARTS]:
             place = f" ({part.module}:{part.line})" if part.kind == "function" else ""
             text = f" = {one_line(part.text, 200)}" if part.kind == "value" else ""

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..definition.promise import ExperimentStatePromise
 from ..storage.record import Record
-from .kept import described, kept_properties, number, text
+from .kept import described, kept_properties, mapping, number, text
 
 __all__ = ["Nearest"]
 
@@ -51,6 +51,8 @@ class Nearest:
     be, and of these the one whose values are nearest; of equals the one that was defined last, which doesn't
     depend on what was computed first, and of versions of one node the latest.
 
+    Values with code behind them are equal when they are but for that code.
+
     Those that differ in none or one are found by a look-up; where there is none, the latest are compared.
     """
 
@@ -58,15 +60,16 @@ class Nearest:
         self._latest = sorted(records, key=_order)[:_MOST_COMPARED]
         self._table: dict[_Place, _Siblings] = {}
         for record in records:
-            mine = kept_properties(record, promise)
+            mine = _kept(record, promise)
             for place, value in _places(mine, record.moment, text(record.more.get("code"))):
                 siblings = self._table.get(place)
                 if siblings is None:
                     siblings = self._table[place] = _Siblings()
                 siblings.add(value, record)
 
-    def closest(self, promise: ExperimentStatePromise) -> Record | None:
-        mine, code = described(promise), promise.code.digest
+    def closest(self, promise: ExperimentStatePromise, spelled: Mapping[str, str]) -> Record | None:
+        exactly, code = described(promise), promise.code.digest
+        mine = exactly | _spelled(spelled)
         found: dict[str, Record] = {}
         for place, value in _places(mine, promise.moment, code):
             if place in self._table:
@@ -76,15 +79,27 @@ class Nearest:
         hashed = _hashable(mine)
 
         def distance(record: Record) -> tuple[int, bool, bool, float, tuple[float, ...], str]:
-            kept = kept_properties(record, promise)
+            kept = _kept(record, promise)
             differ = {name for name, _ in hashed ^ _hashable(kept)}
             other = text(record.more.get("code")) != code
+            if spelled and not other and not differ:
+                other = kept_properties(record, promise) != exactly
             # Rounded, so that 0.1 and 0.4 are as near to 0.2 whatever floats make of that.
             gap = round(math.fsum(_gap(mine.get(name), kept.get(name)) for name in differ), 9)
             *order, key = _place_of(record) if differ else _order(record)
             return len(differ), record.moment != promise.moment, other, gap, tuple(order), key
 
         return min(found.values() or self._latest, key=distance, default=None)
+
+
+def _kept(record: Record, promise: ExperimentStatePromise) -> dict[str, Any]:
+    kept = kept_properties(record, promise)
+    spelled = mapping(record.more.get("spelled"))
+    return kept | _spelled({name: spelled[name] for name in kept.keys() & spelled.keys()})
+
+
+def _spelled(digests: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: {"spelled": one} for name, one in digests.items()}
 
 
 def _order(record: Record) -> tuple[float, str]:

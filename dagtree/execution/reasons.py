@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence, Set
+from itertools import chain
 from typing import Any
 
 from ..definition.promise import ExperimentStatePromise
@@ -14,11 +15,14 @@ from ..errors import DagtreeError
 from ..identity.differ import PartChange, compare, outline_from, told_apart
 from ..identity.key import digest
 from ..identity.outline import Source
+from ..identity.source import Code
+from ..identity.spelling import sections, with_values
 from ..storage.describe import Described, understand
 from ..storage.record import Record
 from ..storage.store import Store
+from .alike import latest_of_each, same_but_for_values, spellings_of
 from .current import code_of, stale_nodes
-from .explain import Change, CodeNews, Explanation
+from .explain import Change, Explanation
 from .kept import (
     described,
     edge_record,
@@ -30,10 +34,12 @@ from .kept import (
     text,
 )
 from .nearest import Nearest
+from .needed import needed_evicted
+from .plan import results_of
 from .report import one_line
 from .warned import warnings_of
 
-__all__ = ["Reasons", "code_news"]
+__all__ = ["Reasons", "told_as"]
 
 _LONGEST = 200
 _KEY = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
@@ -57,33 +63,39 @@ class Reasons:
         for problem in problems:
             for key in _KEY.findall(problem):
                 self.problems.setdefault(key, _SAID_OF.sub("", problem).replace(f"node {key}", "this node"))
-        self._by_address = _latest(self.records)
+        self._by_address = latest_of_each(self.records)
+        self._spellings = spellings_of(self.records)
+        self._older: dict[str, Record] | None = None
+        self._covered: dict[tuple[object, ...], tuple[Source, ...]] = {}
         self._groups: dict[tuple[str, str, str], list[Record]] = {}
         for record in self.records.values():
             if record.status == "done":
                 for above in ("", *record.parents[:1]):
                     self._groups.setdefault((record.kind, record.recipe, above), []).append(record)
         self._closest: dict[str, Record | None] = {}
-        self._outlines: dict[str, list[Source] | None] = {}
+        self._outlines: dict[str, tuple[list[Source], dict[str, list[Source]]] | None] = {}
         self._compared: dict[tuple[str, str, str], list[tuple[tuple[str, ...], Change]]] = {}
         self._near: dict[tuple[tuple[str, str, str], frozenset[str]], Nearest] = {}
         self._stale: dict[str, str] | None = None
+        self._who: dict[str, str] | None = None
 
     def explain(self, promise: ExperimentStatePromise, is_needed: bool = False) -> Explanation:
         """Why it is there, or why it would be computed; ``is_needed`` says that a run would, also when it was
-        evicted."""
+        evicted and nothing in the tree needs it."""
         record = self.records.get(promise.key)
         if promise.key in self.there and record is not None:
             return self._cached(promise, record)
-        covers = promise.edge.code.sources
+        covers = self._covers(promise)
         closest, changes, only_code, status = None, list[Change](), False, "planned"
         if record is not None and record.status == "failed":
             error = mapping(record.more.get("error"))
             said = f"{error.get('type', 'an error')}: {error.get('message', '')}".strip(": ")
             status, reason = "failed", f"it failed when it was last run ({one_line(said, _LONGEST)})"
         elif record is not None and promise.key in self.evicted:
+            who = self._needed(promise).get(promise.key, "")
             reason = "it was evicted, and its state is needed"
-            if not is_needed:
+            reason += f" by {one_line(who, _LONGEST)}" if who else ""
+            if not is_needed and not who:
                 status, reason = "evicted", "computed again only when something needs its state"
         elif record is not None:
             said = self.problems.get(promise.key, "")
@@ -99,7 +111,7 @@ class Reasons:
                 reason = f"never computed; no {what} is kept here"
             else:
                 changes = list(self._changes(promise, closest))
-                only_code = closest.address == promise.address
+                only_code = self.older(promise) is closest
                 reason = _reason(changes, only_code)
         return Explanation(
             key=promise.key,
@@ -117,17 +129,29 @@ class Reasons:
     def _refused(self, promise: ExperimentStatePromise) -> str:
         """Why a run would not compute it as it is, in words; empty when it would."""
         if promise.is_from_disk or promise.edge.is_from_disk:
-            return "; only the script that defines it can compute it"
+            # A run finds out how an evicted one is made.
+            is_evicted = promise.key in self.evicted
+            return "" if is_evicted else "; only the script that defines it can compute it"
+        said = self._stale_of(promise).get(promise.key, "")
+        return f"; {said}" if said else ""
+
+    def _stale_of(self, promise: ExperimentStatePromise) -> dict[str, str]:
         if self._stale is None:
             self._stale = _stale(promise, self.there | self.evicted)
-        said = self._stale.get(promise.key, "")
-        return f"; {said}" if said else ""
+        return self._stale
+
+    def _needed(self, promise: ExperimentStatePromise) -> dict[str, str]:
+        if self._who is None:
+            stale = self._stale_of(promise).keys()
+            self._who = needed_evicted(promise.tree, self.there, self.evicted, stale, results_of(self.store))
+        return self._who
 
     def _cached(self, promise: ExperimentStatePromise, record: Record) -> Explanation:
         edge = edge_record(record, self.records)
-        covers: Sequence[Source] = promise.code.sources
+        covers: Sequence[Source] = self._covers(promise)
         if not covers:
-            covers = self._outline(edge) or ()
+            kept = self._outline(edge)
+            covers = () if kept is None else [*kept[0], *chain.from_iterable(kept[1].values())]
         more = record.more
         return Explanation(
             key=promise.key,
@@ -149,7 +173,32 @@ class Reasons:
             ),
         )
 
+    def _covers(self, promise: ExperimentStatePromise) -> tuple[Source, ...]:
+        edge = promise.edge
+        values = self._spellings.values(edge)
+        if not values:
+            return edge.code.sources
+        same = (
+            edge.name,
+            edge.code.digest,
+            *[(one.name, *[code.digest for code in one.codes]) for one in values],
+        )
+        if same not in self._covered:
+            self._covered[same] = with_values(edge.code, edge.name, values)
+        return self._covered[same]
+
     # Which kept node is the closest
+
+    def older(self, promise: ExperimentStatePromise) -> Record | None:
+        """The kept node that is the same but for code, and code behind the values of properties."""
+        known = self._by_address.get(promise.address)
+        if known is not None:
+            return known
+        if self._older is None:
+            self._older = same_but_for_values(
+                promise.tree, self.records, self._by_address, self.there, self._spellings
+            )
+        return self._older.get(promise.key)
 
     def closest(self, promise: ExperimentStatePromise) -> Record | None:
         """The kept node that differs least; found for its ancestors first, without recursion."""
@@ -168,7 +217,7 @@ class Reasons:
         return self._closest[promise.key]
 
     def _find(self, promise: ExperimentStatePromise) -> Record | None:
-        known = self._by_address.get(promise.address)
+        known = self.older(promise)
         if known is not None:
             return known
         above = self._closest.get(promise.parents[0].key) if promise.parents else None
@@ -178,7 +227,8 @@ class Reasons:
                 near = self._near.get((group, ignored := ignored_by(promise)))
                 if near is None:
                     near = self._near[group, ignored] = Nearest(self._groups[group], promise)
-                return near.closest(promise)
+                spelled = {value.name: value.digest for value in self._spellings.values(promise)}
+                return near.closest(promise, spelled)
         return None
 
     # What differs
@@ -193,13 +243,22 @@ class Reasons:
             return
         said = False
         new, old_properties = described(promise), kept_properties(closest, promise)
-        for name in sorted(new.keys() | old_properties.keys()):
-            if name not in old_properties or name not in new or new[name] != old_properties[name]:
+        own = closest.more.get("code") != promise.code.digest
+        changed = self.placed_changes(promise, closest) if own else []
+        behind = self.value_changes(promise, closest)
+        told = {told_as(placed) for placed in changed}
+        for name in sorted(new.keys() | old_properties.keys() | behind.keys()):
+            if name in behind:
+                said = True
+                # What the edge reaches as well is told once, as its own; so is what two values reach.
+                news = {told_as(placed): placed[1] for placed in behind[name] if told_as(placed) not in told}
+                told |= news.keys()
+                yield from news.values()
+            elif name not in old_properties or name not in new or new[name] != old_properties[name]:
                 said = True
                 yield _property_change(name, old_properties, new)
-        if closest.more.get("code") != promise.code.digest:
-            said = True
-            yield from self.code_changes(promise, closest)
+        said = said or own
+        yield from (change for _, change in changed)
         for index, parent in enumerate(promise.parents):
             old_key = closest.parents[index] if index < len(closest.parents) else ""
             if old_key != parent.key:
@@ -222,14 +281,11 @@ class Reasons:
             return f"{label_of_record(was, self.records)} [{key[:8]}]"
         return f"[{key[:8]}], of which nothing can be read any more" if key else ""
 
-    def code_changes(self, promise: ExperimentStatePromise, record: Record) -> list[Change]:
-        """What differs between the code of now and that of a record, of one edge."""
-        return [change for _, change in self.placed_changes(promise, record)]
-
     def placed_changes(
         self, promise: ExperimentStatePromise, record: Record
     ) -> list[tuple[tuple[str, ...], Change]]:
-        """The same, each with what tells it from another change that reads the same."""
+        """What differs between the code of now and that of a record, of one edge; each with what tells it
+        from another change that reads the same."""
         pair = (promise.name, promise.code.digest, text(record.more.get("code")))
         if pair not in self._compared:
             self._compared[pair] = self._compare(promise, record)
@@ -243,7 +299,7 @@ class Reasons:
         if old is None:
             note = "what its code was can't be read any more"
             return [(here, Change("code", promise.name, note=note))]
-        parts = compare(old, promise.code.sources)
+        parts = compare(old[0], promise.code.sources)
         if not parts:
             note = "what differs is in no part that is shown (such as which name leads to which part)"
             return [(here, Change("code", promise.name, note=note))]
@@ -252,71 +308,41 @@ class Reasons:
             parts = [part for part in parts if part.kind == "data"] + own
         return [((part.origin,), _code_change(part, promise.name)) for part in parts]
 
-    def _outline(self, record: Record) -> list[Source] | None:
+    def value_changes(
+        self, promise: ExperimentStatePromise, record: Record
+    ) -> dict[str, list[tuple[tuple[str, ...], Change]]]:
+        """What differs in the code behind those properties' values that are the same but for it, by
+        property; each as `placed_changes`."""
+        spelled = mapping(record.more.get("spelled"))
+        found = {}
+        for value in self._spellings.values(promise):
+            if spelled.get(value.name) != value.digest:
+                continue
+            codes = " ".join(code.digest for code in value.codes)
+            pair = (f"{promise.name}.{value.name}", codes, text(record.more.get("sources")))
+            if pair not in self._compared:
+                kept = self._outline(record)
+                old = [] if kept is None else kept[1].get(pair[0], [])
+                new = sections(with_values(Code("", ()), promise.name, [value]))[1][pair[0]]
+                parts = compare(old, new) if old else []
+                self._compared[pair] = [((part.origin,), _code_change(part, pair[0])) for part in parts]
+            if self._compared[pair]:
+                found[value.name] = self._compared[pair]
+        return found
+
+    def _outline(self, record: Record) -> tuple[list[Source], dict[str, list[Source]]] | None:
+        """What the key of a kept node covers: of its code, and of the values of properties by name."""
         name = record.more.get("sources")
         if not isinstance(name, str) or not name:
             return None
         if name not in self._outlines:
             entries = _read(self.store, "sources", name)
-            self._outlines[name] = outline_from(entries) if isinstance(entries, list) else None
+            self._outlines[name] = sections(outline_from(entries)) if isinstance(entries, list) else None
         return self._outlines[name]
 
     def _environment(self, name: Any) -> Mapping[str, Any]:
         found = _read(self.store, "environments", name) if isinstance(name, str) else None
         return found if isinstance(found, dict) else {}
-
-
-def code_news(
-    missing: Sequence[ExperimentStatePromise],
-    store: Store,
-    problems: Iterable[str] = (),
-    reasons: Reasons | None = None,
-) -> CodeNews | None:
-    """What a run computes again because code, and only code, changed; None when that is nothing. ``reasons``
-    saves making them, for who has them.
-    """
-    records, there = store.records(), store.keys()
-    if not records or not missing:
-        return None
-    kept = _latest(records)
-    again = [
-        (promise, kept[promise.address])
-        for promise in sorted(missing, key=lambda promise: promise.position)
-        if promise.address in kept and promise.key not in records
-    ]
-    if not again:
-        return None
-    reasons = reasons or Reasons(store, problems)
-    again = [(promise, record) for promise, record in again if promise.key not in reasons.problems]
-    changes: dict[tuple[Any, ...], Change] = {}
-    seen: set[tuple[str, str, str]] = set()
-    for promise, record in again:
-        pair = (promise.name, promise.code.digest, text(record.more.get("code")))
-        if promise.kind == "moment" or pair[1] == pair[2] or pair in seen:
-            continue
-        seen.add(pair)
-        for origin, change in reasons.placed_changes(promise, record):
-            what = (change.kind, change.name, change.place, change.old, change.new, change.diff)
-            changes.setdefault((*origin, *what), change)
-    seconds = sum(number(record.more.get("seconds")) for promise, record in again if promise.kind != "moment")
-    news = CodeNews(
-        keys=tuple(promise.key for promise, _ in again),
-        changes=tuple(changes.values()),
-        seconds=seconds,
-        of=len(missing) + len(there),
-    )
-    return news if again else None
-
-
-def _latest(records: Mapping[str, Record]) -> dict[str, Record]:
-    """Of the nodes that are done, the one of each address that ended last."""
-    latest: dict[str, Record] = {}
-    for record in records.values():
-        if record.status == "done":
-            known = latest.get(record.address)
-            if known is None or known.ended <= record.ended:
-                latest[record.address] = record
-    return latest
 
 
 def text_of(described: Any) -> str:
@@ -349,7 +375,7 @@ def _stale(promise: ExperimentStatePromise, there: Set[str]) -> dict[str, str]:
     for key, one in stale.nodes.items():
         is_below = any(parent.key in stale.nodes for parent in one.parents)
         why = "that of what it is made from has changed since it was defined" if is_below else _STALE
-        is_replaced = one.address in stale.fresh
+        is_replaced = stale.is_replaced(one)
         then = "a run computes the node that was defined since in its place" if is_replaced else _AGAIN
         said[key] = f"{why}: {then}"
     return said
@@ -377,6 +403,12 @@ def _code_change(part: PartChange, owner: str) -> Change:
         place=part.place,
         note=str(part) if is_source else "",
     )
+
+
+def told_as(placed: tuple[tuple[str, ...], Change]) -> tuple[object, ...]:
+    """What tells a change from another, however it is reached."""
+    origin, change = placed
+    return *origin, change.kind, change.name, change.place, change.old, change.new, change.diff
 
 
 def _property_change(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Change:

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ..definition.promise import ExperimentStatePromise
+from ..definition.spelling import may_hold_code
 from ..definition.tree import Asked, Tree
 from ..errors import DefinitionError, RunError, RunInterrupted, StorageError
 from ..storage.leftovers import remove_overtaken
@@ -208,10 +209,14 @@ class Run:
     def _announce(self, plan: Plan) -> None:
         """Say what is computed again because code changed, before it starts."""
         known = {record.address for record in self.store.records().values()}
-        if not known or not any(promise.address in known for promise in plan.missing):
+        if not known:
             return
+        if not any(promise.address in known for promise in plan.missing) and not may_hold_code(
+            self.tree.promises.values()
+        ):
+            return
+        from .news import code_news
         from .progress import announce
-        from .reasons import code_news
 
         self.code_news = code_news(plan.missing, self.store, self.store.problems() + tuple(self.damaged))
         if self.code_news is not None:

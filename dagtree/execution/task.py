@@ -48,6 +48,7 @@ class NodeFacts(NamedTuple):
     tags: tuple[str, ...]
     position: int
     moment: int | None
+    spelling: str = ""  # what it is called, where that isn't its address
 
 
 class Job(NamedTuple):
@@ -223,7 +224,8 @@ class Step(NamedTuple):
     """The work on one edge, ready to travel. ``recipe`` is an index into the context's classes, None for a
     root. ``seed`` is the key that its generators are seeded from; ``extends`` says that others can go on from
     its end, ``extended`` are the edges whose ends it can go on from, the best first. ``alone`` says that
-    nothing may run beside it in its process: it may be what kills it.
+    nothing may run beside it in its process: it may be what kills it. ``spelled`` are the digests of
+    those properties that have code behind their values, with that code by its name.
     """
 
     context: Context
@@ -243,6 +245,7 @@ class Step(NamedTuple):
     extended: tuple[str, ...] = ()
     demands: Demands = NONE
     alone: bool = False
+    spelled: Mapping[str, str] = {}
 
     def label(self, moment: int | None = None) -> str:
         """The recipe as one would write it."""

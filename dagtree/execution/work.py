@@ -230,6 +230,8 @@ class Work(Following):
         cls = step.context.state_class if step.recipe is None else step.context.recipes[step.recipe]
         if cls._fields.ignored:
             facts["ignored"] = sorted(cls._fields.ignored)
+        if step.spelled:
+            facts["spelled"] = dict(step.spelled)
         if self.resumed:
             facts["resumed"] = list(self.resumed)
         if self.history:
@@ -256,6 +258,8 @@ class Work(Following):
     def write(self, node: NodeFacts, payload: Payload | None, facts: dict[str, Any], status: str) -> None:
         if node.key in self.accepted:
             facts["accepted"] = self.accepted[node.key]
+        if node.spelling:
+            facts["spelling"] = node.spelling
         record = Record.make(
             key=node.key,
             address=node.address,

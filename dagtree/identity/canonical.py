@@ -82,6 +82,8 @@ class _Coding(threading.local):
     hook: Callable[[Any], bytes] | None = None
     subjects: tuple[type, ...] = ()
     """The recipe's and the state's class, whose methods a function among their properties may call."""
+    naming: Callable[[Any], bytes] | None = None
+    """What stands for a function or class of the user's where it counts by its name and not by its code."""
     is_look: bool = False
     """Whether the bytes only tell if something was changed: arrays count by what lies in their memory."""
 

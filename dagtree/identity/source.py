@@ -31,7 +31,7 @@ from .standard import public_module, renamed
 from .statics import join, lookup
 from .watch import MISSING, Watch
 
-__all__ = ["Code", "Source", "function_code", "recipe_code", "root_code"]
+__all__ = ["Code", "Source", "function_code", "recipe_code", "root_code", "value_code"]
 
 CODE_VERSION = b"dagtree code 1"
 _MAX_KEPT = 4096
@@ -191,13 +191,26 @@ def _watch_version(reach: Reach) -> None:
                 reach.watch.names_of(reach.members(base))
 
 
-_values: dict[tuple[int, tuple[type, ...]], tuple[object, bytes, Watch]] = {}
+_values: dict[tuple[int, tuple[type, ...]], tuple[object, bytes, Watch, tuple[Source, ...]]] = {}
+
+
+def value_code(value: object, subjects: tuple[type, ...]) -> Code:
+    """The code behind a function or class of the user's that is a property's value, or in one: a text that
+    is the same for code that means the same, and what it covers. ``subjects`` as `canonical_properties`."""
+    CODING.subjects = subjects
+    try:
+        encoded = _value_bytes(value)
+    finally:
+        CODING.subjects = ()
+    return Code(encoded[-32:].decode(), _values[id(value), subjects][3])
 
 
 def _value_bytes(value: Any) -> bytes:
     """A function or class as a property's value: the user's by all that it reaches, a library's by name."""
     if CODING.hook is not None:
         return named("code", CODING.hook(value))
+    if CODING.naming is not None:
+        return named("code", CODING.naming(value))
     subjects = CODING.subjects
     kept = _values.get((id(value), subjects))
     if kept is not None and kept[0] is value and kept[2].unchanged():
@@ -211,7 +224,7 @@ def _value_bytes(value: Any) -> bytes:
     if len(_values) >= _MAX_KEPT:
         _values.clear()
     reach.watch.close()
-    _values[id(value), subjects] = (value, encoded, reach.watch)
+    _values[id(value), subjects] = (value, encoded, reach.watch, tuple(reach.outline.parts))
     return encoded
 
 

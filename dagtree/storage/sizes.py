@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..definition.promise import label_of
 from .describe import understand
 from .record import Record
 
@@ -13,17 +14,17 @@ _LONGEST = 60
 
 
 def label_of_line(record: Record) -> str:
-    """``Train(epochs=20, lr=0.1)``, short and on one line; of a moment ``Train@3(…)``."""
-    name = record.recipe if record.moment is None else f"{record.recipe}@{record.moment}"
+    """The node as it is written everywhere, ``Train(epochs=20, lr=0.1)``, a moment ``Train(epochs=20)@3``;
+    short and on one line, with the moment also where what stands before it is cut."""
     properties = record.more.get("properties")
     record.forget_more()
-    if not isinstance(properties, dict) or not properties:
-        return name
-    inside = ", ".join(f"{key}={understand(value)!r}" for key, value in properties.items())
-    text = f"{name}({inside})"
+    kept = properties if isinstance(properties, dict) else {}
+    text = label_of(record.recipe, {name: understand(value) for name, value in kept.items()})
+    moment = "" if record.moment is None else f"@{record.moment}"
     if not text.isprintable():
         text = "".join(one if one.isprintable() else "?" for one in text)
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    longest = _LONGEST - len(moment)
+    return (text if len(text) <= longest else text[: longest - 1] + "…") + moment
 
 
 def aligned(rows: Sequence[Sequence[str]], left: int | None = None) -> list[str]:

@@ -166,6 +166,15 @@ def test_a_missing_child_of_an_evicted_node_computes_it_from_the_nearest_that_is
     tree.exp.evict(tree.nodes[1:4])
     child = Change(which=5)(tree.nodes[3])
     assert "it was evicted, and its state is needed" in str(tree.exp.plan())
+    told = tree.nodes[3].explain()
+    assert told.headline.endswith(
+        f"would be computed: it was evicted, and its state is needed by {child.label} [{child.key[:8]}], "
+        f"to be computed"
+    )
+    below = tree.nodes[3]
+    assert f"is needed by {below.label} [{below.key[:8]}], evicted too" in str(tree.nodes[2].explain())
+    assert tree.exp.explain().missing == tree.exp.plan().missing
+    assert not tree.exp.explain().evicted
     report = tree.exp.run()
     assert calls == [0, 1, 2, 5]
     assert (report.computed, report.differing) == (4, ())
@@ -180,7 +189,12 @@ def test_a_function_computes_an_evicted_node_only_when_it_has_not_said_anything_
     calls.clear()
     tree.exp.run()
     assert calls == [], "its result is on record"
+    assert len(tree.exp.explain().evicted) == 2
     mean(tree.nodes[3])
+    needs = "is needed by the function mean, which has said nothing there with the code that it has now"
+    assert needs in str(tree.nodes[3].explain())
+    assert "computed again only when something needs its state" in str(tree.nodes[1].explain())
+    assert tree.exp.explain().missing == tree.exp.plan().missing
     tree.exp.run()
     assert calls == [2, "mean"]
 

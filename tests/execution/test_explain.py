@@ -309,8 +309,9 @@ def test_a_property_whose_code_changed_is_told_from_one_with_another_value(tmp_p
     exp.run()
     said = step(3, 1)[1].explain()
     (change,) = said.changes
-    assert change.kind == "property"
-    assert "shape=Shape(side=1) reads as it did; its code, or what else it holds, is another" in str(change)
+    assert change.kind == "code"
+    assert "Shape.area reads the same, and something in it that isn't shown differs" in str(change)
+    assert change.chain == ("Step.shape", "Shape", "Shape.area")
     assert said.closest_label == first.label == "Step(shape=Shape, path='a/b')"
     assert str(step(2, 4)[1].explain().changes[0]) == "property shape: Shape(side=1) → Shape(side=4)"
 
@@ -811,7 +812,7 @@ def test_what_differs_in_no_part_that_is_shown_is_said_so(tmp_path: Path, cells:
     from dagtree.execution.reasons import Reasons
 
     record = exp._store.records()[nodes["train 0.1"].key]
-    (change,) = Reasons(exp._store).code_changes(nodes["train 0.1"], record)
+    ((_, change),) = Reasons(exp._store).placed_changes(nodes["train 0.1"], record)
     assert "in no part that is shown" in change.note
 
 

@@ -240,6 +240,30 @@ def test_of_code_without_source_the_bytecode_counts_and_that_is_said() -> None:
     ]
 
 
+@shows("Two names for one list within a value")
+def test_whether_two_places_of_a_value_are_one_list_is_not_seen(step: Any, tmp_path: Path) -> None:
+    change = "B[0].append(2)\nstate.x = len(B[1])"
+    one, two = step("A = [1]\nB = [A, A]", change), step("A = [1]\nB = [A, list(A)]", change)
+    assert one.digest == two.digest, "though the first gives 2, and the second 1"
+
+    class Change(dg.Recipe):
+        lists: list[Any]
+
+        def run(self, state: Any) -> Any:
+            self.lists[0].append(2)
+            state.x = len(self.lists[1])
+            return state
+
+    held = [1]
+    root = dg.Experiment(tmp_path / "tree", State).spawn_new_tree()
+    assert Change(lists=[held, held])(root).key == Change(lists=[held, [1]])(root).key
+    # Which globals are one list counts, and which of the user's objects are one.
+    assert step("B = [1]\nC = B", "state.x = B, C").digest != step("B, C = [1], [1]", "state.x = B, C").digest
+    thing = "class Thing: n = 0\nA = Thing()\n"
+    change = "B[0].n = 2\nstate.x = B[1].n"
+    assert step(f"{thing}B = [A, A]", change).digest != step(f"{thing}B = [A, Thing()]", change).digest
+
+
 @shows("Containers that the code of an edge itself fills")
 def test_of_a_cache_the_type_and_its_first_content_count_and_that_is_said(step: Any) -> None:
     run = "CACHE[state.x] = 1\nstate.x = CACHE[state.x]"

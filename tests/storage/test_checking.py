@@ -16,6 +16,7 @@ from dagtree.storage.known import Known
 from dagtree.storage.local import LocalStore
 from dagtree.storage.opening import open_store
 from dagtree.storage.payload import Payload
+from dagtree.storage.sizes import label_of_line
 from dagtree.testing import make_record
 from place import new_place
 from storage.test_space import LARGE, save
@@ -226,3 +227,30 @@ def test_progress_ends_with_all_bytes(chain: LocalStore) -> None:
     _, _, _, read_bytes = checking.check(chain, lambda done, total: told.append((done, total)))
     assert told[-1] == (read_bytes, read_bytes)
     assert [done for done, _ in told] == sorted(done for done, _ in told)
+
+
+def test_what_is_damaged_is_called_what_its_promise_is_called(tmp_path: Path) -> None:
+    """A moment, a recipe without properties, and a long list of them, as everything else writes them."""
+    from study import Count, Number, Sum
+
+    exp = dg.Experiment(tmp_path, Number)
+    root = exp.spawn_new_tree(start=1)
+    grown = Count(steps_wanted=3)(root)
+    nodes = [grown.at(2), Sum()(grown, root)]
+    exp.run()
+    for node in nodes:
+        place = exp.graph.node(node.key).record.more["payload"]["skeleton"]
+        flip(next((tmp_path / "packs").iterdir()), place[1])
+    labels = {fault.key: fault.label for fault in exp.verify().faults}
+    assert labels == {node.key: node.label for node in nodes}
+    assert set(labels.values()) == {"Count(steps_wanted=3)@2", "Sum()"}
+
+
+def test_a_long_name_is_cut_before_its_moment() -> None:
+    record = make_record(
+        1, recipe="Train", moment=12, kind="moment", more={"properties": {"x": "y" * 90, "z": "y" * 90}}
+    )
+    label = label_of_line(record)
+    assert len(label) == 60
+    assert label.startswith("Train(x='yyy")
+    assert label.endswith("…@12")
