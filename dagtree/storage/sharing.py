@@ -16,7 +16,7 @@ from .files import Bytes, open_regular, read_exactly
 from .mapping import Checked, FileMap, Identity, can_map
 from .packing import Base, Piece
 from .record import Record
-from .table import MALFORMED, Table, understand_table
+from .table import MALFORMED, Table, own_table, understand_table
 from .unpacking import unpack
 
 __all__ = ["Above", "Place", "Places", "Shared", "TrustedPlaces"]
@@ -89,7 +89,7 @@ class Places:
     def learn(self, table: Any, is_ours: bool = False) -> None:
         """Learn from what a record says of its payload; from one that says nothing sensible, nothing."""
         try:
-            known = understand_table(table)
+            known = own_table(table) if is_ours else understand_table(table)
             shared = _shared(known)
         except MALFORMED:
             return
