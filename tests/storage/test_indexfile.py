@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import random
 import shutil
 from array import array
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from dagtree.errors import StorageError
 from dagtree.storage import indexfile, kept, ledger
 from dagtree.storage.indexfile import INDEX_FILE, Chapter, read_index, write_index
 from dagtree.storage.local import LocalStore
-from dagtree.storage.notes import Removal
+from dagtree.storage.notes import REMOVALS, Removal
 from dagtree.storage.payload import Payload
 from dagtree.storage.record import Record
 from dagtree.testing import make_record
@@ -360,3 +361,68 @@ def test_what_a_killed_process_left_of_an_index_is_removed_by_the_next(
     store.write_index()
     assert not old.exists()
     assert new.exists(), "it may be written just now"
+
+
+def everything(store: LocalStore) -> dict[str, Any]:
+    """What a store says, also of what counts no more."""
+    index = store.index()
+    notes = {key: sorted(note.encode() for note in index.notes(key)) for key in store.records()}
+    lines = {key: sorted(line.check for line in index.lines(key)) for key in store.records()}
+    later = {
+        key: (record.defined, dict(record.later_results), record.more)
+        for key, record in store.records().items()
+    }
+    told = {key: tuple(record)[:-2] for key, record in store.records().items()}
+    said = store.evicted(), sorted(store.problems()), notes, lines, later, told
+    return {"there": set(store.keys()), "said": said}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_was_written_in_whatever_order_an_index_says_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """By several processes, which write nodes again, note, damage, evict, drop, move, and index."""
+    rng = random.Random(seed)
+    for history in range(12):
+        monkeypatch.setattr(kept, "_WORTH_PUTTING_OFF", rng.choice([0, 1 << 30]))
+        directory = tmp_path / str(history)
+        stores = [LocalStore(directory)]
+        for _ in range(rng.randrange(10, 50)):
+            store, number, chance = rng.choice(stores), rng.randrange(9), rng.random()
+            key = f"{number:032x}"
+            result = {rng.choice("fg"): {"value": rng.random(), "at": rng.randrange(5)}}
+            if chance < 0.35:
+                record = make_record(
+                    number,
+                    parents=[f"{rng.randrange(12):032x}" for _ in range(rng.randrange(3))],
+                    tags=rng.sample("abc", rng.randrange(3)),
+                    status=rng.choice(["done", "done", "done", "failed"]),
+                    ended=1e9 + rng.randrange(9),
+                    more={"results": result} if rng.random() < 0.5 else {},
+                )
+                store.write(record, Payload.dump({"x": rng.random()}) if record.status == "done" else None)
+            elif chance < 0.7:
+                tags, defined = (
+                    rng.sample("cdef", rng.randrange(3)),
+                    rng.choice([None, 1e9 + rng.randrange(20)]),
+                )
+                store.note(key, tags=tags, results=rng.choice([None, result]), defined=defined)
+            elif chance < 0.75:
+                store.mark_damaged(key, "a bit was flipped")
+            elif chance < 0.83:
+                checks = [line.check for line in store.index().lines(key)]
+                checks += rng.choice([[], [note.check for note in store.index().notes(key)]])
+                chosen = tuple(rng.sample(checks, rng.randrange(len(checks) + 1)))
+                store._say(Removal(key, rng.choice(REMOVALS), chosen))
+            elif chance < 0.9:
+                store.refresh()
+                store._ledger.write_index(anew=True)
+            elif len(stores) < 4:
+                stores.append(LocalStore(directory))
+            else:
+                store.refresh()
+        stores[0].refresh()
+        stores[0]._ledger.write_index(anew=rng.random() < 0.5)
+        found = everything(LocalStore(directory, read_only=True))
+        (directory / INDEX_FILE).unlink(missing_ok=True)
+        assert found == everything(LocalStore(directory, read_only=True))
