@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from xxhash import xxh3_128, xxh3_128_hexdigest
 
@@ -14,14 +17,18 @@ __all__ = ["KeptLines"]
 
 _WORTH_PUTTING_OFF = 2 << 20  # bytes; what is read of smaller files is kept, and they are closed
 _STEP = 1 << 18  # fits into the processor's cache
+_MOST_OPEN = 64  # files, of the thousand that a process may have open
+
+_open: set[int] = set()
+_reading = threading.Lock()
 
 
 class KeptLines:
     """The first bytes of a file, which are those that an index was made of.
 
     They were read once, to see that, and not kept: most of what records say is seldom asked for, and to be
-    given memory for it takes longer than reading it. The file stays open, so that who removes it takes
-    nothing away.
+    given memory for it takes longer than reading it. Until then the file stays open, so that who removes it
+    takes nothing away.
     """
 
     __slots__ = ("_content", "_digest", "_fd", "_path", "_size_bytes")
@@ -45,25 +52,39 @@ class KeptLines:
                 at += read
             if at < size_bytes or seen.hexdigest() != digest:
                 return None
-            return cls(path, size_bytes, digest, os.dup(file.fileno()), None)
+            kept = cls(path, size_bytes, digest, os.dup(file.fileno()), None)
+            _open.add(kept._fd)
+            if len(_open) > _MOST_OPEN:
+                kept.content()
+            return kept
 
     def content(self) -> bytes:
         """The bytes. Raises StorageError when they can't be read any more, or are others by now."""
-        content = self._content
-        if content is None:
-            with disk_errors("read the records", self._path):
-                content = b"".join(_pieces(self._fd, self._size_bytes))
-            if len(content) != self._size_bytes or xxh3_128_hexdigest(content) != self._digest:
-                raise StorageError(
-                    f"{self._path} was changed while it was in use, and what it said of its nodes is gone: "
-                    "open the experiment again to see what is left"
-                )
-            self._content = content
+        if self._content is None:
+            with _reading:
+                if self._content is None:
+                    self._content = self._read()
+                    self._close()  # nobody else reads: who waits for `_reading` finds the content
+        return self._content
+
+    def _read(self) -> bytes:
+        with disk_errors("read the records", self._path):
+            content = b"".join(_pieces(self._fd, self._size_bytes))
+        if len(content) != self._size_bytes or xxh3_128_hexdigest(content) != self._digest:
+            raise StorageError(
+                f"{self._path} was changed while it was in use, and what it said of its nodes is gone: "
+                "open the experiment again to see what is left"
+            )
         return content
 
+    def _close(self, close: Callable[[int], None] = os.close, forget: Any = _open.discard) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            forget(fd)
+            close(fd)
+
     def __del__(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
+        self._close()
 
 
 def _pieces(fd: int, size_bytes: int) -> list[bytes]:
@@ -72,3 +93,12 @@ def _pieces(fd: int, size_bytes: int) -> list[bytes]:
         found.append(piece)
         at += len(piece)
     return found
+
+
+def _after_fork() -> None:
+    global _reading
+    _reading = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

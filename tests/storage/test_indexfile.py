@@ -313,6 +313,24 @@ def test_lines_are_read_when_they_are_asked_for_although_the_file_was_removed(
     assert facts(store)["records"] == expected["records"]
 
 
+def test_of_many_experiments_that_are_open_few_keep_a_file_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept, "_WORTH_PUTTING_OFF", 0)
+    monkeypatch.setattr(kept, "_MOST_OPEN", len(kept._open) + 3)
+    write(tmp_path).write_index()
+    before = len(os.listdir("/proc/self/fd"))
+    stores = [LocalStore(tmp_path, read_only=True) for _ in range(20)]
+    records = [store.records()[f"{8:032x}"] for store in stores]
+    assert len(os.listdir("/proc/self/fd")) <= before + 3
+    assert len({record.check for record in records}) == 1
+    assert len(os.listdir("/proc/self/fd")) <= before, "what was read needs no file any more"
+    still = LocalStore(tmp_path, read_only=True)
+    assert len(still.records()) == 30
+    del still
+    assert len(os.listdir("/proc/self/fd")) <= before
+
+
 def test_a_file_that_is_overwritten_while_it_is_in_use_is_not_believed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
