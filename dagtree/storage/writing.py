@@ -263,7 +263,10 @@ class Writer(PayloadWriter):
         header, offsets = lay_out(buffers)
         ordered = [pieces[place].view for place in file_order(buffers)]
         chunks: list[bytes | memoryview] = [header, *ordered]
-        self._folder(self._directory / "tensors" / key[:2])
+        folder = self._folder(self._directory / "tensors" / key[:2])
+        if not folder.is_dir() and self._records.path.exists():
+            self._folders.clear()  # somebody removed it, and only it: else it is not to be made anew
+            self._folder(folder)
         name = f"tensors/{key[:2]}/{key}.safetensors"
         path = self._directory / name
         if not create_file(path, chunks, flush) and not holds_exactly(path, chunks):
