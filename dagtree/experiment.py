@@ -317,7 +317,8 @@ class Experiment(Replication, SafePointsFace, Handing, Truth, Upkeep, Watching):
     def _new_graph(self, records: Mapping[str, Record], there: Any) -> Graph:
         from .analysis.graph import Graph
 
-        statuses = {key: "damaged" for key in records.keys() - there if records[key].status == "done"}
+        absent = records.keys() - there if len(there) < len(records) else ()
+        statuses = {key: "damaged" for key in absent if records[key].status == "done"}
         statuses.update(dict.fromkeys(self._store.evicted(), "evicted"))
         statuses.update({key: status for key, status in self._statuses.items() if key not in there})
         shown = dict(records)

@@ -24,7 +24,7 @@ identity:   names dynamic advice canonical standard memory arrays frames ownersh
 definition: demands fields state extending replicate recipe promise tree spelling
 storage:    describe notes table record sizes lines scripts abreast buffer encoding packing unpacking
             mapping sole rebuild pickling payload tensors files store snapshot board presence tensorfile
-            reading sharing writing index sameness indexfile ledger ground known leftovers local claims
+            reading sharing writing index sameness kept indexfile ledger ground known leftovers local claims
             bucket nearby fetching outbox remoteledger remotefiles remoteground remote opening copying
             exporting space checking freed freeing choosing
 execution:  events listener halts loops policy granted environment generators kinds output report

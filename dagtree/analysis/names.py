@@ -14,7 +14,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -170,6 +169,8 @@ def _unknown(columns: Columns, name: str) -> str:
         "facts": [*FACTS, "path", "versions.<package>"],
     }
     known = [*(one for names in there.values() for one in names), *(e for _, e in columns.result_names if e)]
+    import difflib  # here and not above: it is wanted when something is misspelt
+
     close = difflib.get_close_matches(name, known, n=1)
     lines = [
         f"\n  {what}: {', '.join(shorten(one) for one in names[:40])}"

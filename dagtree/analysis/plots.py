@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Self
 from ..errors import SelectionError
 from .branches import Over, units_of
 from .conditions import number
-from .plotting import Line, Point, draw_lines
 from .select import exactly
 from .statistics import check_level, spread
 from .tables import Tables, differing, path_properties
@@ -18,6 +17,8 @@ from .text import value_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from .plotting import Line
 
 __all__ = ["Plots"]
 
@@ -48,6 +49,8 @@ class Plots(Tables):
         """
         check_level(level)
         shown = self._having(x, y, *([by] if by else []))
+        from .plotting import Line, Point, draw_lines  # most who open a tree plot nothing
+
         lines: dict[Any, Line] = {}
         most = 1
         for branch, name, key in shown._series(by, over, x):
@@ -83,6 +86,8 @@ class Plots(Tables):
         shown = self._of(node for node in self._nodes if node.key in histories)
         if not shown:
             raise SelectionError(f"none of these {len(self):,} nodes has a history of {metric!r}")
+        from .plotting import Line, Point, draw_lines  # most who open a tree plot nothing
+
         lines: dict[Any, Line] = {}
         for at, (branch, name, key) in enumerate(shown._series(by, over)):
             moments = sorted({moment for node in branch for moment in histories[node.key]})

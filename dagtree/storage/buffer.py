@@ -115,6 +115,12 @@ class Buffer:
             self._digest = self.digest_of(self.view())
         return self._digest
 
+    def digest_seen(self, view: memoryview) -> str:
+        """The digest, of which ``view`` are the bytes, so that they needn't be looked for."""
+        if self._digest is None:
+            self._digest = self.digest_of(view)
+        return self._digest
+
     def digest_of(self, content: memoryview) -> str:
         """What the digest is if the buffer's bytes are these."""
         shape = ",".join(map(str, self.shape))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 from .notes import Damage, Note, Removal
-from .record import Record
+from .record import NoteSource, Record, with_notes
 
 __all__ = ["Index"]
 
@@ -28,7 +30,7 @@ class Index:
         self.evicted: dict[str, None] = {}
         self._written: dict[str, Record] = {}  # as their lines say, where notes changed what `records` says
         self._others: dict[str, list[Record]] = {}  # lines of a node that don't count now
-        self._notes: dict[str, list[Note]] = {}
+        self._notes: dict[str, list[Note] | NoteSource] = {}
         self._damaged: dict[str, str] = {}  # by line
         self._missing: dict[str, Record] = {}  # by line
         self._removed: dict[str, Removal] = {}  # by line
@@ -58,22 +60,52 @@ class Index:
         if key in self._notes and key in self.records:
             self._apply(key)
 
-    def extend(self, records: list[Record]) -> None:
-        """As `add` for each of them; faster when they are the first that are heard of their nodes."""
-        by_key = {record.key: record for record in records}
+    def extend(self, keys: list[str], records: list[Record], are_done: bool = False) -> None:
+        """As `add` for each of them, whose keys are given; faster when they are the first that are heard of
+        their nodes, and when ``are_done`` says that none failed."""
+        by_key = dict(zip(keys, records, strict=True))
         is_first = len(by_key) == len(records) and self.records.keys().isdisjoint(by_key)
         is_first = is_first and self._removed_keys.isdisjoint(by_key)
         if is_first and not (self._damaged or self._missing or self._notes):
             self.records.update(by_key)
-            self.there.update(dict.fromkeys([record.key for record in records if record.status == "done"]))
+            done = keys if are_done else [record.key for record in records if record.status == "done"]
+            self.there.update(dict.fromkeys(done))
         else:
             for record in records:
                 self.add(record)
 
+    def learn(self, notes: NoteSource, tags: Mapping[str, Sequence[str]]) -> None:
+        """As `note` for each of the notes about nodes with the keys of ``tags``, which are what the notes
+        add; they are read when they are asked for."""
+        found = list(map(self.records.get, tags))
+        are_new = self._notes.keys().isdisjoint(tags) and self._removed_keys.isdisjoint(tags)
+        if not are_new or not all(record is not None and record.is_read for record in found):
+            tags, told = {}, tags
+            for key, record in zip(told, found, strict=True):
+                is_known = key in self._notes or key in self._removed_keys
+                if is_known or record is None or not record.is_read:
+                    for note in notes.notes_of(key):
+                        self.note(note)
+                else:
+                    tags[key] = told[key]
+            found = list(map(self.records.get, tags))
+        lines = cast("list[Record]", found)
+        self._notes.update(dict.fromkeys(tags, notes))
+        self._written.update(zip(tags, lines, strict=True))
+        self.records.update(zip(tags, with_notes(lines, notes), strict=True))
+        for key, added in tags.items():
+            if added:
+                line = self._written[key]
+                all_tags = tuple(dict.fromkeys((*line.tags, *added)))
+                (self.records[key],) = with_notes([line], notes, all_tags)
+
     def note(self, note: Note) -> None:
         if note.key in self._removed_keys and note.check in self._removed:
             return  # as those of a dropped node
-        self._notes.setdefault(note.key, []).append(note)
+        known = self._notes.get(note.key)
+        if not isinstance(known, list):
+            known = self._notes[note.key] = self.notes(note.key)
+        known.append(note)
         if note.key in self.records:
             self._apply(note.key)
 
@@ -94,7 +126,7 @@ class Index:
             self._missing.pop(line, None)
         self._removed_keys.add(key)
         if key in self._notes:
-            kept = [note for note in self._notes[key] if note.check not in self._removed]
+            kept = [note for note in self.notes(key) if note.check not in self._removed]
             if kept:
                 self._notes[key] = kept
             else:
@@ -110,7 +142,8 @@ class Index:
 
     def notes(self, key: str) -> list[Note]:
         """What was noted about a node."""
-        return list(self._notes.get(key, ()))
+        found = self._notes.get(key, ())
+        return list(found) if isinstance(found, list | tuple) else found.notes_of(key)
 
     def lines(self, key: str) -> list[Record]:
         """All lines of a node, as they were written."""
@@ -196,4 +229,4 @@ class Index:
     def _apply(self, key: str) -> None:
         line = self._written.get(key) or self.records[key]
         self._written[key] = line
-        self.records[key] = line.noted(self._notes[key])
+        self.records[key] = line.noted(self.notes(key))

@@ -11,7 +11,8 @@ from ..garbage import uncollected
 from . import reading
 from .files import disk_errors, replace_file
 from .index import Index
-from .indexfile import INDEX_FILE, Chapter, read_index, summarize, write_index
+from .indexfile import INDEX_FILE, Chapter, Told, read_index, summarize, write_index
+from .kept import KeptLines
 from .lines import Said, decode_at
 from .notes import Damage, Note, Removal, damage_text
 from .record import Record
@@ -21,6 +22,7 @@ __all__ = ["NO_NODE", "Ledger"]
 NO_NODE = "0" * 32
 """The key under which damage is written down that belongs to no node."""
 _LONG_AGO_S = 3600.0
+_FORMER_INDEX = "index.json"
 _WORTH_INDEXING = 1 << 20  # bytes of lines that are read one by one: some 1,200 records, 7 ms
 
 
@@ -84,8 +86,7 @@ class Ledger:
                 if extents.hold(record.needs):
                     self.index.add(record)
             suspects: list[tuple[str, str, str]] = []
-            for name in sorted(new):
-                self._read_lines(name, extents, suspects)
+            self._read_all(new, extents, suspects)
             if any(not mark and self.index.is_lost(key) for key, _, mark in suspects):
                 self._catch_up()
             for key, problem, mark in suspects:
@@ -105,9 +106,7 @@ class Ledger:
         if new:
             self.is_open = True
             self._prepare(sizes, new)
-            extents = self._extents()
-            for name in sorted(new):
-                self._read_lines(name, extents, [])
+            self._read_all(new, self._extents(), [])
 
     def take(self, said: Said) -> None:
         """Takes in what this process has written, or was told."""
@@ -135,25 +134,36 @@ class Ledger:
         marks, self._unnamed = tuple(self._unnamed), []
         return marks
 
-    def _read_lines(self, name: str, extents: reading.Extents, suspects: list[tuple[str, str, str]]) -> None:
-        """Takes in a file's new lines; what looks damaged is added to `suspects`, with the node's key."""
+    def _read_all(
+        self, names: list[str], extents: reading.Extents, suspects: list[tuple[str, str, str]]
+    ) -> None:
+        told = [self._read_lines(name, extents, suspects) for name in sorted(names)]
+        for one in told:  # what is noted about nodes comes sooner when they are known
+            if one is not None:
+                self.index.learn(one.notes, one.noted)
+
+    def _read_lines(
+        self, name: str, extents: reading.Extents, suspects: list[tuple[str, str, str]]
+    ) -> Told | None:
+        """Takes in a file's new lines; what looks damaged is added to `suspects`, with the node's key. What
+        the index says of the file, whose notes are still to be taken in."""
         start = self._consumed.get(name, 0)
+        told = None
+        if not start and (chapter := self._chapters.get(name)) is not None:
+            with disk_errors("read the records", self._where(name)):
+                kept = KeptLines.open(self._directory / "records" / name, chapter.size_bytes, chapter.digest)
+            told = chapter.tell(kept) if kept is not None else None
+            if told is not None:
+                if extents.hold(chapter.needs):
+                    self.index.extend(told.keys, told.records, told.are_done)
+                else:
+                    told.doubtful.extend(told.records)
+                for said in (*told.doubtful, *told.others):
+                    self._hear(said, extents, suspects)
+                self._consumed[name] = self._indexed[name] = start = chapter.size_bytes
         content = self._content(name, start)
         add, hold = self.index.add, extents.hold
         view, begin, number = memoryview(content), 0, 0
-        chapter = self._chapters.get(name) if not start else None
-        if chapter is not None and (told := chapter.tell(content)) is not None:
-            records, doubtful, others = told
-            if hold(chapter.needs):
-                self.index.extend(records)
-            else:
-                doubtful += records
-            for record in doubtful:
-                self._hear(record, extents, suspects)
-            for said in others:
-                self._hear(said, extents, suspects)
-            begin = start = chapter.size_bytes
-            self._indexed[name] = begin
         while (
             end := content.find(b"\n", begin)
         ) >= 0:  # what follows the last is torn, or still being written
@@ -171,6 +181,7 @@ class Ledger:
                 mark = xxh3_64_hexdigest(content[line_start:end])
                 suspects.append((key, problem, mark))
         self._consumed[name] = self._consumed.get(name, 0) + begin
+        return told
 
     def _hear(self, said: Said, extents: reading.Extents, suspects: list[tuple[str, str, str]]) -> None:
         """Takes in what isn't the record of a node that is there."""
@@ -200,11 +211,13 @@ class Ledger:
                 chapters.append(chapter)
         path = self._directory / INDEX_FILE
         replace_file(path, [write_index(chapters)])
+        self._indexed = dict(self._consumed)
+        with contextlib.suppress(OSError):
+            (self._directory / _FORMER_INDEX).unlink(missing_ok=True)
         for left in self._directory.glob(f".{INDEX_FILE}.*.tmp"):  # by one that was killed at this
             with contextlib.suppress(OSError):
                 if left.stat().st_mtime < path.stat().st_mtime - _LONG_AGO_S:
                     left.unlink()
-        self._indexed = dict(self._consumed)
 
     def _forget(self) -> None:
         self.index = Index()

@@ -106,6 +106,7 @@ class _Taking:
         self._taken: set[str] = set()
         self._storages: dict[int, _StoredOnce] = {}
         self._views: dict[int, Any] = {}  # tensors by storage, such that they tell its type and shape
+        self._filled: set[int] = set()  # the storages that theirs fills
         self._placed: dict[int, tuple[pickle.PickleBuffer, Buffer]] = {}
         self._alive: list[Any] = []  # ids below are those of objects that live as long as this pass
         self.torch: Any = sys.modules.get("torch")
@@ -113,9 +114,12 @@ class _Taking:
         if not hasattr(self.torch, "UntypedStorage"):
             self.torch = None
         else:
-            self._plain_dtypes = frozenset(
-                found for name in _TORCH_DTYPES if (found := getattr(self.torch, name, None)) is not None
-            )
+            self._plain_dtypes = {
+                found: said
+                for name, said in _TORCH_DTYPES.items()
+                if (found := getattr(self.torch, name, None)) is not None
+            }
+            self._strided = getattr(self.torch, "strided", None)
         if not hasattr(self.numpy, "ndarray"):
             self.numpy = None
         for attribute, value in content.items():
@@ -175,16 +179,21 @@ class _Taking:
 
     def _see(self, tensor: Any, storage: Any) -> None:
         """Remembers of a storage's tensors the first that fills it in C order, else the first."""
-        seen = self._views.get(storage._cdata)
-        if seen is None or (not self._fills(seen, storage) and self._fills(tensor, storage)):
-            self._views[storage._cdata] = tensor
+        at = storage._cdata
+        if at not in self._filled:
+            if self._fills(tensor, storage):
+                self._filled.add(at)
+                self._views[at] = tensor
+            else:
+                self._views.setdefault(at, tensor)
 
     @staticmethod
     def _fills(tensor: Any, storage: Any) -> bool:
         try:
-            size_bytes = tensor.numel() * tensor.element_size()
             return bool(
-                tensor.is_contiguous() and tensor.storage_offset() == 0 and size_bytes == storage.nbytes()
+                tensor.is_contiguous()
+                and tensor.storage_offset() == 0
+                and tensor.numel() * tensor.element_size() == storage.nbytes()
             )
         except (NotImplementedError, RuntimeError):
             return False
@@ -244,8 +253,8 @@ class _Taking:
         """Whether nothing but its storage, shape and type makes the tensor."""
         return (
             tensor.dtype in self._plain_dtypes
-            and tensor.layout is self.torch.strided
-            and tensor.device.type in ("cpu", "cuda")
+            and tensor.layout is self._strided
+            and (tensor.is_cpu or tensor.is_cuda)
             and not (tensor._backward_hooks or tensor.is_conj() or tensor.is_neg() or tensor.__dict__)
         )
 
@@ -263,17 +272,16 @@ class _Taking:
 
     def reduce_stored(self, stored: _StoredOnce) -> tuple[Any, ...]:
         storage = stored.storage
-        size_bytes, device = storage.nbytes(), str(storage.device)
-        tensor = self._views.get(storage._cdata)
-        dtype = (
-            _TORCH_DTYPES.get(str(tensor.dtype).removeprefix("torch."), "U8") if tensor is not None else "U8"
-        )
-        shape = (size_bytes // DTYPE_BYTES[dtype],)
-        if tensor is not None and self._fills(tensor, storage):
+        size_bytes, device, at = storage.nbytes(), str(storage.device), storage._cdata
+        tensor = self._views.get(at)
+        dtype = self._plain_dtypes.get(tensor.dtype) if tensor is not None else None
+        if tensor is not None and at in self._filled:
             shape = tuple(tensor.shape)
-        name = self._new_name(self._names.get(storage._cdata))
-        buffer = Buffer(name, dtype, shape, size_bytes, device, "torch", storage)
-        if tensor is not None and str(tensor.dtype).removeprefix("torch.") not in _TORCH_DTYPES:
+        else:
+            shape = (size_bytes // DTYPE_BYTES[dtype or "U8"],)
+        name = self._new_name(self._names.get(at))
+        buffer = Buffer(name, dtype or "U8", shape, size_bytes, device, "torch", storage)
+        if tensor is not None and dtype is None:
             buffer.holds = str(tensor.dtype).removeprefix("torch.")
         return rebuild.storage, (self.place(buffer), device)
 
@@ -338,14 +346,16 @@ class StatePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is
 
     def reducer_override(self, value: Any) -> Any:
         kind = type(value)
+        if kind is _StoredOnce:
+            return self._taking.reduce_stored(value)
+        if kind is self._tensor:
+            return self._taking.reduce_tensor(value)
         if is_of_script(value):
             code = class_code(value)
             if code:
                 return rebuild.script_class, (value.__qualname__, code, copy_of(value, code))
         if kind.__module__ == _PARAMETRIZE and kind.__name__.startswith("Parametrized"):
             return self._taking.reduce_parametrized(value)
-        if kind is _StoredOnce:
-            return self._taking.reduce_stored(value)
         if kind is self._array:
             return self._taking.reduce_array(value)
         if isinstance(value, self._tensor):

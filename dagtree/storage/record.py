@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from itertools import repeat
 from typing import Any, NamedTuple, Protocol
 
 from .notes import HEX, Note, check_at, encode_json, merge_results, quoted, seal
 from .table import stored_in
 
-__all__ = ["KINDS", "MORE", "PROPERTIES", "STATUSES", "Line", "Lines", "Record"]
+__all__ = ["KINDS", "MORE", "PROPERTIES", "STATUSES", "Line", "Lines", "NoteSource", "Record", "with_notes"]
 
 KINDS = ("root", "recipe", "moment")
 STATUSES = ("done", "failed")
@@ -35,6 +36,12 @@ class Lines(Protocol):
 
     def ended(self, row: int) -> float: ...
     def needs(self, row: int) -> str: ...
+
+
+class NoteSource(Protocol):
+    """Where notes about nodes lie that were not read yet."""
+
+    def notes_of(self, key: str) -> list[Note]: ...
 
 
 class Line(NamedTuple):
@@ -85,6 +92,7 @@ class Record(_Facts):
     _late_results: dict[str, Any] | None = None
     _defined: float | None = None
     _is_noted = False  # it says more than its line
+    _notes: NoteSource | None = None  # where that is read when it is asked for
 
     @classmethod
     def make(
@@ -125,7 +133,7 @@ class Record(_Facts):
     def _sealed(self) -> bytes:
         """The line without its newline; made once, or read again from where it lies."""
         content, start, end = self.lines.place(self.row)
-        if content and not self._is_noted:
+        if content and not self._says_more:
             return content[start:end]
         if self._line is None:
             parents = '","'.join(self.parents)
@@ -142,7 +150,7 @@ class Record(_Facts):
 
     def forget_more(self) -> None:
         """Lets go of ``more`` where the line that it was parsed from is at hand."""
-        if not self._is_noted and (self._line is not None or self.lines.place(self.row)[0]):
+        if not self._says_more and (self._line is not None or self.lines.place(self.row)[0]):
             self._more = None
 
     def pack(self) -> None:
@@ -174,6 +182,8 @@ class Record(_Facts):
 
     @property
     def defined(self) -> float:
+        if self._notes is not None:
+            self._read_notes()
         return self.ended if self._defined is None else self._defined
 
     @defined.setter
@@ -184,7 +194,7 @@ class Record(_Facts):
     def check(self) -> str:
         """What tells this record's line from every other, also of its node."""
         content, start, _ = self.lines.place(self.row)
-        if content and not self._is_noted:
+        if content and not self._says_more:
             return check_at(content, start).decode()
         return check_at(self._sealed(), 0).decode()
 
@@ -192,6 +202,8 @@ class Record(_Facts):
     def more(self) -> dict[str, Any]:
         """The cold facts: module, properties, code, times, seeds, history, results, where the bytes lie."""
         if self._more is None:
+            if self._notes is not None:
+                self._read_notes()
             more = self._parse_more()
             if self._late_results:
                 more["results"] = merge_results(more.get("results"), self._late_results)
@@ -204,8 +216,15 @@ class Record(_Facts):
         return self._more is not None
 
     @property
+    def is_read(self) -> bool:
+        """Whether it was read, and says what its line does."""
+        return self._line is None and self._more is None and self._notes is None and not self._is_noted
+
+    @property
     def later_results(self) -> Mapping[str, Any]:
         """Results of functions that were noted after the line was written."""
+        if self._notes is not None:
+            self._read_notes()
         return self._late_results or _NOTHING
 
     def told(self) -> tuple[bytes, int, int]:
@@ -239,7 +258,7 @@ class Record(_Facts):
             results = merge_results(results, note.results)
             defined = max(defined, note.defined)
         record = self._replace(tags=tuple(tags))
-        if self._line is not None and not self._is_noted:
+        if self._line is not None and not self._says_more:
             record = record._replace(
                 lines=Line(self._line, 0, len(self._line), self.ended, self.needs), row=0
             )
@@ -251,6 +270,18 @@ class Record(_Facts):
         else:
             record._more = self._more
         return record
+
+    @property
+    def _says_more(self) -> bool:
+        return self._is_noted or self._notes is not None
+
+    def _read_notes(self) -> None:
+        notes = self._notes
+        if notes is not None:
+            heard = tuple.__new__(Record, self).noted(notes.notes_of(self.key))
+            self._late_results, self._defined = heard._late_results, heard._defined
+            self._is_noted = True
+            self._notes = None  # last: another thread may ask meanwhile
 
     def _parse_more(self) -> dict[str, Any]:
         content, start, end = self.told()
@@ -283,6 +314,20 @@ class Record(_Facts):
         return f"<Record {self.key[:8]} {self.kind} {self.recipe} {self.status}>"
 
 
+def with_notes(
+    records: Iterable[Record], notes: NoteSource, tags: tuple[str, ...] | None = None
+) -> list[Record]:
+    """As `Record.noted` of records that were read and not noted yet: of the notes, nothing is read now but
+    ``tags``, when they add some: all that the nodes have then."""
+    facts: Iterable[tuple[Any, ...]] = records
+    if tags is not None:
+        facts = [(*record[:_TAGS], tags, *record[_TAGS + 1 :]) for record in records]
+    noted = list(map(tuple.__new__, repeat(Record), facts))
+    for record in noted:
+        record._notes = notes
+    return noted
+
+
 def _needs(more: Mapping[str, Any]) -> str:
     """How long each file that the payload points into must be for the node to be there."""
     payload = more.get("payload")
@@ -306,3 +351,4 @@ def _unpickle(facts: tuple[Any, ...], line: Line, defined: float) -> Record:
 
 
 _LINES = _Facts._fields.index("lines")
+_TAGS = _Facts._fields.index("tags")

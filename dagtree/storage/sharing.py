@@ -16,7 +16,7 @@ from .files import Bytes, open_regular, read_exactly
 from .mapping import Checked, FileMap, Identity, can_map
 from .packing import Base, Piece
 from .record import Record
-from .table import MALFORMED, Table, understand_table
+from .table import MALFORMED, Table, own_table, understand_table
 from .unpacking import unpack
 
 __all__ = ["Above", "Place", "Places", "Shared", "TrustedPlaces"]
@@ -89,7 +89,7 @@ class Places:
     def learn(self, table: Any, is_ours: bool = False) -> None:
         """Learn from what a record says of its payload; from one that says nothing sensible, nothing."""
         try:
-            known = understand_table(table)
+            known = own_table(table) if is_ours else understand_table(table)
             shared = _shared(known)
         except MALFORMED:
             return
@@ -199,19 +199,19 @@ class Places:
         return found
 
     def _holds(self, buffer: Buffer, digest: str, place: Place, files: dict[str, Identity | None]) -> bool:
-        path = f"{self._location}/{place.file}"
-        if place.file not in files:
+        name = place.file
+        if name not in files:
             try:
-                files[place.file] = Identity.of(os.stat(path))
+                files[name] = Identity.of(os.stat(f"{self._location}/{name}"))
             except OSError:
-                files[place.file] = None
-        identity, size_bytes = files[place.file], buffer.size_bytes
+                files[name] = None
+        identity, size_bytes = files[name], buffer.size_bytes
         if identity is None or place.offset + size_bytes > identity.size_bytes:
             return False
         if (digest, place) in self._trusted or self._checked.saw(identity, place.offset, digest):
             return True
         try:
-            with open_regular(Path(path)) as file:
+            with open_regular(Path(self._location, name)) as file:
                 fd = file.fileno()
                 content: memoryview | bytearray | None = None
                 end = place.offset + size_bytes

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["FILE", "MALFORMED", "Table", "contents_of", "stored_in", "understand_table"]
+__all__ = ["FILE", "MALFORMED", "Table", "contents_of", "own_table", "stored_in", "understand_table"]
 
 FILE = re.compile(
     r"(?:packs/[A-Za-z0-9][A-Za-z0-9_-]{0,99}\.pack|tensors/[0-9a-f]{2}/[0-9a-f]{32}(?:-[0-9a-f]{1,32})?\.safetensors)\Z"
@@ -42,6 +42,13 @@ class Table(NamedTuple):
 def stored_in(table: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What a table of this process's own says to lie in files, besides the skeleton."""
     return [entry for entry in (*table["buffers"], *table.get("parts", ())) if "encoding" not in entry]
+
+
+def own_table(table: Mapping[str, Any]) -> Table:
+    """What this process has written as a table itself, and needn't be looked at."""
+    file, offset, size_bytes, said = table["skeleton"]
+    skeleton = file, offset, size_bytes, said
+    return Table(table["files"], skeleton, table["buffers"], table.get("parts", []))
 
 
 def understand_table(table: Any) -> Table:

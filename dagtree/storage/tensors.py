@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -39,7 +37,7 @@ class Tensors(Mapping[str, Any]):
     """Name → tensor, or array for what numpy held; each is made, and checked, when it is asked for.
 
     They lie in memory of their own: writing to one changes no file. Large ones are mapped, so that they cost
-    nothing before they are touched, and can't be resized. Where torch isn't installed, tensors are numpy
+    nothing before they are touched, and can't be resized. Where torch can't be imported, tensors are numpy
     arrays; types that numpy doesn't have (bfloat16, float8) show their bits as unsigned integers then.
     """
 
@@ -50,8 +48,8 @@ class Tensors(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         if name not in self._made:
             buffer = self._buffers[name]
-            as_tensor = buffer.kind == "torch" and _has_torch()
-            self._made[name] = _tensor(buffer) if as_tensor else _array(buffer)
+            torch = _find_torch() if buffer.kind == "torch" else None
+            self._made[name] = _array(buffer) if torch is None else _tensor(torch, buffer)
         return self._made[name]
 
     def facts(self, name: str) -> TensorFacts:
@@ -90,13 +88,16 @@ class Tensors(Mapping[str, Any]):
         return f"<Tensors {shown}{more}>"
 
 
-def _has_torch() -> bool:
-    return "torch" in sys.modules or importlib.util.find_spec("torch") is not None
+def _find_torch() -> Any | None:
+    """torch; None where it isn't installed, can't be imported, or is kept from being."""
+    try:
+        import torch
+    except (ImportError, OSError):  # OSError: a library of its own is missing
+        return None
+    return torch
 
 
-def _tensor(buffer: Buffer) -> Any:
-    import torch
-
+def _tensor(torch: Any, buffer: Buffer) -> Any:
     dtype = getattr(torch, _TORCH[buffer.dtype])
     if not buffer.size_bytes:
         return torch.empty(buffer.shape, dtype=dtype)

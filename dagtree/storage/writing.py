@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -115,17 +115,21 @@ class PayloadWriter:
             for name in files[1:]:
                 flush_file(self._directory / name)  # also what others wrote, and this node counts on
 
-        def placed(entry: Mapping[str, Any]) -> dict[str, Any]:
-            place = lies[entry["digest"]]
-            return {**entry, "file": numbers[place.file], "offset": place.offset}
-
         table = {"files": files, "skeleton": [0, start, len(skeleton), digest(skeleton)], "buffers": []}
         for buffer, said in zip(payload.buffers, digests, strict=True):
-            entry = {**_entry(buffer, said), "device": buffer.device}
-            how = packed.get(said)
-            table["buffers"].append(placed(entry) if how is None else {**entry, "encoding": how.encoding})
+            entry = _entry(buffer, said)
+            entry["device"] = buffer.device
+            if said in packed:
+                entry["encoding"] = packed[said].encoding
+            else:
+                place = lies[said]
+                entry["file"], entry["offset"] = numbers[place.file], place.offset
+            table["buffers"].append(entry)
         if packed:
-            table["parts"] = [placed(one) for one in parts.values()]
+            table["parts"] = [
+                {**one, "file": numbers[lies[said].file], "offset": lies[said].offset}
+                for said, one in parts.items()
+            ]
         return table
 
     def _pack_some(
@@ -259,7 +263,10 @@ class Writer(PayloadWriter):
         header, offsets = lay_out(buffers)
         ordered = [pieces[place].view for place in file_order(buffers)]
         chunks: list[bytes | memoryview] = [header, *ordered]
-        self._folder(self._directory / "tensors" / key[:2])
+        folder = self._folder(self._directory / "tensors" / key[:2])
+        if not folder.is_dir() and self._records.path.exists():
+            self._folders.clear()  # somebody removed it, and only it: else it is not to be made anew
+            self._folder(folder)
         name = f"tensors/{key[:2]}/{key}.safetensors"
         path = self._directory / name
         if not create_file(path, chunks, flush) and not holds_exactly(path, chunks):
@@ -303,20 +310,22 @@ class Writer(PayloadWriter):
 
 def _digest(pair: tuple[Buffer, memoryview]) -> str:
     buffer, view = pair
-    return buffer.digest if buffer.device == "cpu" else buffer.digest_of(view)
+    return buffer.digest_seen(view) if buffer.device == "cpu" else buffer.digest_of(view)
 
 
 def _entry(buffer: Buffer, said: str) -> dict[str, Any]:
     """What a table says of a buffer, but for where it lies."""
-    return {
+    entry = {
         "name": buffer.name,
         "dtype": buffer.dtype,
         "shape": list(buffer.shape),
         "size": buffer.size_bytes,
         "digest": said,
         "kind": buffer.kind,
-        **({"holds": buffer.holds} if buffer.holds else {}),
     }
+    if buffer.holds:
+        entry["holds"] = buffer.holds
+    return entry
 
 
 def _bases(buffer: Buffer, original: Piece | None, above: Above | None) -> Iterator[Base]:

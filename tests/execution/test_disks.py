@@ -232,6 +232,16 @@ def test_a_directory_that_is_removed(tmp_path: Path) -> None:
     assert check_whole(directory) == LENGTH + 1
 
 
+@pytest.mark.parametrize("folder", ["tensors", "packs", "records"])
+def test_a_folder_that_is_removed_is_made_again_by_the_same_process(tmp_path: Path, folder: str) -> None:
+    exp, nodes = chain(tmp_path / "x", 200_000)
+    exp.run()
+    shutil.rmtree(tmp_path / "x" / folder)
+    exp.verify(progress=False)
+    assert exp.run().ok
+    assert check_whole(tmp_path / "x") == len(nodes)
+
+
 def test_what_took_long_is_flushed_before_it_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its bytes, its record, and the folders that have their names; the record last. What is cheap isn't."""
     calls: list[str] = []

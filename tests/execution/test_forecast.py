@@ -94,7 +94,7 @@ def rewritten(directory: Path, seconds: float) -> None:
                 for one in lines if isinstance(one, Record)
             )
         )  # fmt: skip
-    (directory / "index.json").unlink(missing_ok=True)
+    (directory / "index.bin").unlink(missing_ok=True)
 
 
 def test_a_plan_estimates_and_names_the_critical_path(tmp_path: Path) -> None:
