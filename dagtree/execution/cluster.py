@@ -293,16 +293,16 @@ class Flight:
             return self._lost(name, chain, error, watch)
         left = []
         for key, outcome in zip(chain, outcomes, strict=True):
-            step = self._graph[key][0]
-            statuses = set(outcome.statuses.values())
-            if "planned" in statuses:
+            if "planned" in outcome.statuses.values():
                 left.append(key)
                 continue
             if outcome.found and watch.has_lost() and _ended(outcome) >= self._began:
                 outcome.found = False  # it is this run's: the worker that did it died afterwards
+            if outcome.elsewhere is not None and self._marks is not None:
+                outcome.ours = key in self._marks.deaths()  # one that was retired, and is at it yet
             self._settle(key, outcome)
             if outcome.seconds:
-                self._seconds[step.node.name] = outcome.seconds
+                self._seconds[self._graph[key][0].node.name] = outcome.seconds
         return left
 
     def _settle(self, key: str, outcome: Outcome) -> None:
