@@ -263,7 +263,8 @@ class Outcome:
     """What became of a step: the status of each of its nodes, and what the driver has to know.
 
     ``found`` says that another process had made its nodes since the plan; ``elsewhere`` who makes them now,
-    ``ours`` that this is a worker of the same run, which its cluster has given up; ``unwritten`` that it failed, and nobody was left, or able, to write that down.
+    ``ours`` that this is a worker of the same run, which its cluster has given up; ``unwritten`` that it
+    failed, and nobody was left, or able, to write that down.
     """
 
     def __init__(self, unit: str) -> None:

@@ -311,6 +311,42 @@ def test_cheap_siblings_travel_together_and_fail_apart(client: Any, tmp_path: Pa
     assert len(tasks) <= 16  # four for each thread
 
 
+class Hold(dg.Recipe):
+    """The first of them waits until somebody lets it go."""
+
+    number: int
+    go: str
+
+    def run(self, state: Number) -> Number:
+        import time
+
+        deadline = time.monotonic() + 30
+        while self.number == 0 and not Path(self.go).exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        state.value = self.number
+        return state
+
+
+def test_siblings_behind_a_slow_one_are_done_meanwhile(client: Any, tmp_path: Path) -> None:
+    exp = dg.Experiment(tmp_path / "tree", Number)
+    go = tmp_path / "go"
+    root = exp.spawn_new_tree(start=1)
+    Hold(-1, str(go))(root)
+    exp.run(client)  # from now on it is known to be cheap
+    siblings = [Hold(number, str(go))(root) for number in range(40)]
+    run = exp.run(client, wait=False)
+    ended = 0
+    for event in run.events():
+        ended += event.kind == "end"
+        if ended == 39:
+            assert event.key != siblings[0].key
+            go.touch()
+    report = run.wait()
+    assert (report.computed, report.elsewhere) == (40, 0)
+    assert siblings[0].get().value == 0
+    assert report.seconds < 20, "the others waited for the slow one"
+
+
 def test_siblings_that_take_a_while_travel_alone_also_when_nobody_knew(client: Any, tmp_path: Path) -> None:
     exp = dg.Experiment(tmp_path / "tree", Number)
     root = exp.spawn_new_tree(start=1)
