@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from .output import listening
 from .step import perform
 from .task import Outcome, Step
 from .watch import Wire
 
-__all__ = ["CHEAP_S", "Cargo", "perform_chain"]
+__all__ = ["CHEAP_S", "Cargo", "annotations_of", "perform_chain"]
 
 CHEAP_S = 0.02
 """A recipe that took longer than this, of late, is a task of its own."""
@@ -89,3 +90,19 @@ def _left(step: Step) -> Outcome:
     outcome = Outcome(step.node.key)
     outcome.statuses = {node.key: "planned" for node in step.nodes()}
     return outcome
+
+
+def annotations_of(asked: tuple[Any, ...], first: float) -> dict[str, Any]:
+    """What Dask is told of tasks that ask for this: resources, retries, priority, workers."""
+    resources, retries, priority, workers = asked
+    annotations: dict[str, Any] = {}
+    if resources:
+        annotations["resources"] = dict(resources)
+    if retries:
+        annotations["retries"] = retries
+    if priority or first:
+        annotations["priority"] = priority + first
+    if workers:
+        # Should all of these go, any other may do it.
+        annotations |= {"workers": list(workers), "allow_other_workers": True}
+    return annotations

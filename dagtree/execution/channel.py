@@ -10,7 +10,7 @@ from typing import Any
 
 from .watch import TOPIC, read_event, read_message
 
-__all__ = ["cancel", "cluster_channel", "process_channel", "run_mark", "task_names"]
+__all__ = ["cancel", "cluster_channel", "is_cancelled", "process_channel", "run_mark", "said", "task_names"]
 
 Heard = Callable[[list[Any]], None]
 
@@ -113,3 +113,18 @@ def cancel(client: Any, futures: Any) -> None:
         await client._cancel(held, force=True)
 
     client.loop.add_callback(drop)
+
+
+def is_cancelled(error: BaseException) -> bool:
+    """Whether a cluster gave up a task because somebody, or a scheduler that lost it, cancelled it."""
+    import asyncio
+    import concurrent.futures
+
+    return isinstance(error, asyncio.CancelledError | concurrent.futures.CancelledError) or (
+        "Cancelled" in type(error).__name__
+    )
+
+
+def said(error: BaseException) -> str:
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

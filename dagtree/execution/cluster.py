@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import math
 import queue
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,8 +17,8 @@ from ..definition.recipe import shape_of
 from ..errors import WorkerError
 from ..storage.lines import decode_line
 from ..storage.record import Record
-from .cargo import CHEAP_S, Cargo, perform_chain
-from .channel import cancel, run_mark, task_names
+from .cargo import CHEAP_S, Cargo, annotations_of, perform_chain
+from .channel import cancel, is_cancelled, run_mark, said, task_names
 from .fates import Failed, died, failed, skipped
 from .kinds import Stop
 from .marks import MarkPlace
@@ -76,41 +77,69 @@ class Flight:
         self._bounces: Counter[str] = Counter()  # how often the cluster gave up a step
         self._alone: set[str] = set()
         self._held: list[str] = []  # siblings that wait to hear how long the first of them takes
+        self._turn = threading.Lock()  # what has arrived is looked at, or siblings are parted
+        self._were_at: set[str] = set()
 
     def __call__(self) -> None:
         from distributed import as_completed
 
-        watch = Watch(self._client, self._say, self._refuse, self._pending)
-        watch.check({key: step for key, (step, _) in self._graph.items()}.values())
         done = as_completed(loop=self._client.loop)
+        watch = Watch(self._client, self._say, self._refuse, self._pending, lambda: self._part(done, watch))
+        watch.check({key: step for key, (step, _) in self._graph.items()}.values())
         plugin = self._watch_deaths()
         try:
             with self._stop.calls(self._cancel), watch:
-                done.update(self._send(list(self._graph), watch))
-                if self._held:
-                    self._try_out()
-                    done.update(self._send(self._held, watch))
+                with self._turn:
+                    done.update(self._send(list(self._graph), watch))
+                    if self._held:
+                        self._try_out()
+                        done.update(self._send(self._held, watch))
                 for batch in done.batches():
-                    watch.heard()
-                    left: list[str] = []
-                    held: list[Future[Any]] = []
-                    for future in batch:
-                        name = future.key
-                        left += self._arrived(name, future, watch)
-                        held.append(self._futures.pop(name))
-                    if left:
-                        done.update(self._send(left, watch))
-                    if self._chains and not self._is_connected():
-                        self._give_up_all()
-                        break
-                    for future in held:
-                        future.release()  # the cluster keeps it for those that wait for it, and no longer
+                    with self._turn:
+                        if not self._take_in(batch, done, watch):
+                            break
         finally:
             for future in self._futures.values():
                 future.release()
             if plugin:
                 with contextlib.suppress(Exception):  # the scheduler may be gone
                     self._client.unregister_scheduler_plugin(plugin)
+
+    def _take_in(self, batch: Iterable[Future[Any]], done: Any, watch: Watch) -> bool:
+        """Tell what has arrived, and send again what came back undone. Whether there is a cluster still."""
+        watch.heard()
+        left: list[str] = []
+        held: list[Future[Any]] = []
+        for future in batch:
+            name = str(future.key)
+            left += self._arrived(name, future, watch)
+            held.append(self._futures.pop(name))
+        if left:
+            done.update(self._send(left, watch))
+        if self._chains and not self._is_connected():
+            self._give_up_all()
+            return False
+        for future in held:
+            future.release()  # the cluster keeps it for those that wait for it, and no longer
+        return True
+
+    def _part(self, done: Any, watch: Watch) -> None:
+        """Called every second, in a thread: siblings that are behind one that takes longer than all of them
+        should go to whoever is free."""
+        siblings = [chain for chain in list(self._chains.values()) if self._are_siblings(chain)]
+        if self._marks is None or not siblings or not self._is_connected():
+            return
+        at = set(self._marks.deaths())
+        slow, self._were_at = at & self._were_at, at
+        with self._turn, contextlib.suppress(KeyboardInterrupt):
+            for name, chain in list(self._chains.items()):
+                place = next((place for place, key in enumerate(chain[:-1], 1) if key in slow), 0)
+                if place and self._are_siblings(chain) and not self._stop():
+                    self._chains[name] = chain[:place]
+                    done.update(self._send(chain[place:], watch))
+
+    def _are_siblings(self, chain: Sequence[str]) -> bool:
+        return len(chain) > 1 and chain[0] not in self._graph[chain[1]][1]
 
     # What is sent
 
@@ -145,8 +174,7 @@ class Flight:
                 demands.priority,
                 watch.large_enough(demands.memory_bytes) if demands.resources else (),
             )
-            beside = len(chain) > 1 and chain[0] not in self._graph[chain[1]][1]
-            task = Task(name, perform_chain, Cargo(steps, beside), *inputs)
+            task = Task(name, perform_chain, Cargo(steps, self._are_siblings(chain)), *inputs)
             layers.setdefault(asked, {})[name] = task
         # What is sent again comes before what was waiting anyway: it was begun.
         first = 0.5 if self._sent > 1 else 0
@@ -157,7 +185,7 @@ class Flight:
         else:
             whole = HighLevelGraph(
                 {
-                    str(number): MaterializedLayer(tasks, annotations=_annotations(asked, first))
+                    str(number): MaterializedLayer(tasks, annotations=annotations_of(asked, first))
                     for number, (asked, tasks) in enumerate(layers.items())
                 },
                 {str(number): set() for number in range(len(layers))},
@@ -292,17 +320,17 @@ class Flight:
                 raise KeyboardInterrupt from None
             return self._lost(name, chain, error, watch)
         left = []
-        for key, outcome in zip(chain, outcomes, strict=True):
-            step = self._graph[key][0]
-            statuses = set(outcome.statuses.values())
-            if "planned" in statuses:
+        for key, outcome in zip(chain, outcomes, strict=False):  # the rest were parted from these
+            if "planned" in outcome.statuses.values():
                 left.append(key)
                 continue
             if outcome.found and watch.has_lost() and _ended(outcome) >= self._began:
                 outcome.found = False  # it is this run's: the worker that did it died afterwards
+            if outcome.elsewhere is not None and self._marks is not None:
+                outcome.ours = key in self._marks.deaths()  # one that was retired, and is at it yet
             self._settle(key, outcome)
             if outcome.seconds:
-                self._seconds[step.node.name] = outcome.seconds
+                self._seconds[self._graph[key][0].node.name] = outcome.seconds
         return left
 
     def _settle(self, key: str, outcome: Outcome) -> None:
@@ -326,9 +354,9 @@ class Flight:
         if isinstance(error, KilledWorker):
             return self._judge(chain, error)
         if not self._is_connected():
-            text = f"{_LOST}: {_said(error)}"
-        elif any(self._bounces[key] for key in chain) or not _is_cancelled(error):
-            text = f"the cluster gave it up: {_said(error)}"
+            text = f"{_LOST}: {said(error)}"
+        elif any(self._bounces[key] for key in chain) or not is_cancelled(error):
+            text = f"the cluster gave it up: {said(error)}"
         else:
             self._bounces.update(chain)
             return chain
@@ -415,36 +443,7 @@ class Flight:
         return str(plugin.name)
 
 
-def _annotations(asked: tuple[Any, ...], first: float) -> dict[str, Any]:
-    resources, retries, priority, workers = asked
-    annotations: dict[str, Any] = {}
-    if resources:
-        annotations["resources"] = dict(resources)
-    if retries:
-        annotations["retries"] = retries
-    if priority or first:
-        annotations["priority"] = priority + first
-    if workers:
-        # Should all of these go, any other may do it.
-        annotations |= {"workers": list(workers), "allow_other_workers": True}
-    return annotations
-
-
 def _ended(outcome: Outcome) -> float:
     """When the first of its nodes was done."""
     records = [decode_line(line.rstrip(b"\n")) for line in outcome.lines]
     return min((record.ended for record in records if isinstance(record, Record)), default=0.0)
-
-
-def _is_cancelled(error: BaseException) -> bool:
-    import asyncio
-    import concurrent.futures
-
-    return isinstance(error, asyncio.CancelledError | concurrent.futures.CancelledError) or (
-        "Cancelled" in type(error).__name__
-    )
-
-
-def _said(error: BaseException) -> str:
-    text = str(error)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

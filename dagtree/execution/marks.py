@@ -11,6 +11,7 @@ import contextlib
 import faulthandler
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -32,6 +33,8 @@ __all__ = ["Death", "MarkPlace", "Marks", "place_for"]
 
 _HEAD_BYTES, _SLOT_BYTES = 256, 40
 _SHOWN_BYTES = 2000
+_READ_BYTES = 1_000_000
+_OURS = f'File "{os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}{os.sep}'
 _PATIENCE_S = 5.0  # what was made on another machine may take a moment to be seen on a network file system
 
 
@@ -89,9 +92,9 @@ class MarkPlace(NamedTuple):
                 death = Death(
                     process,
                     len(keys) == 1,
-                    _end_of(self.file("late", token, key)),
+                    _place_in(self.file("late", token, key)),
                     _end_of(self.file("out", token, key)),
-                    _end_of(self.file("crash", token)),
+                    _place_in(self.file("crash", token)),
                 )
                 found.setdefault(key, []).append(death)
         return found
@@ -222,6 +225,23 @@ class _Echo:
             self._file.close()
             with contextlib.suppress(OSError):
                 self._path().unlink()
+
+
+def _place_in(path: Path) -> str:
+    """Of what `faulthandler` wrote about all threads of a process: what happened, and where the thread stood
+    to which it did, or the one with a time limit; of any other text its end."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(_READ_BYTES).decode(errors="replace")
+    except OSError:
+        return ""
+    what, *threads = re.split(r"\n+(?=(?:Current t|T)hread 0x)", text)
+    for thread in threads:
+        if thread.startswith("Current thread") or "in run_limited" in thread:
+            lines = thread.partition("\n\n")[0].split("\n")
+            end = next((at for at, line in enumerate(lines) if at > 1 and _OURS in line), len(lines))
+            return f"{what.strip()}\n" + "\n".join(lines[:end])[:_SHOWN_BYTES]
+    return _end_of(path)
 
 
 def _end_of(path: Path) -> str:

@@ -200,6 +200,7 @@ class Round:
         self.damaged: dict[str, str] = {}
         self.content: dict[str, object] | None = None
         self.elsewhere: dict[str, tuple[str, Sequence[str]]] = {}
+        self.ours: set[str] = set()  # of these, the steps that are this run's own
         self._noted_elsewhere = False
         self._ends: deque[tuple[str, tuple[Any, ...]]] = deque()
 
@@ -255,6 +256,8 @@ class Round:
             write_down(self.graph[outcome.unit][0], outcome, self.store)
         if outcome.elsewhere is not None:
             self.elsewhere[outcome.unit] = outcome.elsewhere, tuple(outcome.statuses)
+            if outcome.ours:
+                self.ours.add(outcome.unit)
         if not outcome.found:  # what others have done by now is as good as cached
             self.statuses.update(outcome.statuses)
         if outcome.called:
@@ -274,3 +277,19 @@ class Round:
                 self.monitor.ended_step(*self._end_of(outcome))
         if self.taken is not None and self.taken.key in outcome.handles:
             self.content = outcome.handles[self.taken.key].take()
+
+    def take_back(self) -> None:
+        """What workers have done by now that their cluster had given up is this run's."""
+        records = self.store.records()
+        for unit in self.ours:
+            made = self.elsewhere[unit][1]
+            done = [records[key] for key in made if key in records and records[key].status == "done"]
+            if len(done) == len(made):
+                outcome = Outcome(unit)
+                outcome.statuses = dict.fromkeys(made, "done")
+                more = done[0].more
+                outcome.seconds = more.get("seconds", 0.0)
+                history = more.get("history", ())
+                outcome.moments = len(history)
+                outcome.metrics = history[-1][1] if history else {}
+                self._ended(outcome)

@@ -188,6 +188,10 @@ class Run:
                     left -= 1  # each of these rounds but the last does or drops something
                 elif this.elsewhere:
                     rounds.wait(this.elsewhere)
+                    this.take_back()
+                    self.statuses.update(
+                        (key, status) for key, status in this.statuses.items() if status == "done"
+                    )
                 else:
                     break
                 for key, reason in this.damaged.items():

@@ -32,12 +32,6 @@ def perform(step: Step, *inputs: Outcome, is_first: bool = True) -> Outcome:
     that came here together."""
     outcome = Outcome(step.node.key)
     nodes = step.nodes()
-    if step.context.broken is not None:
-        # This process has neither the store nor the classes, so that nothing can be written down.
-        outcome.failures.append(failure_of(step.context.broken, step.node.key, step.label()))
-        outcome.statuses = {node.key: "failed" for node in nodes}
-        outcome.unwritten = True
-        return outcome
     statuses: dict[str, str] = {}
     handles: dict[str, Handle] = {}
     for done in inputs:
@@ -46,6 +40,12 @@ def perform(step: Step, *inputs: Outcome, is_first: bool = True) -> Outcome:
     hindrance = hindrance_of(step, statuses)
     if hindrance:
         outcome.statuses = {node.key: hindrance for node in nodes}
+        return outcome
+    if step.context.broken is not None:
+        # This process has neither the store nor the classes, so that nothing can be written down.
+        outcome.failures.append(failure_of(step.context.broken, step.node.key, step.label()))
+        outcome.statuses = {node.key: "failed" for node in nodes}
+        outcome.unwritten = True
         return outcome
     if step.context.stopping():
         outcome.statuses = {node.key: "planned" for node in nodes}

@@ -184,7 +184,7 @@ def _unpack_context(name: str, content: bytes, version: str = "") -> Context:
                 offer(context.script_classes, (context.state_class, *context.recipes, *context.functions))
             except Exception as error:
                 context = Context.__new__(Context)
-                context.broken, context.watch = error, Watch()
+                context.broken, context.watch, context.claims = error, Watch(), None
                 context._packed = (name, content, version)  # a scheduler hands it on to workers that can
                 return context
             while len(_contexts) >= _KEPT_CONTEXTS:
@@ -265,8 +265,9 @@ class Step(NamedTuple):
 class Outcome:
     """What became of a step: the status of each of its nodes, and what the driver has to know.
 
-    ``found`` says that another process had made its nodes since the plan; ``elsewhere`` who makes them now;
-    ``unwritten`` that it failed, and nobody was left, or able, to write that down.
+    ``found`` says that another process had made its nodes since the plan; ``elsewhere`` who makes them now,
+    ``ours`` that this is a worker of the same run, which its cluster has given up; ``unwritten`` that it
+    failed, and nobody was left, or able, to write that down.
     """
 
     def __init__(self, unit: str) -> None:
@@ -279,6 +280,7 @@ class Outcome:
         self.damaged: list[tuple[str, str]] = []
         self.found = False
         self.elsewhere: str | None = None
+        self.ours = False
         self.unwritten = False
         self.called: list[tuple[str, str]] = []
         self.metrics: dict[str, Any] = {}

@@ -52,7 +52,7 @@ class Watch:
     none of them can do.
 
     ``pending`` gives the tasks that wait or run, by name; ``refuse`` is called, in a thread, with the name of
-    one that nobody will do; why is in ``refusals``.
+    one that nobody will do; why is in ``refusals``. ``now_and_then`` is called in that thread once a second.
     """
 
     def __init__(
@@ -61,12 +61,14 @@ class Watch:
         say: Callable[[str], None],
         refuse: Callable[[str], None],
         pending: Callable[[], Mapping[str, Step]],
+        now_and_then: Callable[[], None],
     ) -> None:
         self.refusals: dict[str, WorkerError] = {}
         self._client = client
         self._say = say
         self._refuse = refuse
         self._pending = pending
+        self._now_and_then = now_and_then
         self._heard = time.monotonic()
         self._without: dict[Demands | None, float] = {}  # since when nobody can do what asks for this
         self._seen: set[str] = set()
@@ -115,11 +117,12 @@ class Watch:
 
     def _look_now_and_then(self) -> None:
         while not self._ended.wait(_QUIET_S):
-            if time.monotonic() - self._heard < _QUIET_S:
-                self._without.clear()
-                continue
             try:
-                self._look()
+                self._now_and_then()
+                if time.monotonic() - self._heard < _QUIET_S:
+                    self._without.clear()
+                else:
+                    self._look()
             except Exception as error:  # the cluster is going away, and says so elsewhere
                 log.debug("the cluster can't be asked for its workers: %s", error)
 

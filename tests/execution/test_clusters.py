@@ -54,10 +54,88 @@ def test_an_adaptive_cluster_grows_from_nothing_and_shrinks_again(given: str, tm
     assert leaves[2].get().value == 3
 
 
+class Slow(dg.Recipe):
+    steps_wanted: int
+
+    def run(self, state: Number) -> Any:
+        import random
+        import time
+
+        for _ in self.steps(range(self.steps_wanted)):
+            time.sleep(0.1)
+            state.value += random.random()
+            yield {"value": state.value}
+
+
+class Heard(dg.Listener):
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, str]] = []
+
+    def start(self, event: dg.Event) -> None:
+        self.heard.append((event.key, event.kind))
+
+    report = end = error = start
+
+
+def test_what_a_retired_worker_was_at_ends_in_the_same_run_with_the_same_bits(tmp_path: Path) -> None:
+    from distributed import Client, LocalCluster
+
+    def grow(name: str) -> tuple[dg.Experiment, list[dg.ExperimentStatePromise]]:
+        exp = dg.Experiment(tmp_path / name, Number)
+        root = exp.spawn_new_tree(start=1)
+        return exp, [Add(1)(Slow(steps)(root)) for steps in (12, 13)]
+
+    exp, leaves = grow("tree")
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        run = exp.run(client, wait=False, moments="all", listeners=[listener := Heard()])
+        busy = next(event.worker for event in run.events() if event.kind == "report")
+        addresses = {str(worker["name"]): at for at, worker in client.scheduler_info()["workers"].items()}
+        client.retire_workers([addresses[busy]])
+        report = run.wait(60)
+    assert (report.computed, report.elsewhere, report.failed, report.skipped) == (5, 0, 0, 0)
+    for key in report.computed_keys:
+        kinds = [kind for at, kind in listener.heard if at == key]
+        assert (kinds[0], kinds[-1]) == ("start", "end")
+        assert (kinds.count("start"), kinds.count("end")) == (1, 1)
+    alone, expected = grow("alone")
+    alone.run("threads")
+    assert [leaf.get().value for leaf in leaves] == [leaf.get().value for leaf in expected]
+
+
+HIDES = """
+import builtins, os, sys
+hidden = {hidden!r}
+def hiding(function):
+    def call(path, *rest, **named):
+        if isinstance(path, (str, os.PathLike)) and os.fspath(path).startswith(hidden):
+            raise FileNotFoundError(2, "No such file or directory", str(path))
+        return function(path, *rest, **named)
+    return call
+for name in ("stat", "lstat", "open", "listdir", "scandir"):
+    setattr(os, name, hiding(getattr(os, name)))
+os.path.exists = hiding(os.path.exists)
+builtins.open = hiding(builtins.open)
+"""
+
+
+def test_a_worker_that_does_not_see_the_experiments_directory_says_so(bare: str, tmp_path: Path) -> None:
+    exp = dg.Experiment(tmp_path / "hidden" / "tree", Number)
+    child = Add(1)(exp.spawn_new_tree(start=1))
+    with pytest.raises(dg.RunError, match=r"doesn't see .*hidden.tree as the driver does") as caught:
+        exp.run(bare)
+    assert "a shared file system" in str(caught.value)
+    assert (caught.value.report.failed, caught.value.report.skipped) == (1, 1)
+    exp.run()  # where it is seen
+    assert child.get().value == 2
+
+
 @pytest.fixture
 def bare(tmp_path: Path) -> Iterator[str]:
     """The address of a cluster of one worker that sees dagtree and what is installed, and none of this
-    project: in another directory, with another path of imports."""
+    project, nor what is in the folder `hidden`: in another directory, with another path of imports."""
     from distributed import LocalCluster
 
     away = tmp_path / "away"
@@ -81,10 +159,11 @@ def bare(tmp_path: Path) -> Iterator[str]:
 
 
 def installed_as(directory: Path) -> Path:
-    """A folder with nothing but dagtree."""
+    """A folder with nothing but dagtree, and what hides a folder from who imports from there."""
     packages = directory / "packages"
     packages.mkdir()
     (packages / "dagtree").symlink_to(Path(dg.__file__).parent)
+    (packages / "sitecustomize.py").write_text(HIDES.format(hidden=str(directory.parent / "hidden")))
     return packages
 
 
@@ -230,6 +309,42 @@ def test_cheap_siblings_travel_together_and_fail_apart(client: Any, tmp_path: Pa
     done = [one for one in siblings if one.properties["number"] > 0]
     tasks = {one.get().seen[0] for one in done}
     assert len(tasks) <= 16  # four for each thread
+
+
+class Hold(dg.Recipe):
+    """The first of them waits until somebody lets it go."""
+
+    number: int
+    go: str
+
+    def run(self, state: Number) -> Number:
+        import time
+
+        deadline = time.monotonic() + 30
+        while self.number == 0 and not Path(self.go).exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        state.value = self.number
+        return state
+
+
+def test_siblings_behind_a_slow_one_are_done_meanwhile(client: Any, tmp_path: Path) -> None:
+    exp = dg.Experiment(tmp_path / "tree", Number)
+    go = tmp_path / "go"
+    root = exp.spawn_new_tree(start=1)
+    Hold(-1, str(go))(root)
+    exp.run(client)  # from now on it is known to be cheap
+    siblings = [Hold(number, str(go))(root) for number in range(40)]
+    run = exp.run(client, wait=False)
+    ended = 0
+    for event in run.events():
+        ended += event.kind == "end"
+        if ended == 39:
+            assert event.key != siblings[0].key
+            go.touch()
+    report = run.wait()
+    assert (report.computed, report.elsewhere) == (40, 0)
+    assert siblings[0].get().value == 0
+    assert report.seconds < 20, "the others waited for the slow one"
 
 
 def test_siblings_that_take_a_while_travel_alone_also_when_nobody_knew(client: Any, tmp_path: Path) -> None:
