@@ -61,7 +61,7 @@ class Watch:
         say: Callable[[str], None],
         refuse: Callable[[str], None],
         pending: Callable[[], Mapping[str, Step]],
-        now_and_then: Callable[[], None],
+        now_and_then: Callable[[Watch], None],
     ) -> None:
         self.refusals: dict[str, WorkerError] = {}
         self._client = client
@@ -119,7 +119,7 @@ class Watch:
     def _look_now_and_then(self) -> None:
         while not self._ended.wait(_QUIET_S):
             try:
-                self._now_and_then()
+                self._now_and_then(self)
                 if time.monotonic() - self._heard < _QUIET_S:
                     self._without.clear()
                 else:

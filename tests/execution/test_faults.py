@@ -299,6 +299,6 @@ def test_who_asks_a_scheduler_that_was_killed_hears_what_it_said_last() -> None:
             return self.said.pop()
 
     client: Any = Killed()
-    watch = Watch(client, print, print, dict, lambda: None)
+    watch = Watch(client, print, print, dict, print)
     assert watch.threads() == 3
     assert (watch.threads(), watch.has_lost()) == (3, False)
