@@ -79,13 +79,14 @@ class Flight:
         self._held: list[str] = []  # siblings that wait to hear how long the first of them takes
         self._turn = threading.Lock()  # what has arrived is looked at, or siblings are parted
         self._were_at: set[str] = set()
+        self._done: Any = None
 
     def __call__(self) -> None:
         from distributed import as_completed
 
-        done = as_completed(loop=self._client.loop)
-        watch = Watch(self._client, self._say, self._refuse, self._pending, lambda: self._part(done, watch))
+        watch = Watch(self._client, self._say, self._refuse, self._pending, self._part)
         watch.check({key: step for key, (step, _) in self._graph.items()}.values())
+        done = self._done = as_completed(loop=self._client.loop)
         plugin = self._watch_deaths()
         try:
             with self._stop.calls(self._cancel), watch:
@@ -96,7 +97,7 @@ class Flight:
                         done.update(self._send(self._held, watch))
                 for batch in done.batches():
                     with self._turn:
-                        if not self._take_in(batch, done, watch):
+                        if not self._take_in(batch, watch):
                             break
         finally:
             for future in self._futures.values():
@@ -105,7 +106,7 @@ class Flight:
                 with contextlib.suppress(Exception):  # the scheduler may be gone
                     self._client.unregister_scheduler_plugin(plugin)
 
-    def _take_in(self, batch: Iterable[Future[Any]], done: Any, watch: Watch) -> bool:
+    def _take_in(self, batch: Iterable[Future[Any]], watch: Watch) -> bool:
         """Tell what has arrived, and send again what came back undone. Whether there is a cluster still."""
         watch.heard()
         left: list[str] = []
@@ -115,7 +116,7 @@ class Flight:
             left += self._arrived(name, future, watch)
             held.append(self._futures.pop(name))
         if left:
-            done.update(self._send(left, watch))
+            self._done.update(self._send(left, watch))
         if self._chains and not self._is_connected():
             self._give_up_all()
             return False
@@ -123,7 +124,7 @@ class Flight:
             future.release()  # the cluster keeps it for those that wait for it, and no longer
         return True
 
-    def _part(self, done: Any, watch: Watch) -> None:
+    def _part(self, watch: Watch) -> None:
         """Called every second, in a thread: siblings that are behind one that takes longer than all of them
         should go to whoever is free."""
         siblings = [chain for chain in list(self._chains.values()) if self._are_siblings(chain)]
@@ -136,7 +137,7 @@ class Flight:
                 place = next((place for place, key in enumerate(chain[:-1], 1) if key in slow), 0)
                 if place and self._are_siblings(chain) and not self._stop():
                     self._chains[name] = chain[:place]
-                    done.update(self._send(chain[place:], watch))
+                    self._done.update(self._send(chain[place:], watch))
 
     def _are_siblings(self, chain: Sequence[str]) -> bool:
         return len(chain) > 1 and chain[0] not in self._graph[chain[1]][1]

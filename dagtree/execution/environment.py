@@ -72,7 +72,8 @@ class Commit:
     def _ask(self, directory: str | os.PathLike[str], *words: str) -> None:
         self._asked.append(
             subprocess.Popen(
-                ["git", "-C", os.fspath(directory), *words],
+                # It may be ended at any instant, and must leave no lock in the user's repository.
+                ["git", "--no-optional-locks", "-C", os.fspath(directory), *words],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

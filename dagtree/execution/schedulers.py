@@ -238,12 +238,18 @@ def _on_cluster(graph: Graph, means: Means, ended: Callable[[Outcome], None], st
 
     own = None
     client = scheduler = means.scheduler
-    if getattr(scheduler, "asynchronous", False):  # its own loop must go on, so that it can be awaited
-        inner: Any = scheduler.scheduler if isinstance(scheduler, Client) else scheduler
-        address = getattr(inner, "address", None) or inner.scheduler_address
-        client = own = Client(address, security=scheduler.security, set_as_default=False)
-    elif not isinstance(scheduler, Client):
-        client = own = Client(scheduler, set_as_default=False)
+    address = scheduler
+    try:
+        if getattr(scheduler, "asynchronous", False):  # its own loop must go on, so that it can be awaited
+            inner: Any = scheduler.scheduler if isinstance(scheduler, Client) else scheduler
+            address = getattr(inner, "address", None) or inner.scheduler_address
+            client = own = Client(address, security=scheduler.security, set_as_default=False)
+        elif not isinstance(scheduler, Client):
+            client = own = Client(scheduler, set_as_default=False)
+    except OSError as error:
+        raise WorkerError(
+            f"The scheduler {address} can't be reached: {type(error).__name__}: {error}. Nothing was begun."
+        ) from error
     try:
         with cluster_channel(client, _watched_by(graph), means.heard):
             Flight(graph, client, ended, means.say, means.marks, means.seconds(), stop)()

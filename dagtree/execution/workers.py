@@ -61,7 +61,7 @@ class Watch:
         say: Callable[[str], None],
         refuse: Callable[[str], None],
         pending: Callable[[], Mapping[str, Step]],
-        now_and_then: Callable[[], None],
+        now_and_then: Callable[[Watch], None],
     ) -> None:
         self.refusals: dict[str, WorkerError] = {}
         self._client = client
@@ -71,6 +71,7 @@ class Watch:
         self._now_and_then = now_and_then
         self._heard = time.monotonic()
         self._without: dict[Demands | None, float] = {}  # since when nobody can do what asks for this
+        self._known: dict[str, Any] = {}
         self._seen: set[str] = set()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._look_now_and_then, name="dagtree-watch", daemon=True)
@@ -118,7 +119,7 @@ class Watch:
     def _look_now_and_then(self) -> None:
         while not self._ended.wait(_QUIET_S):
             try:
-                self._now_and_then()
+                self._now_and_then(self)
                 if time.monotonic() - self._heard < _QUIET_S:
                     self._without.clear()
                 else:
@@ -170,11 +171,15 @@ class Watch:
         return _SURE_S if grows is False else float("inf")
 
     def _workers(self) -> dict[str, Any]:
+        """Those that there are now; when the scheduler doesn't answer, those that there were."""
         ask = self._client.scheduler_info
         every = {"n_workers": -1} if "n_workers" in inspect.signature(ask).parameters else {}
-        workers = dict(ask(**every).get("workers", {}))
-        self._seen.update(workers)
-        return workers
+        try:
+            self._known = dict(ask(**every).get("workers", {}))
+        except OSError as error:  # what becomes of the run is told by its tasks
+            log.debug("the scheduler doesn't say what workers it has: %s", error)
+        self._seen.update(self._known)
+        return self._known
 
     def _knows_its_size(self) -> bool:
         return getattr(self._client, "cluster", None) is not None

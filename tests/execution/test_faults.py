@@ -273,3 +273,32 @@ def test_a_scheduler_that_goes_away_costs_what_was_under_way(exp: dg.Experiment,
     exp.run()
     assert below.get().value == 3
     assert counted(log) == {"above": 1}
+
+
+def test_a_scheduler_that_is_not_there_is_an_error_that_says_so(exp: dg.Experiment) -> None:
+    dask = pytest.importorskip("dask")
+    exp.spawn_new_tree(start=1)
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "200ms"}),
+        pytest.raises(dg.WorkerError, match=r"tcp://127\.0\.0\.1:9 can't be reached.* Nothing was begun"),
+    ):
+        exp.run("tcp://127.0.0.1:9")
+
+
+def test_who_asks_a_scheduler_that_was_killed_hears_what_it_said_last() -> None:
+    """A run asks in passing; that the scheduler is gone is told by what it had under way."""
+    pytest.importorskip("distributed")
+    from dagtree.execution.workers import Watch
+
+    class Killed:
+        said = [{"workers": {"tcp://a:1": {"nthreads": 2}, "tcp://b:1": {"nthreads": 1}}}]
+
+        def scheduler_info(self) -> Any:
+            if not self.said:
+                raise ConnectionResetError("the other side is gone")  # as CommClosedError is one
+            return self.said.pop()
+
+    client: Any = Killed()
+    watch = Watch(client, print, print, dict, print)
+    assert watch.threads() == 3
+    assert (watch.threads(), watch.has_lost()) == (3, False)

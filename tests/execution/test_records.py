@@ -88,6 +88,27 @@ def test_the_git_commit_and_whether_it_was_changed_are_recorded(tmp_path: Path) 
     ]
 
 
+def test_asking_git_writes_nothing_into_the_users_repository(tmp_path: Path) -> None:
+    """Git would write its index anew, under a lock; who is killed meanwhile leaves that, and the user's next
+    commit is refused."""
+    import os
+
+    from dagtree.execution.environment import Commit
+
+    (tmp_path / "file").write_text("content")
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    for words in (["init", "-q"], ["add", "."], [*identity, "commit", "-qm", "first"]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    os.utime(tmp_path / "file", (1, 1))  # so that git has to look at it again, and would note that it did
+    index = tmp_path / ".git" / "index"
+    before = index.read_bytes()
+    with Commit(tmp_path) as commit:
+        said = commit()
+    assert said is not None
+    assert said["dirty"] is False
+    assert index.read_bytes() == before
+
+
 def _environment() -> dict[str, str]:
     import os
 
