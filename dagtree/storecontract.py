@@ -442,7 +442,7 @@ class StoreContract:
             for number in range(300):
                 store.write(make_record(number), Payload.dump({"x": number}))
         store.refresh()
-        started = time.perf_counter()
+        started = time.process_time()
         for _ in range(10):
             store.refresh()
-        assert time.perf_counter() - started < 0.5
+        assert time.process_time() - started < 0.5

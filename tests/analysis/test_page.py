@@ -677,8 +677,12 @@ def test_notebooks_show_the_page_and_fall_back_on_the_drawing(
     page = tmp_path / "cell.html"
     page.write_text(f"<!doctype html><meta charset=utf-8>{html}", "utf-8")
     tab.open(page)
+    # A frame may get its size, and draw, after its script has run.
     assert tab.ask_frame(
-        "[document.documentElement.dataset.ready, document.querySelectorAll('.node').length > 3]"
+        "new Promise((done) => { const look = () => { "
+        "const drawn = document.querySelectorAll('.node').length > 3; "
+        "if (drawn || performance.now() > 20000) done([document.documentElement.dataset.ready, drawn]); "
+        "else requestAnimationFrame(look); }; look(); })"
     ) == ["yes", True]
     assert tab.ask("document.querySelector('.static').getBoundingClientRect().height") == 0
     tab.settle()
