@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -38,18 +39,15 @@ def perform_chain(cargo: Cargo, *inputs: Sequence[Outcome]) -> list[Outcome]:
     steps = cargo.steps
     # A step that others wait for is the last of its task.
     given = [outcomes[-1] for outcomes in inputs]
-    if len(steps) == 1:
-        return _do_some(cargo, given)
     claims = steps[0].context.claims
-    keys = [step.node.key for step in steps if step.nodes()]
-    with listening():  # once for all of them
-        if claims is None:
-            return _do_some(cargo, given)
-        claims.expect({step.node.key: step.moment_keys() for step in steps if step.nodes()})
-        try:
-            return _do_some(cargo, given)
-        finally:
-            claims.leave(keys)
+    expected = {step.node.key: step.moment_keys() for step in steps if step.nodes()}
+    with contextlib.ExitStack() as together:
+        if len(steps) > 1:  # once for all of them
+            together.enter_context(listening())
+            if claims is not None:
+                claims.expect(expected)
+                together.callback(claims.leave, tuple(expected))
+        return _do_some(cargo, given)
 
 
 def _do_some(cargo: Cargo, given: Sequence[Outcome]) -> list[Outcome]:
@@ -63,7 +61,7 @@ def _do_some(cargo: Cargo, given: Sequence[Outcome]) -> list[Outcome]:
         if number and (not is_cheap or last - began > _TASK_S):
             # What goes on from there is sent again, and reads it: nobody takes the live state any more.
             done[-1].handles.clear()
-            done += map(_left, steps[number:])
+            done += [Outcome.of(left, "planned") for left in steps[number:]]
             break
         outcome = perform(step, *before, is_first=not number)
         now = time.monotonic()
@@ -84,12 +82,6 @@ def _is_plain(outcome: Outcome) -> bool:
         and bool(outcome.statuses)
         and set(outcome.statuses.values()) == {"done"}
     )
-
-
-def _left(step: Step) -> Outcome:
-    outcome = Outcome(step.node.key)
-    outcome.statuses = {node.key: "planned" for node in step.nodes()}
-    return outcome
 
 
 def annotations_of(asked: tuple[Any, ...], first: float) -> dict[str, Any]:

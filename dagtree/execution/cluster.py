@@ -19,7 +19,7 @@ from ..storage.lines import decode_line
 from ..storage.record import Record
 from .cargo import CHEAP_S, Cargo, annotations_of, perform_chain
 from .channel import cancel, is_cancelled, run_mark, said, task_names
-from .fates import Failed, died, failed, skipped
+from .fates import Failed, died, failed
 from .kinds import Stop
 from .marks import MarkPlace
 from .progress import log
@@ -212,8 +212,7 @@ class Flight:
                 return
             if future.status == "finished":
                 for outcome in future.result():
-                    if outcome.seconds:
-                        self._seconds[self._graph[outcome.unit][0].node.name] = outcome.seconds
+                    self._learn(outcome)
             unknown -= self._seconds.keys()
 
     def _cancel(self) -> None:
@@ -232,9 +231,7 @@ class Flight:
                     statuses.update(self._amiss[parent])
             hindrance = hindrance_of(step, statuses)
             if hindrance:
-                outcome = Outcome(key)
-                outcome.statuses = {node.key: hindrance for node in step.nodes()}
-                self._settle(key, outcome)
+                self._settle(key, Outcome.of(step, hindrance))
             else:
                 free.append(key)
         return free
@@ -330,9 +327,12 @@ class Flight:
             if outcome.elsewhere is not None and self._marks is not None:
                 outcome.ours = key in self._marks.deaths()  # one that was retired, and is at it yet
             self._settle(key, outcome)
-            if outcome.seconds:
-                self._seconds[self._graph[key][0].node.name] = outcome.seconds
+            self._learn(outcome)
         return left
+
+    def _learn(self, outcome: Outcome) -> None:
+        if outcome.seconds:
+            self._seconds[self._graph[outcome.unit][0].node.name] = outcome.seconds
 
     def _settle(self, key: str, outcome: Outcome) -> None:
         if any(status != "done" for status in outcome.statuses.values()):
@@ -383,10 +383,9 @@ class Flight:
             step, parents = self._graph[key]
             made = [node.key for node in step.nodes()]
             if any(parent in self._amiss for parent in parents):
-                outcome = skipped(step)
+                outcome = Outcome.of(step, "skipped")
             elif made and there >= set(made):
-                outcome = Outcome(key)
-                outcome.statuses = dict.fromkeys(made, "done")
+                outcome = Outcome.of(step, "done")
             else:
                 outcome = failed(step, error)
             self._settle(key, outcome)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..identity.key import digest
 from ..storage.describe import describe
-from ..storage.record import Record
 from ..storage.store import Store
 from .limits import late_error
 from .report import Failure, failure_of
@@ -17,7 +15,7 @@ from .task import Outcome, Step
 if TYPE_CHECKING:
     from .marks import Death
 
-__all__ = ["Failed", "died", "failed", "skipped", "write_down"]
+__all__ = ["Failed", "died", "failed", "write_down"]
 
 
 class Failed(Exception):
@@ -33,14 +31,13 @@ class Failed(Exception):
 
 def failed(step: Step, error: BaseException, output: str = "") -> Outcome:
     """The outcome of a step that an exception outside of its recipe ended."""
-    outcome = Outcome(step.node.key)
+    outcome = Outcome.of(step, "failed")
     failure = failure_of(error, step.node.key, step.label())
     if not error.__traceback__:
         failure = Failure(
             failure.key, failure.label, failure.message, failure.message, error=error, output=output
         )
     outcome.failures.append(failure)
-    outcome.statuses = {node.key: "failed" for node in step.nodes()}
     outcome.unwritten = True
     return outcome
 
@@ -63,19 +60,7 @@ def write_down(step: Step, outcome: Outcome, store: Store) -> None:
             "sources": step.sources,
             "error": {"type": kind, "message": message, "traceback": failure.traceback},
         }
-        record = Record.make(
-            key=node.key,
-            address=node.address,
-            kind=node.kind,
-            recipe=node.name,
-            parents=node.parents,
-            tags=node.tags,
-            status="failed",
-            moment=node.moment,
-            position=node.position,
-            ended=round(time.time(), 6),
-            more=facts,
-        )
+        record = node.record("failed", facts)
         try:
             if failure.output:
                 content = failure.output.encode(errors="replace")
@@ -103,9 +88,3 @@ def died(step: Step, how: Sequence[str], deaths: Sequence[Death]) -> Outcome:
     if crash:
         text += f"\nThe interpreter's last words:\n{crash.rstrip()}"
     return failed(step, RuntimeError(text), output)
-
-
-def skipped(step: Step) -> Outcome:
-    outcome = Outcome(step.node.key)
-    outcome.statuses = {node.key: "skipped" for node in step.nodes()}
-    return outcome

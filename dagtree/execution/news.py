@@ -7,7 +7,6 @@ from itertools import chain
 from typing import Any
 
 from ..definition.promise import ExperimentStatePromise
-from ..definition.spelling import may_hold_code
 from ..storage.store import Store
 from .explain import Change, CodeNews
 from .kept import number, text
@@ -28,12 +27,6 @@ def code_news(
     records, there = store.records(), store.keys()
     if not records or not missing:
         return None
-    if reasons is None:
-        kept = {record.address for record in records.values() if record.status == "done"}
-        if not may_hold_code(missing[0].tree.promises.values()) and all(
-            promise.address not in kept for promise in missing
-        ):
-            return None
     reasons = reasons or Reasons(store, problems)
     again = [
         (promise, record)

@@ -61,9 +61,7 @@ class Processes:
                     return died(step, how, deaths)
             else:
                 return answer if isinstance(answer, Outcome) else failed(step, answer)
-        outcome = Outcome(step.node.key)
-        outcome.statuses = {node.key: "planned" for node in step.nodes()}
-        return outcome
+        return Outcome.of(step, "planned")
 
     def terminate(self) -> None:
         """End them all, at once: what such a process has finished is on disk, and what it was at will be made

@@ -212,11 +212,11 @@ class Run:
 
     def _announce(self, plan: Plan) -> None:
         """Say what is computed again because code changed, before it starts."""
-        known = {record.address for record in self.store.records().values()}
-        if not known:
-            return
-        if not any(promise.address in known for promise in plan.missing) and not may_hold_code(
-            self.tree.promises.values()
+        done = {record.address for record in self.store.records().values() if record.status == "done"}
+        # What else looks for older code is not imported where there is none to be found.
+        if not done or not (
+            any(promise.address in done for promise in plan.missing)
+            or may_hold_code(self.tree.promises.values())
         ):
             return
         from .news import code_news

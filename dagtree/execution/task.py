@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -49,6 +50,22 @@ class NodeFacts(NamedTuple):
     position: int
     moment: int | None
     spelling: str = ""  # what it is called, where that isn't its address
+
+    def record(self, status: str, more: dict[str, Any]) -> Record:
+        """Its record as of now."""
+        return Record.make(
+            key=self.key,
+            address=self.address,
+            kind=self.kind,
+            recipe=self.name,
+            parents=self.parents,
+            tags=self.tags,
+            status=status,
+            moment=self.moment,
+            position=self.position,
+            ended=round(time.time(), 6),
+            more=more,
+        )
 
 
 class Job(NamedTuple):
@@ -289,6 +306,13 @@ class Outcome:
         self.seconds = 0.0
         self.noted = False
         self.foreign = False
+
+    @classmethod
+    def of(cls, step: Step, status: str) -> Outcome:
+        """Of a step all of whose nodes have that status."""
+        outcome = cls(step.node.key)
+        outcome.statuses = dict.fromkeys((node.key for node in step.nodes()), status)
+        return outcome
 
     def __sizeof__(self) -> int:
         # Dask asks what a task gave, and looks no deeper than this.

@@ -14,7 +14,6 @@ from ..errors import DamagedError, NotComputedError, RecipeError
 from ..identity.key import digest, seed_of
 from ..storage.describe import describe, plain
 from ..storage.payload import Payload, refuses_resizing
-from ..storage.record import Record
 from .current import check_function, check_recipe
 from .environment import device, torch_threads, use_torch_threads
 from .following import Following, kind_of_value
@@ -260,20 +259,7 @@ class Work(Following):
             facts["accepted"] = self.accepted[node.key]
         if node.spelling:
             facts["spelling"] = node.spelling
-        record = Record.make(
-            key=node.key,
-            address=node.address,
-            kind=node.kind,
-            recipe=node.name,
-            parents=node.parents,
-            tags=node.tags,
-            status=status,
-            moment=node.moment,
-            position=node.position,
-            ended=round(time.time(), 6),
-            more=facts,
-        )
-        record = self.store.write(record, payload)
+        record = self.store.write(node.record(status, facts), payload)
         if self.step.context.is_abroad:
             self.outcome.records.append(record)
         self.outcome.statuses[node.key] = status
