@@ -6,8 +6,6 @@ import json
 import linecache
 import re
 import sys
-import textwrap
-import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 import pytest
 
 import dagtree as dg
+from cells import Cells
 from dagtree.execution.explain import Change, Explanation, Explanations
 from dagtree.identity.differ import told_apart
 from study import Add, Fail, Multiply, Number, Sum, value
@@ -77,27 +76,11 @@ PROJECT = """
 
 
 @pytest.fixture
-def cells() -> Iterator[Any]:
-    """Runs the project's text as a notebook's cell, with edits; names of the cells are never used twice."""
-    made: list[str] = []
-
-    def run(*edits: tuple[str, str]) -> Any:
-        text = textwrap.dedent(PROJECT)
-        for old, new in edits:
-            assert old in text
-            text = text.replace(old, new)
-        name = f"<cell {len(made)}>"
-        made.append(name)
-        linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
-        module = types.ModuleType("cells_of_explain")
-        sys.modules["cells_of_explain"] = module
-        exec(compile(text, name, "exec"), vars(module))
-        return module
-
-    yield run
-    sys.modules.pop("cells_of_explain", None)
-    for name in made:
-        linecache.cache.pop(name, None)
+def cells() -> Iterator[Cells]:
+    """Runs the project's text as a notebook's cell, with edits."""
+    cells = Cells(PROJECT, "cells_of_explain")
+    yield cells
+    cells.forget()
 
 
 def define(project: Any, directory: Path, lrs: tuple[float, ...] = (0.1,), fraction: float = 0.5) -> Any:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import linecache
-import sys
-import textwrap
-import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +9,7 @@ from typing import Any
 import pytest
 
 import dagtree as dg
+from cells import Cells
 from dagtree.analysis.parting import part
 from dagtree.execution import assemble
 from dagtree.storage.notes import seal
@@ -106,26 +103,10 @@ VALUES = {
 
 @pytest.fixture
 def cells() -> Iterator[Any]:
-    """Runs the project's text as a notebook's cell, with edits; names of the cells are never used twice."""
-    made: list[str] = []
-
-    def run(value: str = "None", *edits: tuple[str, str]) -> Any:
-        text = textwrap.dedent(PROJECT) + f"\n\nVALUE = {value}\n"
-        for old, new in edits:
-            assert old in text
-            text = text.replace(old, new)
-        name = f"<value cell {len(made)}>"
-        made.append(name)
-        linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
-        module = types.ModuleType("cells_of_values")
-        sys.modules["cells_of_values"] = module
-        exec(compile(text, name, "exec"), vars(module))
-        return module
-
-    yield run
-    sys.modules.pop("cells_of_values", None)
-    for name in made:
-        linecache.cache.pop(name, None)
+    """Runs the project's text as a notebook's cell, with a value and edits."""
+    cells = Cells(PROJECT, "cells_of_values")
+    yield lambda value="None", *edits: cells(*edits, end=f"\n\nVALUE = {value}\n")
+    cells.forget()
 
 
 def grown(project: Any, directory: Path, *values: Any, times: int = 1) -> tuple[dg.Experiment, list[Any]]:
